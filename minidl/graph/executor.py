@@ -1,0 +1,212 @@
+"""The training executor: runs a graph forward with explicit caches, and backward.
+
+Forward keeps of each layer what its ``backward`` needs (the tape) and lets an activation go
+as soon as its last reader is done. Backward walks the tape in reverse and stops at the lowest
+trainable layer: below it nothing is computed, and nothing was kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import ShapeError
+from minidl.layers.augmentation import AffineChain
+from minidl.layers.base import Layer, Parameter
+from minidl.seeding import as_generator
+
+__all__ = ["Node", "Tape", "TrainingExecutor"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer: nodes are numbered in topological order.
+
+    Attributes
+    ----------
+    layer : Layer
+    inputs : tuple of int
+        The numbers of the nodes whose outputs the layer reads; empty for model inputs.
+    shape : tuple
+        The output's shape, batch first.
+    """
+
+    layer: Layer
+    inputs: tuple[int, ...]
+    shape: tuple[int | None, ...]
+
+
+@dataclass
+class Tape:
+    """What one forward pass leaves for its backward pass; can be used once."""
+
+    needs: list[bool]  # per node: does a gradient have to arrive here?
+    caches: dict[int, Any] = field(default_factory=dict)
+    used: bool = False
+
+
+class TrainingExecutor:
+    """Runs the nodes of one model.
+
+    Parameters
+    ----------
+    nodes : list of Node
+        In topological order; model inputs have no inputs of their own.
+    inputs, outputs : list of int
+        Numbers of the nodes where data goes in and comes out.
+    """
+
+    def __init__(self, nodes: list[Node], inputs: list[int], outputs: list[int]):
+        self.inputs, self.outputs = inputs, outputs
+        self.steps = _merge_affine_chains(nodes, outputs)
+        self.node_count = len(nodes)
+        self.readers = [0] * len(nodes)
+        for _, step in self.steps:
+            for i in step.inputs:
+                self.readers[i] += 1
+        for i in outputs:
+            self.readers[i] += 1  # never let go
+
+    def forward(
+        self, xs: list[np.ndarray], training: bool = False, rng=None, *,
+        keep: bool = True, need_dx: bool = True,
+    ) -> tuple[list[np.ndarray], Tape]:  # fmt: skip
+        """Return the outputs and the tape.
+
+        Parameters
+        ----------
+        xs : list of arrays
+            One for each model input.
+        keep : bool
+            False: no backward will follow, so nothing is kept.
+        need_dx : bool
+            Whether backward shall reach the model's inputs.
+        """
+        tape = Tape(self._needs(need_dx) if keep else [False] * self.node_count)
+        values: list[Any] = [None] * self.node_count
+        readers = self.readers.copy()
+        for i, x in zip(self.inputs, xs, strict=True):
+            values[i] = x
+        seed = int(as_generator(rng).integers(2**63)) if training else 0
+        for i, step in self.steps:
+            x = [values[j] for j in step.inputs]
+            x = x if step.layer.takes_list else x[0]
+            # Numbers of its own for each node: independent of what other layers draw.
+            layer_rng = np.random.default_rng([seed, i]) if training else None
+            y, cache = step.layer.forward(x, training=training, rng=layer_rng)
+            values[i] = y
+            if tape.needs[i]:
+                tape.caches[i] = cache
+            del x, cache
+            for j in step.inputs:
+                readers[j] -= 1
+                if readers[j] == 0:
+                    values[j] = None
+        return [values[i] for i in self.outputs], tape
+
+    def backward(self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True):
+        """Return the inputs' gradients and a dict ``id(parameter) -> gradient``."""
+        if tape.used:
+            raise RuntimeError("backward: this cache was used already; run forward again")
+        tape.used = True
+        gradients = _Accumulator()
+        learned: dict[int, np.ndarray] = {}
+        for i, dy in zip(self.outputs, dys, strict=True):
+            if dy is not None:
+                gradients.add(i, dy)
+        for i, step in reversed(self.steps):
+            dy = gradients.pop(i)
+            cache = tape.caches.pop(i, None)
+            if dy is None or not tape.needs[i]:
+                continue
+            wanted = [tape.needs[j] for j in step.inputs]
+            dx, parameter_gradients = step.layer.backward(dy, cache, need_dx=any(wanted))
+            _collect(learned, step.layer, parameter_gradients)
+            dxs = dx if step.layer.takes_list else [dx]
+            for j, needed, d in zip(step.inputs, wanted, dxs or [], strict=False):
+                if needed:
+                    gradients.add(j, d)
+        return [gradients.pop(i) if need_dx else None for i in self.inputs], learned
+
+    def _needs(self, need_dx: bool) -> list[bool]:
+        """Mark the nodes that a gradient has to reach: trainable ones and all above them."""
+        needs = [False] * self.node_count
+        for i in self.inputs:
+            needs[i] = need_dx
+        for i, step in self.steps:
+            below = any(needs[j] for j in step.inputs)
+            needs[i] = below or bool(step.layer.trainable_weights)
+        return needs
+
+
+class _Accumulator:
+    """Gradients that wait at nodes; several that meet are added."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, np.ndarray] = {}
+        self.owned: set[int] = set()  # made here, so that they may be added to in place
+
+    def add(self, i: int, gradient: np.ndarray) -> None:
+        if i not in self.values:
+            self.values[i] = gradient
+        elif i in self.owned:
+            np.add(self.values[i], gradient, out=self.values[i])
+        else:
+            self.values[i] = self.values[i] + gradient
+            self.owned.add(i)
+
+    def pop(self, i: int) -> np.ndarray | None:
+        self.owned.discard(i)
+        return self.values.pop(i, None)
+
+
+def _collect(learned: dict[int, np.ndarray], layer: Layer, gradients) -> None:
+    """Add a layer's gradients to those of its other calls (a layer can be shared)."""
+    parameters: list[Parameter] = layer.trainable_weights
+    if len(gradients) != len(parameters):
+        raise ShapeError(
+            f"{layer.label}: backward returned {len(gradients)} gradients for "
+            f"{len(parameters)} trainable parameters"
+        )
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if np.shape(gradient) != parameter.shape:
+            raise ShapeError(
+                f"{layer.label}: the gradient of {parameter.name!r} has shape "
+                f"{np.shape(gradient)}, expected {parameter.shape}"
+            )
+        known = learned.get(id(parameter))
+        learned[id(parameter)] = gradient if known is None else known + gradient
+
+
+def _merge_affine_chains(nodes: list[Node], outputs: list[int]) -> list[tuple[int, Node]]:
+    """Return the steps (number, node); runs of affine augmentations become one resampling.
+
+    A run can be merged where nothing else reads the pictures in between.
+    """
+    readers = [0] * len(nodes)
+    for node in nodes:
+        for i in node.inputs:
+            readers[i] += 1
+    for i in outputs:
+        readers[i] += 1
+    steps: dict[int, Node] = {}
+    chains: dict[int, list[Layer]] = {}
+    for i, node in enumerate(nodes):
+        if not node.inputs:
+            continue
+        below = node.inputs[0]
+        previous = steps.get(below)
+        mergeable = (
+            previous is not None
+            and readers[below] == 1
+            and AffineChain.can_follow(chains[below], node.layer)
+        )
+        chains[i] = [*chains[below], node.layer] if mergeable else [node.layer]
+        if mergeable:
+            steps[i] = Node(AffineChain(chains[i]), previous.inputs, node.shape)
+            del steps[below]
+        else:
+            steps[i] = node
+    return list(steps.items())

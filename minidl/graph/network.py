@@ -1,0 +1,373 @@
+"""A network: a flat list of layer calls between input and output tensors.
+
+A network called on a symbolic tensor is inlined: its layers become calls of the larger
+network, so any inner activation can be reached by name.
+
+>>> from minidl import Input, layers
+>>> from minidl.graph.network import Network
+>>> x = Input((4,))
+>>> network = Network(x, layers.Dense(2, name="head")(x))
+>>> network.get_layer("head").units, network.output_shape
+(2, (None, 2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import ShapeError
+from minidl.graph.executor import Node, Tape, TrainingExecutor
+from minidl.layers.symbolic import InputLayer, SymbolicTensor
+from minidl.graph.summary import format_summary
+from minidl.kernels import parallel
+from minidl.layers.base import Layer, Parameter, snake_case
+
+__all__ = ["Network"]
+
+
+class Network:
+    """Layers between input and output tensors.
+
+    Parameters
+    ----------
+    inputs, outputs : SymbolicTensor or list of SymbolicTensor
+    name : str, optional
+
+    Raises
+    ------
+    ValueError
+        If an output does not depend on the inputs alone, or two layers have one name.
+    """
+
+    def __init__(self, inputs, outputs, name: str | None = None):
+        self._prepare(name)
+        self._build(inputs, outputs)
+
+    def _prepare(self, name: str | None) -> None:
+        """Set what does not depend on the graph."""
+        self.name = name or snake_case(type(self).__name__)
+        self.submodels: dict[str, Network] = {}
+
+    def _build(self, inputs, outputs) -> None:
+        self.single_input = isinstance(inputs, SymbolicTensor)
+        self.single_output = isinstance(outputs, SymbolicTensor)
+        self.input_tensors = _tensors(self, "inputs", inputs)
+        self.output_tensors = _tensors(self, "outputs", outputs)
+        self.tensors = _reachable(self, self.input_tensors, self.output_tensors)
+        number = {id(tensor): i for i, tensor in enumerate(self.tensors)}
+        starts = {id(tensor) for tensor in self.input_tensors}
+        self.nodes = [
+            _input_node(tensor) if id(tensor) in starts
+            else Node(tensor.layer, tuple(number[id(t)] for t in tensor.inputs), tensor.shape)
+            for tensor in self.tensors
+        ]
+        self.input_numbers = [number[id(tensor)] for tensor in self.input_tensors]
+        self.output_numbers = [number[id(tensor)] for tensor in self.output_tensors]
+        _settle_names(self)
+        self._executor = TrainingExecutor(self.nodes, self.input_numbers, self.output_numbers)
+
+    # ------------------------------------------------------------------ structure
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers in topological order, those of inlined models among them."""
+        return self.layers_of_nodes
+
+    @property
+    def layers_of_nodes(self) -> list[Layer]:
+        """Each layer once, the inputs' among them."""
+        return list({id(node.layer): node.layer for node in self.nodes}.values())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer | Network:
+        """Return the layer (or the inlined model) called `name`, or layer number `index`."""
+        if name is None:
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        if name in self.submodels:
+            return self.submodels[name]
+        raise ValueError(_unknown_layer(self, name))
+
+    def tap(self, name: str):
+        """Return a model from the same inputs to the output of the layer called `name`."""
+        inputs = self.input_tensors[0] if self.single_input else self.input_tensors
+        return type(self)._functional(inputs, self.tensors[self._number(name)], f"{self.name}_{name}")
+
+    @classmethod
+    def _functional(cls, inputs, outputs, name: str):
+        """Make a model from tensors; Sequential, whose constructor differs, overrides it."""
+        return cls(inputs, outputs, name=name)
+
+    def __call__(self, inputs, training: bool = False):
+        """Inline this network into a larger one, or compute its outputs for arrays."""
+        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
+        if isinstance(first, SymbolicTensor):
+            return self._inline(inputs)
+        return self.forward(inputs, training=training)[0]
+
+    def _inline(self, inputs):
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        if len(given) != len(self.input_tensors):
+            raise ShapeError(
+                f"{self.label}: expected {len(self.input_tensors)} inputs, received {len(given)}"
+            )
+        for tensor, number in zip(given, self.input_numbers, strict=True):
+            _check_shape(self, self.nodes[number], tensor.shape)
+        values: dict[int, SymbolicTensor] = dict(zip(self.input_numbers, given, strict=True))
+        for i, node in enumerate(self.nodes):
+            if i not in values:
+                x = [values[j] for j in node.inputs]
+                values[i] = node.layer(x if node.layer.takes_list else x[0])
+        outputs = [values[i] for i in self.output_numbers]
+        for tensor in outputs:
+            tensor.submodels = {**getattr(tensor, "submodels", {}), self.name: self}
+        return outputs[0] if self.single_output else outputs
+
+    @property
+    def input_shape(self):
+        shapes = [tensor.shape for tensor in self.input_tensors]
+        return shapes[0] if self.single_input else shapes
+
+    @property
+    def output_shape(self):
+        shapes = [tensor.shape for tensor in self.output_tensors]
+        return shapes[0] if self.single_output else shapes
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.input_tensors[0].dtype
+
+    @property
+    def label(self) -> str:
+        """How error messages name this model: ``Model 'pets'``."""
+        return f"{type(self).__name__} {self.name!r}"
+
+    def summary(self, print_fn=None) -> None:
+        """Print each layer with its output shape, parameters, frozen mark and multiply-adds."""
+        (print_fn or print)(format_summary(self))
+
+    def _number(self, name: str) -> int:
+        for i, node in enumerate(self.nodes):
+            if node.layer.name == name:
+                return i
+        raise ValueError(_unknown_layer(self, name))
+
+    # ------------------------------------------------------------------ weights
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All parameters, layer by layer."""
+        return [parameter for layer in self.layers for parameter in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        return [parameter for parameter in self.weights if parameter.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        return [parameter for parameter in self.weights if not parameter.trainable]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of all parameters' arrays."""
+        return [parameter.value.copy() for parameter in self.weights]
+
+    def set_weights(self, arrays: Iterable[np.ndarray]) -> None:
+        """Set all parameters, in the order of ``get_weights``; all or none are changed."""
+        arrays = [np.asarray(array) for array in arrays]
+        parameters = self.weights
+        if len(arrays) != len(parameters):
+            raise ShapeError(
+                f"{self.label}: set_weights expected {len(parameters)} arrays, "
+                f"received {len(arrays)}"
+            )
+        for parameter, array in zip(parameters, arrays, strict=True):
+            if array.shape != parameter.shape:
+                raise ShapeError(
+                    f"{self.label}: {parameter.path} expected shape {parameter.shape}, "
+                    f"received {array.shape}"
+                )
+        for parameter, array in zip(parameters, arrays, strict=True):
+            parameter.assign(array)
+
+    def count_params(self) -> int:
+        """Return how many numbers all parameters hold."""
+        return sum(layer.count_params() for layer in self.layers)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trainable; setting it sets all layers."""
+        return any(layer.trainable for layer in self.layers if layer.parameters)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = bool(value)
+
+    def freeze(self, until: str | None = None) -> None:
+        """Freeze all layers, or the layer called `until` and all that it depends on."""
+        for layer in self.layers if until is None else self._up_to(until):
+            layer.trainable = False
+
+    def unfreeze(self, from_: str | None = None) -> None:
+        """Unfreeze all layers, or all but those that the layer called `from_` depends on."""
+        below = [] if from_ is None else self._up_to(from_)[:-1]
+        kept = {id(layer) for layer in below}
+        for layer in self.layers:
+            if id(layer) not in kept:
+                layer.trainable = True
+
+    def _up_to(self, name: str) -> list[Layer]:
+        """Return the layers that the layer `name` depends on, and it itself at the end."""
+        wanted = {self._number(name)}
+        for i in range(max(wanted), -1, -1):
+            if i in wanted:
+                wanted.update(self.nodes[i].inputs)
+        return [self.nodes[i].layer for i in sorted(wanted)]
+
+    # ------------------------------------------------------------------ computing
+
+    def forward(self, x, training: bool = False, rng=None, *, need_dx: bool = True):
+        """Return ``(y, cache)``; `cache` is for one call of :meth:`backward`.
+
+        Parameters
+        ----------
+        x : array or list of arrays
+            One array for each input, batch first.
+        training : bool
+            Switches dropout, augmentation and batch statistics on.
+        rng : numpy.random.Generator, optional
+            Where random layers take their numbers from.
+        need_dx : bool
+            False where backward need not reach the inputs: saves memory and time.
+        """
+        xs = self.check_inputs(x)
+        with parallel.computing():
+            ys, tape = self._executor.forward(xs, training, rng, need_dx=need_dx)
+        return ys[0] if self.single_output else ys, tape
+
+    def backward(self, dy, cache: Tape, need_dx: bool = True):
+        """Return ``(dx, gradients)``, the latter in the order of ``trainable_weights``."""
+        dys = [dy] if self.single_output else list(dy)
+        dys = [None if d is None else np.ascontiguousarray(d, self.dtype) for d in dys]
+        for d, tensor in zip(dys, self.output_tensors, strict=True):
+            if d is not None and len(d.shape) != len(tensor.shape):
+                raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {tensor.shape}")
+        with parallel.computing():
+            dxs, learned = self._executor.backward(dys, cache, need_dx)
+        gradients = [
+            learned[id(p)] if id(p) in learned else np.zeros_like(p.value)
+            for p in self.trainable_weights
+        ]
+        return dxs[0] if self.single_input else dxs, gradients
+
+    def infer(self, x) -> Any:
+        """Return the outputs for one batch, keeping nothing."""
+        xs = self.check_inputs(x)
+        with parallel.computing():
+            ys, _ = self._executor.forward(xs, keep=False)
+        return ys[0] if self.single_output else ys
+
+    def check_inputs(self, x) -> list[np.ndarray]:
+        """Return the inputs as a list of arrays in the model's dtype, or say what is wrong."""
+        xs = [x] if self.single_input else list(x)
+        if len(xs) != len(self.input_tensors):
+            raise ShapeError(
+                f"{self.label}: expected {len(self.input_tensors)} inputs, received {len(xs)}"
+            )
+        arrays = []
+        for item, number in zip(xs, self.input_numbers, strict=True):
+            array = np.asarray(item)
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"{self.label}: expected numbers, received dtype {array.dtype}")
+            _check_shape(self, self.nodes[number], array.shape)
+            arrays.append(np.ascontiguousarray(array, self.tensors[number].dtype))
+        if len({len(array) for array in arrays}) > 1:
+            raise ShapeError(f"{self.label}: the inputs have different numbers of samples")
+        return arrays
+
+    def __repr__(self) -> str:
+        return f"<{self.label} {len(self.layers)} layers, {self.count_params():,} parameters>"
+
+
+def _tensors(network: Network, what: str, tensors) -> list[SymbolicTensor]:
+    found = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+    if not found or any(not isinstance(tensor, SymbolicTensor) for tensor in found):
+        raise TypeError(
+            f"{network.label}: expected {what} made by Input and layers, received {tensors!r}"
+        )
+    return found
+
+
+def _reachable(network, inputs, outputs) -> list[SymbolicTensor]:
+    """Return the tensors between inputs and outputs, each after those it depends on."""
+    found = {id(tensor): tensor for tensor in inputs}
+    waiting = list(outputs)
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in found:
+            continue
+        if not tensor.inputs:
+            raise ValueError(
+                f"{network.label}: the output depends on {tensor.layer.label}, which is not "
+                "among the model's inputs"
+            )
+        found[id(tensor)] = tensor
+        network.submodels.update(getattr(tensor, "submodels", {}))
+        waiting.extend(tensor.inputs)
+    return sorted(found.values(), key=lambda tensor: tensor.serial)
+
+
+def _input_node(tensor: SymbolicTensor) -> Node:
+    """The node of a model input; a tensor from inside another graph gets an InputLayer."""
+    if isinstance(tensor.layer, InputLayer):
+        return Node(tensor.layer, (), tensor.shape)
+    return Node(InputLayer(tensor.shape[1:], dtype=tensor.dtype.name), (), tensor.shape)
+
+
+def _settle_names(network: Network) -> None:
+    """Give each layer that its user did not name the first free name within the network."""
+    taken: dict[str, Layer] = {}
+    unnamed = []
+    for layer in network.layers_of_nodes:
+        if layer.auto_named:
+            unnamed.append(layer)
+        elif layer.name in taken:
+            raise ValueError(f"{network.label}: two layers are called {layer.name!r}")
+        else:
+            taken[layer.name] = layer
+    for layer in unnamed:
+        base = snake_case(type(layer).__name__)
+        settled = getattr(layer, "settled_name", None)  # by a smaller network that holds it
+        name, count = settled or base, 0
+        while name in taken:
+            count += 1
+            name = f"{base}_{count}"
+        taken[name] = layer
+        layer.name = layer.settled_name = name
+
+
+def _check_shape(network: Network, node: Node, shape) -> None:
+    """Raise ShapeError unless data of `shape` fits the model input at `node`."""
+    fits = len(shape) == len(node.shape) and all(
+        have == want or have is None or want is None
+        for have, want in zip(shape, node.shape, strict=True)
+    )
+    if fits:
+        return
+    hint = ""
+    if tuple(shape) == tuple(node.shape[1:]):
+        hint = "; for a single sample add the batch axis: x[None]"
+    raise ShapeError(
+        f"{network.label}: input {node.layer.name!r} expected shape {node.shape}, "
+        f"received {tuple(shape)}{hint}"
+    )
+
+
+def _unknown_layer(network: Network, name: str) -> str:
+    names = [layer.name for layer in network.layers]
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"{network.label}: there is no layer {name!r}; its layers are: {shown}"

@@ -1,0 +1,82 @@
+"""A model's architecture as a JSON document: layers, who reads whom, inputs and outputs.
+
+>>> from minidl import Input, Sequential, layers
+>>> from minidl.io.architecture import describe
+>>> model = Sequential([Input((4,)), layers.Dense(2)])
+>>> [layer["class_name"] for layer in describe(model)["layers"]]
+['InputLayer', 'Dense']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl import layers
+from minidl.errors import FileFormatError
+from minidl.graph.network import Network
+from minidl.layers.symbolic import InputLayer, SymbolicTensor
+from minidl.layers.base import Layer
+
+__all__ = ["describe", "rebuild"]
+
+
+def describe(network: Network) -> dict[str, Any]:
+    """Return what :func:`rebuild` needs to make the same network again."""
+    numbers = {id(layer): i for i, layer in enumerate(network.layers_of_nodes)}
+    return {
+        "class_name": type(network).__name__,
+        "name": network.name,
+        "layers": [
+            {"class_name": type(layer).__name__, "config": layer.get_config()}
+            for layer in network.layers_of_nodes
+        ],
+        "nodes": [
+            {"layer": numbers[id(node.layer)], "inputs": list(node.inputs)}
+            for node in network.nodes
+        ],
+        "inputs": network.input_numbers,
+        "outputs": network.output_numbers,
+        "single_input": network.single_input,
+        "single_output": network.single_output,
+    }
+
+
+def rebuild(
+    description: dict[str, Any], custom_objects: dict[str, type] | None = None
+) -> tuple[Any, Any]:
+    """Return the symbolic inputs and outputs of a described network, its layers new.
+
+    Raises
+    ------
+    FileFormatError
+        For a layer class that is neither minidl's nor among `custom_objects`.
+    """
+    made = [_make_layer(item, custom_objects or {}) for item in description["layers"]]
+    tensors: list[SymbolicTensor] = []
+    for node in description["nodes"]:
+        layer = made[node["layer"]]
+        x = [tensors[i] for i in node["inputs"]]
+        if not x:
+            tensors.append(SymbolicTensor(layer.shape, layer.dtype, layer))
+        else:
+            tensors.append(layer(x if layer.takes_list else x[0]))
+    inputs = [tensors[i] for i in description["inputs"]]
+    outputs = [tensors[i] for i in description["outputs"]]
+    return (
+        inputs[0] if description["single_input"] else inputs,
+        outputs[0] if description["single_output"] else outputs,
+    )
+
+
+def _make_layer(item: dict[str, Any], custom_objects: dict[str, type]) -> Layer:
+    name = item["class_name"]
+    if name == "InputLayer":
+        config = dict(item["config"])
+        return InputLayer(config.pop("shape"), **config)
+    cls = custom_objects.get(name) or getattr(layers, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, Layer)):
+        raise FileFormatError(
+            f"the file needs the layer class {name!r}; pass it: "
+            f"load_model(path, custom_objects={{{name!r}: {name}}})"
+        )
+    return cls.from_config(item["config"])

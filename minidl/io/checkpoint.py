@@ -1,0 +1,141 @@
+"""minidl's own file: one HDF5 file with a JSON document and named arrays.
+
+The document says what the model is and where its training stands; each array lies beside it
+under its own name and with a checksum. A file is written under a temporary name, flushed and
+renamed, so that a crash leaves the old file or the new one, never half of one.
+
+>>> import tempfile, numpy as np
+>>> from minidl.io.checkpoint import read_checkpoint, write_checkpoint
+>>> path = tempfile.mkdtemp() + "/a.h5"
+>>> write_checkpoint(path, {"name": "a"}, {"fc/kernel": np.ones(2)})
+>>> read_checkpoint(path)
+({'name': 'a'}, {'fc/kernel': array([1., 1.])})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import FileFormatError
+
+__all__ = ["pack", "read_checkpoint", "unpack", "write_checkpoint"]
+
+FORMAT, VERSION = "minidl", 1
+
+
+def write_checkpoint(path, document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write `document` and `arrays` to `path`, atomically.
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist or cannot be written.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file["document"] = json.dumps(document)
+            group = file.create_group("arrays", track_order=True)
+            for name, array in arrays.items():
+                checked = {"fletcher32": True} if np.size(array) and np.ndim(array) else {}
+                group.create_dataset(name, data=array, **checked)
+        _flush(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def read_checkpoint(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the document and the arrays of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If the file is damaged or was not written by minidl.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise FileFormatError(f"{path}: not a minidl file (no minidl format mark in it)")
+            if int(file.attrs["version"]) > VERSION:
+                raise FileFormatError(
+                    f"{path}: written by a newer minidl (file version {file.attrs['version']}, "
+                    f"this one reads up to {VERSION}); update minidl"
+                )
+            document = json.loads(file["document"][()])
+            arrays: dict[str, np.ndarray] = {}
+            file["arrays"].visititems(
+                lambda name, item: arrays.__setitem__(name, item[()])
+                if isinstance(item, h5py.Dataset) else None
+            )  # fmt: skip
+    except FileFormatError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{path}: damaged, or not an HDF5 file ({_first_line(error)}); restore it from a copy"
+        ) from error
+    return document, arrays
+
+
+def pack(value: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:
+    """Return `value` as JSON can hold it; its arrays move to `arrays`, named after `prefix`."""
+    if isinstance(value, np.ndarray):
+        arrays[prefix] = value
+        return {"__array__": prefix}
+    if isinstance(value, dict):
+        return {str(k): pack(v, arrays, f"{prefix}/{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [pack(v, arrays, f"{prefix}/{i}") for i, v in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Undo :func:`pack`."""
+    if isinstance(value, dict):
+        if set(value) == {"__array__"}:
+            return arrays[value["__array__"]]
+        return {k: unpack(v, arrays) for k, v in value.items()}
+    if isinstance(value, list):
+        return [unpack(v, arrays) for v in value]
+    return value
+
+
+def _flush(path: str) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,158 @@
+"""Convolution, forward and backward: im2col and GEMM in blocks that stay in cache.
+
+The output pixels of the whole batch are cut into blocks of a few hundred. For each block a
+task gathers the patches (im2col), multiplies them with the kernel (BLAS), and adds bias and
+ReLU while the block is still in cache. A 1x1 convolution needs no gathering at all.
+
+>>> import numpy as np
+>>> from minidl.kernels.convolve import Convolution, convolve
+>>> x, w = np.ones((1, 4, 4, 2), "float32"), np.ones((3, 3, 2, 5), "float32")
+>>> convolve(x, w, None, Convolution((3, 3), padding="same"))[0, :, :, 0]
+array([[ 8., 12., 12.,  8.],
+       [12., 18., 18., 12.],
+       [12., 18., 18., 12.],
+       [ 8., 12., 12.,  8.]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidl.kernels import parallel
+from minidl.kernels.elementwise import add_bias
+from minidl.kernels.geometry import Window
+from minidl.kernels.im2col import col2im, im2col
+
+__all__ = ["Convolution", "convolve", "convolve_backward"]
+
+# Size of one block of the im2col matrix: well inside a core's second-level cache. At least
+# MINIMUM_ROWS rows, or BLAS starves: for 512 channels the block is then 4.5 MiB.
+BLOCK_BYTES = 2**21
+MINIMUM_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Convolution(Window):
+    """The geometry of one convolution: a window and its channel groups."""
+
+    groups: int = 1
+
+
+def convolve(
+    x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, convolution: Convolution,
+    relu: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return ``relu(x * w + bias)``.
+
+    Parameters
+    ----------
+    x : (N, H, W, C)
+    w : (KH, KW, C / groups, K)
+    bias : (K,) or None
+    relu : bool
+        Cut negative outputs off in the same pass.
+
+    Returns
+    -------
+    (N, OH, OW, K)
+    """
+    oh, ow = convolution.output_size(*x.shape[1:3])
+    y = np.empty((len(x), oh, ow, w.shape[-1]), x.dtype)
+    rows = y.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
+    blocks = parallel.spans(len(rows), _rows_per_block(w, convolution))
+
+    def task(i: int) -> None:
+        first, last = blocks[i]
+        block = rows[first:last]
+        for group in range(convolution.groups):
+            cols, kernel, at = _operands(x, w, convolution, group, first, last)
+            if convolution.groups == 1:
+                np.matmul(cols, kernel, out=block)
+            else:
+                block[:, at] = cols @ kernel
+        if bias is not None or relu:
+            add_bias(block, bias, relu)
+
+    parallel.run(task, len(blocks))
+    return y
+
+
+def convolve_backward(
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution,
+    need_dx: bool = True, need_dw: bool = True,
+) -> tuple[np.ndarray | None, np.ndarray | None]:  # fmt: skip
+    """Return the gradients ``(dx, dw)`` of a convolution, None for what is not needed.
+
+    The patches are gathered again rather than kept from the forward pass: that costs a
+    tenth of the time and saves KH * KW times the memory of `x`. `x` may be anything with the
+    input's shape and dtype where `need_dw` is False.
+    """
+    oh, ow = convolution.output_size(*x.shape[1:3])
+    dy_rows = dy.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
+    dx = np.zeros(x.shape, x.dtype) if need_dx else None
+    # Each thread owns some images, so that scattering never meets another thread's pixels,
+    # and a sum of its own for dw, so that the result does not depend on who was quicker.
+    strands = parallel.spans(len(x))
+    dw_of = np.zeros((len(strands), *w.shape), w.dtype) if need_dw else None
+    per_block = _rows_per_block(w, convolution)
+
+    def task(strand: int) -> None:
+        begin, end = (n * oh * ow for n in strands[strand])
+        for a, b in parallel.spans(end - begin, per_block):
+            first, last = begin + a, begin + b
+            for group in range(convolution.groups):
+                dz = dy_rows[first:last, _channels(w, convolution, group)]
+                if need_dw:
+                    _add_kernel_gradient(x, w, dz, convolution, group, first, dw_of[strand])
+                if need_dx:
+                    _add_input_gradient(w, dz, convolution, group, first, dx)
+
+    parallel.run(task, len(strands))
+    return dx, dw_of.sum(axis=0) if need_dw else None
+
+
+def _add_kernel_gradient(x, w, dz, convolution, group, first, dw) -> None:
+    """Add ``cols' dz`` of one block to `dw`."""
+    cols, kernel, at = _operands(x, w, convolution, group, first, first + len(dz))
+    product = parallel.scratch("dw", kernel.shape, w.dtype)
+    np.matmul(cols.T, dz, out=product)
+    view = dw.reshape(-1, w.shape[-1])[:, at]
+    np.add(view, product, out=view)
+
+
+def _add_input_gradient(w, dz, convolution, group, first, dx) -> None:
+    """Scatter ``dz w'`` of one block onto the pixels of `dx`."""
+    kernel = w.reshape(-1, w.shape[-1])[:, _channels(w, convolution, group)]
+    if convolution.is_pointwise and convolution.groups == 1:
+        np.matmul(dz, kernel.T, out=dx.reshape(-1, dx.shape[-1])[first : first + len(dz)])
+        return
+    dcols = parallel.scratch("dcols", (len(dz), len(kernel)), w.dtype)
+    np.matmul(dz, kernel.T, out=dcols)
+    depth = w.shape[2]
+    col2im(dcols, dx, first, convolution, group * depth, depth)
+
+
+def _operands(x, w, convolution, group, first, last):
+    """Return the patches, the kernel matrix and the output channels of one block and group."""
+    at = _channels(w, convolution, group)
+    kernel = w.reshape(-1, w.shape[-1])[:, at]  # (KH*KW*C/groups, K/groups)
+    if convolution.is_pointwise and convolution.groups == 1:
+        return x.reshape(-1, x.shape[-1])[first:last], kernel, at
+    cols = parallel.scratch("cols", (last - first, len(kernel)), x.dtype)
+    depth = w.shape[2]
+    im2col(x, cols, first, convolution, group * depth, depth)
+    return cols, kernel, at
+
+
+def _channels(w, convolution, group) -> slice:
+    """The output channels of a group."""
+    per_group = w.shape[-1] // convolution.groups
+    return slice(group * per_group, (group + 1) * per_group)
+
+
+def _rows_per_block(w, convolution) -> int:
+    """How many output pixels one task takes."""
+    kh, kw, depth, _ = w.shape
+    return max(MINIMUM_ROWS, BLOCK_BYTES // (kh * kw * depth * w.itemsize))

@@ -1,0 +1,62 @@
+"""Where a sliding window stands: output sizes and padding of convolutions and poolings.
+
+>>> from minidl.kernels.geometry import Window
+>>> window = Window((3, 3), strides=(2, 2), padding="same")
+>>> window.output_size(8, 8), window.pads(8, 8)
+((4, 4), (0, 1, 0, 1))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Window"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over the height and width of an image.
+
+    Attributes
+    ----------
+    kernel_size, strides, dilation : tuple of int
+        (height, width) each.
+    padding : {"valid", "same"}
+        "same" is TensorFlow's rule: ``ceil(size / stride)`` outputs, and where the padding
+        is odd the extra row or column is at the bottom or right.
+    """
+
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: str = "valid"
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The height and width that the window covers, holes of the dilation included."""
+        (kh, kw), (dh, dw) = self.kernel_size, self.dilation
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+
+    def output_size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+        """Return (OH, OW); None stays None; below 1 means that the window does not fit."""
+        return tuple(
+            None if size is None
+            else -(-size // stride) if self.padding == "same"
+            else (size - extent) // stride + 1
+            for size, stride, extent in zip((height, width), self.strides, self.extent, strict=True)
+        )
+
+    def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return (top, bottom, left, right) in pixels."""
+        if self.padding == "valid":
+            return 0, 0, 0, 0
+        pads: list[int] = []
+        for size, stride, extent in zip((height, width), self.strides, self.extent, strict=True):
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+            pads += [total // 2, total - total // 2]
+        return tuple(pads)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """True for 1x1 windows at stride 1: the images are their own im2col matrix."""
+        return self.kernel_size == (1, 1) and self.strides == (1, 1)

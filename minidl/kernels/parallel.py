@@ -1,0 +1,229 @@
+"""One thread pool, one knob, and BLAS kept out of its way.
+
+Every heavy operation is cut into cache-sized tasks. The tasks run on a small pool of
+Python threads; that works because the kernels release the GIL and because BLAS is limited
+to one thread while minidl computes. (Two pools that busy-wait on the same cores slow small
+operations down tenfold.)
+
+>>> from minidl.kernels import parallel
+>>> done = []
+>>> parallel.run(done.append, 4)
+>>> sorted(done)
+[0, 1, 2, 3]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+
+__all__ = [
+    "available_processors",
+    "computing",
+    "get_num_threads",
+    "run",
+    "scratch",
+    "set_num_threads",
+    "spans",
+]
+
+_lock = threading.RLock()
+_threads: int | None = None  # None until first asked for: then the environment or the machine
+_pool: ThreadPoolExecutor | None = None
+_local = threading.local()  # .worker: inside a task; .scratch: this thread's buffers
+
+
+def set_num_threads(n: int) -> None:
+    """Use `n` threads for every later computation, BLAS included.
+
+    The default is the environment variable ``MINIDL_NUM_THREADS`` or, without it, the
+    number of processors that this process may use (affinity and cgroup quota respected).
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not a positive integer.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> before = minidl.get_num_threads()
+    >>> minidl.set_num_threads(1)
+    >>> minidl.get_num_threads()
+    1
+    >>> minidl.set_num_threads(before)
+    """
+    global _threads, _pool
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"set_num_threads: expected an integer >= 1, received {n!r}")
+    with _lock:
+        _threads = int(n)
+        _pool = None  # running tasks finish on the old pool; the next call makes a new one
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that minidl computes with."""
+    global _threads
+    if _threads is None:
+        asked = os.environ.get("MINIDL_NUM_THREADS", "").strip()
+        if asked and not (asked.isdigit() and int(asked) > 0):
+            raise ValueError(f"MINIDL_NUM_THREADS: expected an integer >= 1, received {asked!r}")
+        _threads = int(asked) if asked else available_processors()
+    return _threads
+
+
+def run(task: Callable[[int], object], count: int) -> None:
+    """Call ``task(0) ... task(count - 1)`` on the pool and wait for all of them.
+
+    The order is not defined, so tasks must not write to the same memory. Inside a task a
+    nested `run` is serial. The first exception of a task is raised here.
+    """
+    threads = min(get_num_threads(), count)
+    if threads <= 1 or getattr(_local, "worker", False):
+        for i in range(count):
+            task(i)
+        return
+    counter = itertools.count()
+
+    def work() -> None:
+        _local.worker = True
+        try:
+            while (i := next(counter)) < count:
+                task(i)
+        finally:
+            _local.worker = False
+
+    with computing():
+        futures = [_get_pool().submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()
+
+
+def spans(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
+    """Cut ``range(length)`` into contiguous (start, stop) spans.
+
+    With `at_most`, no span is longer than that; without, there is one span per thread (for
+    sums that need an accumulator each and must not depend on which thread was quicker).
+    """
+    pieces = get_num_threads() if at_most is None else -(-length // max(1, at_most))
+    pieces = max(1, min(pieces, length))
+    edges = [length * i // pieces for i in range(pieces + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def scratch(key: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Return this thread's reusable buffer `key` as an uninitialised array of `shape`.
+
+    Valid until the same thread asks for the same key again: for memory that does not
+    outlive one task.
+    """
+    buffers = _local.__dict__.setdefault("scratch", {})
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    buffer = buffers.get(key)
+    if buffer is None or buffer.size < size:
+        buffer = buffers[key] = np.empty(size, np.uint8)
+    return buffer[:size].view(dtype).reshape(shape)
+
+
+def available_processors() -> int:
+    """Return how many processors this process may use: affinity and cgroup quota counted."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        count = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(count, quota) if quota else count)
+
+
+def _cgroup_quota() -> int | None:
+    """Return the container's processor limit, rounded up, or None where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu.max") as file:  # version 2: "max 100000" or "150000 100000"
+            quota, period = file.read().split()
+        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
+    with contextlib.suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:  # version 1
+            quota = int(file.read())
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+            period = int(file.read())
+        return max(1, -(-quota // period)) if quota > 0 else None
+    return None
+
+
+def _get_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:  # the calling thread works too, hence one fewer
+            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "minidl")
+        return _pool
+
+
+class _BlasGuard:
+    """Counts the computations under way; BLAS has one thread while there is any."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.controller = None
+        self.limiter = None
+
+    def enter(self) -> None:
+        with _lock:
+            self.depth += 1
+            if self.depth == 1:
+                if self.controller is None:
+                    from threadpoolctl import ThreadpoolController
+
+                    self.controller = ThreadpoolController().select(user_api="blas")
+                self.limiter = self.controller.limit(limits=1)
+
+    def leave(self) -> None:
+        with _lock:
+            self.depth -= 1
+            if self.depth == 0:
+                self.limiter.restore_original_limits()
+                self.limiter = None
+
+
+_blas = _BlasGuard()
+
+
+@contextlib.contextmanager
+def computing() -> Iterator[None]:
+    """Limit BLAS to one thread inside the block; give the user's setting back after it.
+
+    Nested and concurrent blocks are counted: the first one in limits, the last one out
+    restores.
+    """
+    _blas.enter()
+    try:
+        yield
+    finally:
+        _blas.leave()
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads: it starts with a pool of its own."""
+    global _pool, _lock
+    _lock = threading.RLock()
+    _pool = None
+    _local.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,173 @@
+"""Max and average pooling over windows, forward and backward.
+
+Padding never takes part: a maximum ignores it, an average divides by the real pixels.
+
+>>> import numpy as np
+>>> from minidl.kernels.geometry import Window
+>>> from minidl.kernels.pooling import average_pool
+>>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+>>> average_pool(x, Window((2, 2), (2, 2), "same"))[0, :, :, 0]
+array([[2. , 3.5],
+       [6.5, 8. ]])
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.kernels import parallel
+from minidl.kernels.geometry import Window
+from minidl.kernels.jit import jit
+
+__all__ = ["average_pool", "average_pool_backward", "max_pool", "max_pool_backward"]
+
+
+def max_pool(x: np.ndarray, window: Window, with_index: bool = False):
+    """Return ``(y, index)``: the maxima, and where in its window each one was found.
+
+    Parameters
+    ----------
+    x : (N, H, W, C)
+    with_index : bool
+        Without it `index` is empty (inference needs none).
+
+    Returns
+    -------
+    y : (N, OH, OW, C)
+    index : (N, OH, OW, C) of uint8, or uint16 for windows of more than 256 pixels
+    """
+    y = _empty_output(x, window)
+    small = window.kernel_size[0] * window.kernel_size[1] <= 256
+    index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.uint8 if small else np.uint16)
+    numbers = _numbers(x, window)
+    _by_rows(y, lambda n, oy: _max_pool_row(x, y, index, n, oy, *numbers))
+    return y, index
+
+
+def max_pool_backward(dy, index, input_shape, window: Window) -> np.ndarray:
+    """Return dx: each gradient goes to the pixel that was the maximum."""
+    dx = np.zeros(input_shape, dy.dtype)
+    numbers = _numbers(dx, window)
+    parallel.run(lambda n: _max_pool_backward(dy, index, dx, n, *numbers), len(dx))
+    return dx
+
+
+def average_pool(x: np.ndarray, window: Window) -> np.ndarray:
+    """Return the averages (N, OH, OW, C) over the real pixels of each window."""
+    y = _empty_output(x, window)
+    numbers = _numbers(x, window)
+    _by_rows(y, lambda n, oy: _average_pool_row(x, y, n, oy, *numbers))
+    return y
+
+
+def average_pool_backward(dy, input_shape, window: Window) -> np.ndarray:
+    """Return dx: each gradient is shared equally by the real pixels of its window."""
+    dx = np.zeros(input_shape, dy.dtype)
+    numbers = _numbers(dx, window)
+    parallel.run(lambda n: _average_pool_backward(dy, dx, n, *numbers), len(dx))
+    return dx
+
+
+def _empty_output(x, window):
+    return np.empty((len(x), *window.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
+
+
+def _numbers(x, window):
+    top, _, left, _ = window.pads(*x.shape[1:3])
+    return *window.kernel_size, *window.strides, top, left
+
+
+def _by_rows(y, kernel) -> None:
+    """Call ``kernel(n, oy)`` for each row of each output image, on the pool."""
+    rows = len(y) * y.shape[1]
+    parts = parallel.spans(rows, max(1, 2**16 // max(1, y.shape[2] * y.shape[3])))
+
+    def task(i: int) -> None:
+        for row in range(*parts[i]):
+            kernel(row // y.shape[1], row % y.shape[1])
+
+    parallel.run(task, len(parts))
+
+
+@jit
+def _max_pool_row(x, y, index, n, oy, kh, kw, sh, sw, top, left):
+    _, height, width, channels = x.shape
+    with_index = index.size > 0
+    for ox in range(y.shape[2]):
+        found = False
+        for ky in range(kh):
+            iy = oy * sh - top + ky
+            if iy < 0 or iy >= height:
+                continue
+            for kx in range(kw):
+                ix = ox * sw - left + kx
+                if ix < 0 or ix >= width:
+                    continue
+                at = ky * kw + kx
+                if not found:
+                    found = True
+                    for c in range(channels):
+                        y[n, oy, ox, c] = x[n, iy, ix, c]
+                    if with_index:
+                        for c in range(channels):
+                            index[n, oy, ox, c] = at
+                elif with_index:
+                    for c in range(channels):
+                        v = x[n, iy, ix, c]
+                        if v > y[n, oy, ox, c]:
+                            y[n, oy, ox, c] = v
+                            index[n, oy, ox, c] = at
+                else:
+                    for c in range(channels):
+                        v = x[n, iy, ix, c]
+                        m = y[n, oy, ox, c]
+                        y[n, oy, ox, c] = v if v > m else m
+
+
+@jit
+def _max_pool_backward(dy, index, dx, n, kh, kw, sh, sw, top, left):
+    _, oh, ow, channels = dy.shape
+    for oy in range(oh):
+        for ox in range(ow):
+            for c in range(channels):
+                at = index[n, oy, ox, c]
+                dx[n, oy * sh - top + at // kw, ox * sw - left + at % kw, c] += dy[n, oy, ox, c]
+
+
+@jit
+def _average_pool_row(x, y, n, oy, kh, kw, sh, sw, top, left):
+    _, height, width, channels = x.shape
+    for ox in range(y.shape[2]):
+        for c in range(channels):
+            y[n, oy, ox, c] = 0
+        count = 0
+        for ky in range(kh):
+            iy = oy * sh - top + ky
+            if iy < 0 or iy >= height:
+                continue
+            for kx in range(kw):
+                ix = ox * sw - left + kx
+                if 0 <= ix < width:
+                    count += 1
+                    for c in range(channels):
+                        y[n, oy, ox, c] += x[n, iy, ix, c]
+        for c in range(channels):
+            y[n, oy, ox, c] /= count
+
+
+@jit
+def _average_pool_backward(dy, dx, n, kh, kw, sh, sw, top, left):
+    _, height, width, channels = dx.shape
+    for oy in range(dy.shape[1]):
+        y0 = oy * sh - top
+        y_first = 0 if y0 < 0 else y0
+        y_last = height if y0 + kh > height else y0 + kh
+        for ox in range(dy.shape[2]):
+            x0 = ox * sw - left
+            x_first = 0 if x0 < 0 else x0
+            x_last = width if x0 + kw > width else x0 + kw
+            count = (y_last - y_first) * (x_last - x_first)
+            for iy in range(y_first, y_last):
+                for ix in range(x_first, x_last):
+                    for c in range(channels):
+                        dx[n, iy, ix, c] += dy[n, oy, ox, c] / count

@@ -1,0 +1,188 @@
+"""Affine warps of images: rotate, zoom, shift, shear, flip and resize in one resampling.
+
+A transform is a 3x3 matrix that maps a pixel of the OUTPUT, ``(column, row, 1)``, to the
+place in the INPUT where its colour is read. Pixel centres are whole numbers: the first
+pixel's centre is (0, 0), the middle of the picture is ``((W - 1) / 2, (H - 1) / 2)``.
+
+>>> import numpy as np
+>>> from minidl.kernels.warp import warp
+>>> x = np.arange(6.0).reshape(1, 2, 3, 1)
+>>> half_a_pixel_left = np.array([[[1, 0, 0.5], [0, 1, 0], [0, 0, 1]]])
+>>> warp(x, half_a_pixel_left, "nearest")[0, :, :, 0]
+array([[0.5, 1.5, 2. ],
+       [3.5, 4.5, 5. ]])
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.kernels import parallel
+from minidl.kernels.jit import jit
+
+__all__ = ["FILL_MODES", "INTERPOLATIONS", "warp", "warp_backward"]
+
+FILL_MODES = ("constant", "nearest", "reflect", "wrap")
+INTERPOLATIONS = ("bilinear", "nearest")
+
+
+def warp(
+    x: np.ndarray,
+    transforms: np.ndarray,
+    fill_mode: str = "constant",
+    fill_value: float = 0.0,
+    interpolation: str = "bilinear",
+    output_size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Return each image of `x` resampled through its own transform.
+
+    A pixel that falls exactly on an input pixel is copied bit for bit, so flips and shifts
+    by whole pixels lose nothing.
+
+    Parameters
+    ----------
+    x : (N, H, W, C) of float32 or float64
+    transforms : (N, 3, 3) of float64
+        Output pixel (column, row, 1) -> input pixel; the last row is (0, 0, 1).
+    fill_mode : {"constant", "nearest", "reflect", "wrap"}
+        What lies around the image: `fill_value`, the border ``a a | a b c | c c``, its
+        reflection ``b a | a b c | c b``, or the image again ``b c | a b c | a b``.
+    interpolation : {"bilinear", "nearest"}
+    output_size : (height, width), optional
+        That of the input by default.
+
+    Returns
+    -------
+    y : (N, *output_size, C), of the dtype of `x`
+    """
+    x = np.ascontiguousarray(x)
+    count, _, _, channels = x.shape
+    y = np.empty((count, *(output_size or x.shape[1:3]), channels), x.dtype)
+    if y.size == 0:
+        return y
+    transforms = np.ascontiguousarray(transforms, np.float64)
+    rows, columns, origin = _tables(x.shape, y.shape, transforms, fill_mode)
+    flat = x.reshape(count, -1)
+    options = (rows, columns, *origin, interpolation == "nearest", x.dtype.type(fill_value))
+    parallel.run(lambda n: _warp(flat, y, n, transforms, *options), count)
+    return y
+
+
+def warp_backward(
+    dy: np.ndarray,
+    transforms: np.ndarray,
+    input_size: tuple[int, int],
+    fill_mode: str = "constant",
+    interpolation: str = "bilinear",
+) -> np.ndarray:
+    """Return dx (N, *input_size, C): each output gradient goes back to the pixels it came from.
+
+    This is the exact adjoint of :func:`warp`: the same taps with the same weights.
+    """
+    dy = np.ascontiguousarray(dy)
+    count, _, _, channels = dy.shape
+    dx = np.zeros((count, *input_size, channels), dy.dtype)
+    if dy.size == 0:
+        return dx
+    transforms = np.ascontiguousarray(transforms, np.float64)
+    rows, columns, origin = _tables(dx.shape, dy.shape, transforms, fill_mode)
+    flat = dx.reshape(count, -1)
+    options = (rows, columns, *origin, interpolation == "nearest")
+    parallel.run(lambda n: _warp_backward(dy, flat, n, transforms, *options), count)
+    return dx
+
+
+def _tables(input_shape, output_shape, transforms, fill_mode):
+    """Return ``(rows, columns, (first_row, first_column))``: the fill mode as two tables.
+
+    ``rows[row - first_row] + columns[column - first_column]`` is where a pixel of the
+    endlessly continued image lies in the flat input; a negative sum means outside. So the
+    kernels know no fill modes and never compare with the image's size.
+    """
+    _, height, width, channels = input_shape
+    right, bottom = output_shape[2] - 1, output_shape[1] - 1
+    corners = np.array([[0, 0, 1], [right, 0, 1], [0, bottom, 1], [right, bottom, 1]], np.float64)
+    reached = transforms[:, :2] @ corners.T  # (N, 2, 4): an affine map stays between them
+    # One pixel more on either side against rounding, and one for the second tap.
+    first = np.floor(reached.min(axis=(0, 2))).astype(np.int64) - 1
+    stop = np.floor(reached.max(axis=(0, 2))).astype(np.int64) + 3
+    tables = []
+    for axis, size, step in ((1, height, width * channels), (0, width, channels)):
+        found = _continue(np.arange(first[axis], stop[axis]), size, fill_mode)
+        tables.append(np.where(found < 0, -height * width * channels, found * step))
+    return *tables, (int(first[1]), int(first[0]))
+
+
+def _continue(index, size: int, fill_mode: str):
+    """Return which of `size` pixels stands at each place of the continued row; -1 for none."""
+    if fill_mode == "nearest":
+        return np.clip(index, 0, size - 1)
+    if fill_mode == "wrap":
+        return index % size
+    if fill_mode == "reflect":
+        index = index % (2 * size)
+        return np.minimum(index, 2 * size - 1 - index)
+    return np.where((index >= 0) & (index < size), index, -1)
+
+
+@jit
+def _warp(x, y, n, transforms, rows, columns, first_row, first_column, nearest, fill):
+    _, height, width, channels = y.shape
+    for i in range(height):
+        for j in range(width):
+            row = transforms[n, 1, 0] * j + transforms[n, 1, 1] * i + transforms[n, 1, 2]
+            column = transforms[n, 0, 0] * j + transforms[n, 0, 1] * i + transforms[n, 0, 2]
+            if nearest:
+                row = np.floor(row + 0.5)
+                column = np.floor(column + 0.5)
+            r = int(np.floor(row))
+            k = int(np.floor(column))
+            south = y.dtype.type(row - r)
+            east = y.dtype.type(column - k)
+            r -= first_row
+            k -= first_column
+            nw = rows[r] + columns[k]
+            # A copy of the bits, because 0 times a NaN or infinite neighbour would not be 0.
+            if south == 0 and east == 0:
+                for c in range(channels):
+                    y[n, i, j, c] = x[n, nw + c] if nw >= 0 else fill
+                continue
+            ne = rows[r] + columns[k + 1]
+            sw = rows[r + 1] + columns[k]
+            se = rows[r + 1] + columns[k + 1]
+            if nw >= 0 and ne >= 0 and sw >= 0 and se >= 0:
+                for c in range(channels):
+                    top = x[n, nw + c] + east * (x[n, ne + c] - x[n, nw + c])
+                    bottom = x[n, sw + c] + east * (x[n, se + c] - x[n, sw + c])
+                    y[n, i, j, c] = top + south * (bottom - top)
+            else:
+                for c in range(channels):
+                    a = x[n, nw + c] if nw >= 0 else fill
+                    b = x[n, ne + c] if ne >= 0 else fill
+                    d = x[n, sw + c] if sw >= 0 else fill
+                    e = x[n, se + c] if se >= 0 else fill
+                    top = a + east * (b - a)
+                    bottom = d + east * (e - d)
+                    y[n, i, j, c] = top + south * (bottom - top)
+
+
+@jit
+def _warp_backward(dy, dx, n, transforms, rows, columns, first_row, first_column, nearest):
+    _, height, width, channels = dy.shape
+    for i in range(height):
+        for j in range(width):
+            row = transforms[n, 1, 0] * j + transforms[n, 1, 1] * i + transforms[n, 1, 2]
+            column = transforms[n, 0, 0] * j + transforms[n, 0, 1] * i + transforms[n, 0, 2]
+            if nearest:
+                row = np.floor(row + 0.5)
+                column = np.floor(column + 0.5)
+            r = int(np.floor(row))
+            k = int(np.floor(column))
+            for down in range(2):
+                for along in range(2):
+                    at = rows[r + down - first_row] + columns[k + along - first_column]
+                    weight = (1 - abs(row - r - down)) * (1 - abs(column - k - along))
+                    if at >= 0 and weight > 0:
+                        w = dy.dtype.type(weight)
+                        for c in range(channels):
+                            dx[n, at + c] += w * dy[n, i, j, c]

@@ -1,0 +1,48 @@
+"""All layers under Keras' names.
+
+>>> from minidl import layers
+>>> layers.Conv2D(32, 3, activation="relu").filters
+32
+"""
+
+from minidl.layers.activation import (
+    GELU,
+    Activation,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
+from minidl.layers.augmentation import (
+    AffineChain,
+    RandomFlip,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+)
+from minidl.layers.base import Layer, Parameter
+from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
+from minidl.layers.core import Dense, Flatten, Reshape
+from minidl.layers.merging import Add, Concatenate
+from minidl.layers.normalization import BatchNormalization
+from minidl.layers.pooling import (
+    AveragePooling2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
+from minidl.layers.preprocessing import RandomBrightness, RandomContrast, RandomCrop, Rescaling
+from minidl.layers.regularization import Dropout
+from minidl.layers.symbolic import Input, InputLayer
+
+__all__ = [
+    "Activation", "Add", "AffineChain", "AveragePooling2D", "BatchNormalization", "Concatenate",
+    "Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GELU",
+    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LeakyReLU", "MaxPooling2D",
+    "Parameter", "RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip",
+    "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling",
+    "Reshape", "SiLU", "Sigmoid", "Softmax", "Tanh", "ZeroPadding2D",
+]  # fmt: skip

@@ -1,0 +1,271 @@
+"""What every layer is: named parameters, ``forward``, and ``backward`` right beneath it.
+
+A layer keeps no per-call state: ``forward`` returns ``(output, cache)``, and ``backward``
+gets that cache back. A layer of one's own needs three methods:
+
+>>> import numpy as np
+>>> from minidl.layers import Layer
+>>> class Scale(Layer):
+...     def build(self, input_shape):
+...         self.factor = self.add_weight("factor", (input_shape[-1],), "ones")
+...     def forward(self, x, training=False, rng=None):
+...         return x * self.factor.value, x
+...     def backward(self, dy, cache, need_dx=True):
+...         return dy * self.factor.value, [(dy * cache).sum(axis=0)]
+>>> Scale()(np.ones((2, 3), "float32")).shape
+(2, 3)
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from minidl.config import Configurable
+from minidl.errors import ShapeError
+from minidl.layers import initializers, regularizers
+from minidl.seeding import as_generator
+
+__all__ = ["Layer", "Parameter", "Shape"]
+
+Shape = tuple[int | None, ...]  # the batch comes first; None is a size known only with the data
+
+_provisional_names: Counter[str] = Counter()
+
+
+class Parameter:
+    """A named array that belongs to a layer.
+
+    Attributes
+    ----------
+    name : str
+        The name within the layer: "kernel", "bias", "gamma", ...
+    value : numpy.ndarray
+        The numbers; an optimizer changes them in place.
+    learned : bool
+        False for statistics such as BatchNormalization's moving mean.
+    regularizer : Regularizer or None
+        Penalty that training adds to the loss.
+    layer : Layer
+        The owner, whose ``trainable`` decides together with `learned`.
+    """
+
+    def __init__(self, name, value, learned=True, regularizer=None, layer=None):
+        self.name = name
+        self.value = value
+        self.learned = learned
+        self.regularizer = regularizer
+        self.layer = layer
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def trainable(self) -> bool:
+        return self.learned and (self.layer is None or self.layer.trainable)
+
+    @property
+    def path(self) -> str:
+        """The unique name within a model: ``layer/parameter``."""
+        return f"{self.layer.name}/{self.name}" if self.layer is not None else self.name
+
+    def assign(self, value) -> None:
+        """Copy `value` into this parameter; raise ShapeError where the shapes differ."""
+        value = np.asarray(value)
+        if value.shape != self.value.shape:
+            raise ShapeError(f"{self.path}: expected shape {self.shape}, received {value.shape}")
+        self.value = np.array(value, dtype=self.value.dtype, order="C")
+
+    def __repr__(self) -> str:
+        kind = "trainable" if self.trainable else "frozen"
+        return f"<Parameter {self.path} {self.shape} {self.value.dtype} {kind}>"
+
+
+class Layer(Configurable):
+    """Base class of all layers.
+
+    Parameters
+    ----------
+    name : str, optional
+        Unique within a model; derived from the class where it is not given.
+    trainable : bool
+        Whether training changes the parameters. Can be set at any time and takes effect at
+        the next step.
+    dtype : {"float32", "float64"}, optional
+        Type of the parameters and of the computation; by default that of the input.
+    learning_rate_multiplier : float
+        The optimizer's learning rate is multiplied by this for the layer's parameters.
+    input_shape : tuple of int, optional
+        For the first layer of a Sequential: the shape of one sample.
+    """
+
+    takes_list = False  # True for layers such as Add, whose input is a list of tensors
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+        learning_rate_multiplier: float = 1.0,
+        input_shape: tuple[int | None, ...] | None = None,
+        **unknown: Any,
+    ):
+        if unknown:
+            raise TypeError(f"{type(self).__name__}: unknown argument {next(iter(unknown))!r}")
+        if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"{type(self).__name__}: expected dtype float32 or float64, received {dtype!r}")
+        self.auto_named = name is None
+        self.name = name or self._provisional_name()
+        self.trainable = trainable
+        self.dtype = None if dtype is None else np.dtype(dtype)
+        self.learning_rate_multiplier = learning_rate_multiplier
+        self.sample_shape = None if input_shape is None else tuple(input_shape)
+        self.parameters: list[Parameter] = []
+        self.built = False
+
+    # ------------------------------------------------------------------ to be written by each layer
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the parameters with ``add_weight``; `input_shape` has the batch first."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the output's shape, or raise ShapeError where the input does not fit."""
+        return input_shape
+
+    def forward(self, x, training: bool = False, rng: np.random.Generator | None = None):
+        """Return ``(y, cache)``; never change `x`.
+
+        `training` switches dropout, augmentation and batch statistics on; `rng` is where
+        a random layer takes its numbers from.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, dy, cache, need_dx: bool = True):
+        """Return ``(dx, gradients)``: one gradient for each of ``trainable_weights``.
+
+        `dx` may be None where `need_dx` is False. Never change `dy`.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
+        """Return the multiplications per sample that ``summary`` reports."""
+        return 0
+
+    # ------------------------------------------------------------------ what each layer gets
+
+    def __call__(self, inputs, training: bool = False):
+        """Connect to a symbolic tensor (from ``Input``), or compute the output of arrays."""
+        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
+        if hasattr(first, "connect"):
+            return first.connect(self, inputs)
+        x = [np.asarray(item) for item in inputs] if self.takes_list else np.asarray(inputs)
+        dtype = self.dtype or np.result_type(*(x if self.takes_list else [x]))
+        dtype = dtype if dtype == np.float64 else np.dtype(np.float32)
+        shape = [item.shape for item in x] if self.takes_list else x.shape
+        self.ensure_built(shape, dtype)
+        self.compute_output_shape(shape)
+        return self.forward(as_dtype(x, self.dtype), training=training)[0]
+
+    def ensure_built(self, input_shape, dtype=np.float32) -> None:
+        """Build once, for inputs of `input_shape` (batch first)."""
+        if not self.built:
+            self.compute_output_shape(input_shape)  # complains before anything is made
+            self.dtype = self.dtype or np.dtype(dtype)
+            self.build(input_shape)
+            self.built = True
+
+    def add_weight(
+        self, name, shape, initializer="glorot_uniform", trainable=True, regularizer=None, seed=None
+    ) -> Parameter:
+        """Make a parameter; `trainable=False` is for statistics that training never learns."""
+        initializer = initializers.get(initializer)
+        dtype = self.dtype or np.dtype(np.float32)
+        value = np.ascontiguousarray(initializer(tuple(shape), as_generator(seed)), dtype=dtype)
+        parameter = Parameter(name, value, trainable, regularizers.get(regularizer), self)
+        self.parameters.append(parameter)
+        return parameter
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All parameters: the learned ones first, then statistics (Keras' order)."""
+        return sorted(self.parameters, key=lambda parameter: not parameter.learned)
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        return [parameter for parameter in self.weights if parameter.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        return [parameter for parameter in self.weights if not parameter.trainable]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of all parameters' arrays in Keras' order."""
+        return [parameter.value.copy() for parameter in self.weights]
+
+    def set_weights(self, arrays) -> None:
+        """Set all parameters, in the order of ``get_weights``; all or none are changed."""
+        arrays = [np.asarray(array) for array in arrays]
+        expected = [parameter.shape for parameter in self.weights]
+        received = [array.shape for array in arrays]
+        if expected != received:
+            raise ShapeError(f"{self.label}: set_weights expected shapes {expected}, received {received}")
+        for parameter, array in zip(self.weights, arrays, strict=True):
+            parameter.assign(array)
+
+    def count_params(self) -> int:
+        """Return how many numbers the parameters hold."""
+        return sum(parameter.value.size for parameter in self.parameters)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.update(name=self.name, trainable=self.trainable)
+        if self.dtype is not None:
+            config["dtype"] = self.dtype.name
+        if self.learning_rate_multiplier != 1.0:
+            config["learning_rate_multiplier"] = self.learning_rate_multiplier
+        return config
+
+    @property
+    def label(self) -> str:
+        """How error messages name this layer: ``Conv2D 'conv1'``."""
+        return f"{type(self).__name__} {self.name!r}"
+
+    def check_rank(self, input_shape: Shape, rank: int, layout: str) -> None:
+        """Raise ShapeError unless `input_shape` has `rank` dimensions."""
+        if len(input_shape) != rank:
+            raise ShapeError(f"{self.label}: expected input {layout}, received shape {tuple(input_shape)}")
+
+    def __getattr__(self, attribute: str):
+        if not attribute.startswith("_") and not self.__dict__.get("built", True):
+            raise AttributeError(
+                f"{self.label} has no {attribute!r} yet: call it on data or build(input_shape) it first"
+            )
+        raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
+
+    def __repr__(self) -> str:
+        return f"<{self.label}{'' if self.trainable else ' frozen'}>"
+
+    def _provisional_name(self) -> str:
+        """A name for messages until a model gives the final one (see Network)."""
+        base = snake_case(type(self).__name__)
+        _provisional_names[base] += 1
+        count = _provisional_names[base] - 1
+        return base if count == 0 else f"{base}_{count}"
+
+
+def snake_case(name: str) -> str:
+    """Turn ``MaxPooling2D`` into ``max_pooling2d``, as Keras names layers."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def as_dtype(x, dtype):
+    """Return `x` (an array or a list of arrays) C-contiguous in `dtype`, uncopied if it is."""
+    if isinstance(x, (list, tuple)):
+        return [as_dtype(item, dtype) for item in x]
+    return np.ascontiguousarray(x, dtype=dtype)

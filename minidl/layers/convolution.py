@@ -1,0 +1,297 @@
+"""Conv2D, DepthwiseConv2D and ZeroPadding2D over images (N, H, W, C).
+
+>>> import numpy as np
+>>> from minidl.layers import Conv2D
+>>> Conv2D(8, 3, strides=2, padding="same")(np.zeros((1, 5, 5, 3), "float32")).shape
+(1, 3, 3, 8)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.errors import ShapeError
+from minidl.kernels.convolve import Convolution, convolve, convolve_backward
+from minidl.kernels.depthwise import depthwise, depthwise_backward
+from minidl.kernels.elementwise import add_bias
+from minidl.kernels.geometry import Window
+from minidl.layers.activation import get_activation
+from minidl.layers.base import Layer, Shape
+from minidl.layers.core import positive_int
+
+__all__ = ["Conv2D", "DepthwiseConv2D", "ZeroPadding2D"]
+
+
+class _Convolution(Layer):
+    """What Conv2D and DepthwiseConv2D share: bias, activation, arguments, shapes."""
+
+    def __init__(
+        self, kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
+        bias_initializer, bias_regularizer, **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        check_data_format(self, data_format)
+        self.window = make_window(self, kernel_size, strides, padding, dilation_rate)
+        self.activation = get_activation(activation, self)
+        self.use_bias = use_bias
+        self.bias = None
+        self.bias_arguments = (bias_initializer, bias_regularizer)
+
+    def _add_bias_weight(self, channels: int) -> None:
+        if self.use_bias:
+            initializer, regularizer = self.bias_arguments
+            self.bias = self.add_weight("bias", (channels,), initializer, regularizer=regularizer)
+
+    def _output_shape(self, input_shape: Shape, channels_out: int, channels_in: int) -> Shape:
+        self.check_rank(input_shape, 4, "(N, H, W, C)")
+        if input_shape[3] is None:
+            raise ShapeError(f"{self.label}: the number of input channels must be known")
+        if self.built and input_shape[3] != channels_in:
+            raise ShapeError(
+                f"{self.label}: expected {channels_in} channels, received {input_shape[3]} "
+                f"(input shape {tuple(input_shape)})"
+            )
+        return (input_shape[0], *checked_output_size(self, self.window, input_shape), channels_out)
+
+    def _activate(self, z, training: bool):
+        """Return ``(y, what the activation's gradient needs)``; `z` may be overwritten."""
+        if self.activation is None:
+            return z, None
+        return self.activation.apply_in_place(z, training)
+
+    def _before_activation(self, dy, saved):
+        dz = dy if self.activation is None else self.activation.gradient(dy, saved)
+        return np.ascontiguousarray(dz)
+
+    def _bias_gradient(self, dz) -> list[np.ndarray]:
+        return [] if self.bias is None else [dz.reshape(-1, dz.shape[-1]).sum(axis=0)]
+
+
+class Conv2D(_Convolution):
+    """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
+
+    Parameters
+    ----------
+    filters : int
+        Output channels K.
+    kernel_size : int or (int, int)
+    strides : int or (int, int)
+    padding : {"valid", "same"}
+        "same" pads with zeros to ``ceil(size / stride)``, TensorFlow's way.
+    dilation_rate : int or (int, int)
+    groups : int
+        Channels are cut into this many groups that do not see one another.
+    activation : str or layer, optional
+    use_bias : bool
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
+    **kwargs
+        See :class:`Layer`.
+
+    Notes
+    -----
+    Kernel (KH, KW, C / groups, K), bias (K,).
+
+    Raises
+    ------
+    ShapeError
+        When built or called: for an input that is not (N, H, W, C), whose channels differ
+        from the kernel's or that is smaller than the window.
+    """
+
+    def __init__(
+        self, filters, kernel_size, strides=(1, 1), padding="valid", data_format=None,
+        dilation_rate=(1, 1), groups=1, activation=None, use_bias=True,
+        kernel_initializer="glorot_uniform", bias_initializer="zeros",
+        kernel_regularizer=None, bias_regularizer=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(
+            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
+            bias_initializer, bias_regularizer, **kwargs,
+        )  # fmt: skip
+        self.filters = positive_int(self, "filters", filters)
+        groups = positive_int(self, "groups", groups)
+        if self.filters % groups:
+            raise ValueError(
+                f"{self.label}: filters ({filters}) must be a multiple of groups ({groups})"
+            )
+        self.convolution = Convolution(**vars(self.window), groups=groups)
+        self.kernel_arguments = (kernel_initializer, kernel_regularizer)
+
+    def build(self, input_shape):
+        groups = self.convolution.groups
+        shape = (*self.window.kernel_size, input_shape[3] // groups, self.filters)
+        initializer, regularizer = self.kernel_arguments
+        self.kernel = self.add_weight("kernel", shape, initializer, regularizer=regularizer)
+        self._add_bias_weight(self.filters)
+
+    def compute_output_shape(self, input_shape):
+        groups = self.convolution.groups
+        expected = self.kernel.shape[2] * groups if self.built else None
+        shape = self._output_shape(input_shape, self.filters, expected)
+        if input_shape[3] % groups:
+            raise ShapeError(
+                f"{self.label}: {input_shape[3]} input channels cannot be cut into {groups} groups"
+            )
+        return shape
+
+    def forward(self, x, training=False, rng=None):
+        bias = None if self.bias is None else self.bias.value
+        relu = getattr(self.activation, "is_plain", False)
+        y = convolve(x, self.kernel.value, bias, self.convolution, relu)
+        if relu:
+            return y, (x, y)
+        y, saved = self._activate(y, training)
+        return y, (x, saved)
+
+    def backward(self, dy, cache, need_dx=True):
+        x, saved = cache
+        dz = self._before_activation(dy, saved)
+        dx, dw = convolve_backward(
+            x, self.kernel.value, dz, self.convolution, need_dx, need_dw=self.trainable
+        )
+        return dx, [dw, *self._bias_gradient(dz)] if self.trainable else []
+
+    def multiply_adds(self, input_shape, output_shape):
+        return _pixels(output_shape) * int(np.prod(self.kernel.shape))
+
+
+class DepthwiseConv2D(_Convolution):
+    """Convolution of each channel with kernels of its own.
+
+    Parameters
+    ----------
+    kernel_size, strides, padding, dilation_rate, activation, use_bias
+        As for :class:`Conv2D`.
+    depth_multiplier : int
+        Output channels for each input channel.
+    depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer
+    **kwargs
+        See :class:`Layer`.
+
+    Notes
+    -----
+    Kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
+    """
+
+    def __init__(
+        self, kernel_size, strides=(1, 1), padding="valid", depth_multiplier=1, data_format=None,
+        dilation_rate=(1, 1), activation=None, use_bias=True,
+        depthwise_initializer="glorot_uniform", bias_initializer="zeros",
+        depthwise_regularizer=None, bias_regularizer=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(
+            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
+            bias_initializer, bias_regularizer, **kwargs,
+        )  # fmt: skip
+        self.depth_multiplier = positive_int(self, "depth_multiplier", depth_multiplier)
+        self.kernel_arguments = (depthwise_initializer, depthwise_regularizer)
+
+    def build(self, input_shape):
+        shape = (*self.window.kernel_size, input_shape[3], self.depth_multiplier)
+        initializer, regularizer = self.kernel_arguments
+        self.kernel = self.add_weight("kernel", shape, initializer, regularizer=regularizer)
+        self._add_bias_weight(input_shape[3] * self.depth_multiplier)
+
+    def compute_output_shape(self, input_shape):
+        expected = self.kernel.shape[2] if self.built else None
+        channels = (input_shape[-1] or 0) * self.depth_multiplier
+        return self._output_shape(input_shape, channels, expected)
+
+    def forward(self, x, training=False, rng=None):
+        z = depthwise(x, self.kernel.value, self.window)
+        if self.bias is not None:
+            add_bias(z.reshape(-1, z.shape[-1]), self.bias.value)
+        y, saved = self._activate(z, training)
+        return y, (x, saved)
+
+    def backward(self, dy, cache, need_dx=True):
+        x, saved = cache
+        dz = self._before_activation(dy, saved)
+        dx, dw = depthwise_backward(x, self.kernel.value, dz, self.window, need_dx)
+        return dx, [dw, *self._bias_gradient(dz)] if self.trainable else []
+
+    def multiply_adds(self, input_shape, output_shape):
+        return _pixels(output_shape) * int(np.prod(self.kernel.shape))
+
+
+class ZeroPadding2D(Layer):
+    """Zeros around the image.
+
+    Parameters
+    ----------
+    padding : int, (int, int) or ((int, int), (int, int))
+        The same on all sides; (vertical, horizontal); or ((top, bottom), (left, right)).
+    """
+
+    def __init__(self, padding=(1, 1), data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        check_data_format(self, data_format)
+        vertical, horizontal = (padding, padding) if isinstance(padding, int) else padding
+        self.pads = tuple(
+            (side, side) if isinstance(side, int) else tuple(side)
+            for side in (vertical, horizontal)
+        )
+        if min(self.pads[0] + self.pads[1]) < 0:
+            raise ValueError(f"{self.label}: expected padding >= 0, received {padding!r}")
+
+    def compute_output_shape(self, input_shape):
+        self.check_rank(input_shape, 4, "(N, H, W, C)")
+        height, width = (
+            None if n is None else n + sum(pad)
+            for n, pad in zip(input_shape[1:3], self.pads, strict=True)
+        )
+        return input_shape[0], height, width, input_shape[3]
+
+    def forward(self, x, training=False, rng=None):
+        return np.pad(x, ((0, 0), *self.pads, (0, 0))), None
+
+    def backward(self, dy, cache, need_dx=True):
+        (top, bottom), (left, right) = self.pads
+        height, width = dy.shape[1:3]
+        return np.ascontiguousarray(dy[:, top : height - bottom, left : width - right]), []
+
+
+def make_window(layer: Layer, kernel_size, strides, padding, dilation_rate=(1, 1)) -> Window:
+    """Check the arguments of a window that slides over an image."""
+    if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
+        raise ValueError(
+            f"{layer.label}: expected padding 'valid' or 'same', received {padding!r}"
+        )
+    return Window(
+        pair(layer, "kernel_size", kernel_size),
+        pair(layer, "strides", strides),
+        padding.lower(),
+        pair(layer, "dilation_rate", dilation_rate),
+    )
+
+
+def pair(layer: Layer, name: str, value) -> tuple[int, int]:
+    """Return an int or a pair of ints as a pair of positive ints."""
+    values = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(values) != 2:
+        raise ValueError(f"{layer.label}: expected {name} as one or two integers, received {value!r}")
+    return positive_int(layer, name, values[0]), positive_int(layer, name, values[1])
+
+
+def checked_output_size(layer: Layer, window: Window, input_shape: Shape):
+    """Return the window's output size, or raise where it does not fit into the input."""
+    size = window.output_size(*input_shape[1:3])
+    if any(n is not None and n < 1 for n in size):
+        raise ShapeError(
+            f"{layer.label}: a window of {window.extent} does not fit into the input "
+            f"{tuple(input_shape)}; use padding='same', a smaller window or larger images"
+        )
+    return size
+
+
+def check_data_format(layer: Layer, data_format: str | None) -> None:
+    """Images are (N, H, W, C) in minidl; say so to whoever asks for another order."""
+    if data_format not in (None, "channels_last"):
+        raise ValueError(
+            f"{layer.label}: expected data_format 'channels_last' (N, H, W, C), "
+            f"received {data_format!r}"
+        )
+
+
+def _pixels(shape: Shape) -> int:
+    return (shape[1] or 1) * (shape[2] or 1)

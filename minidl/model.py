@@ -1,0 +1,322 @@
+"""Model: a network that can be compiled, trained, evaluated, asked and saved.
+
+>>> import numpy as np
+>>> from minidl import Input, Model, layers
+>>> x = Input((3,))
+>>> model = Model(x, layers.Dense(1, activation="sigmoid")(x))
+>>> model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+>>> history = model.fit(np.eye(3), np.array([0, 1, 1]), epochs=2, verbose=0)
+>>> sorted(history.history)
+['accuracy', 'loss']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.config import serialize
+from minidl.data.pipeline import as_dataset
+from minidl.errors import FileFormatError, MinidlError
+from minidl.graph.network import Network
+from minidl.io.architecture import describe, rebuild
+from minidl.io.checkpoint import pack, read_checkpoint, unpack, write_checkpoint
+from minidl.seeding import draw_seed
+from minidl.training.callbacks import History
+from minidl.training.trainer import Trainer, check_finite, combined_weights
+from minidl.training.trainer import unpack as unpack_batch
+
+__all__ = ["Model", "load_model"]
+
+
+class Model(Network):
+    """Layers between input and output tensors, with Keras' training methods.
+
+    Parameters
+    ----------
+    inputs, outputs : SymbolicTensor or list of SymbolicTensor
+        Made by ``Input`` and by calling layers.
+    name : str, optional
+    """
+
+    def _prepare(self, name: str | None) -> None:
+        super()._prepare(name)
+        self.trainer: Trainer | None = None
+        self.stop_training = False
+        self.seed = draw_seed()  # all randomness of this model's training follows from it
+        self.training_state: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------ training
+
+    def compile(self, optimizer="rmsprop", loss=None, metrics=None, loss_weights=None) -> None:
+        """Choose how the model learns.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str or Loss, or a list with one for each output
+        metrics : list of str or Metric
+            "accuracy" picks the accuracy that fits the labels, as Keras does.
+        loss_weights : list of float, optional
+            For several outputs.
+
+        Raises
+        ------
+        ValueError
+            For unknown names.
+        """
+        self.trainer = Trainer(self, optimizer, loss, metrics, loss_weights)
+
+    def fit(self, x=None, y=None, **arguments) -> History:
+        """Train, and return the :class:`History`.
+
+        Parameters
+        ----------
+        x : array, list of arrays, Dataset (ImageFolder) or iterable of batches
+        y : array or list of arrays
+            For arrays `x` only.
+        batch_size : int
+            For arrays; 32 by default.
+        epochs : int
+        verbose : "auto", 0, 1 or 2
+            Progress bar (1), a line for each epoch (2) or nothing (0).
+        callbacks : list of Callback
+        validation_split : float
+            Share of the arrays, taken from their end, that is not trained on.
+        validation_data : (x, y) or Dataset
+        shuffle : bool
+            Arrays: a new order in each epoch.
+        class_weight : dict of int to float
+        sample_weight : array
+        initial_epoch : int
+        steps_per_epoch, validation_steps : int
+            Limits on the number of batches.
+        validation_freq : int
+        resume : bool
+            Continue exactly where the checkpoint that this model was loaded from ended.
+
+        Raises
+        ------
+        RuntimeError
+            Before ``compile``.
+        DataError, ShapeError
+            For data that do not fit the model or the loss.
+        """
+        return self._compiled("fit").fit(x, y, **arguments)
+
+    def evaluate(
+        self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
+        return_dict=False,
+    ):  # fmt: skip
+        """Return the loss, or ``[loss, metric, ...]``, or a dict with `return_dict`."""
+        trainer = self._compiled("evaluate")
+        dataset = as_dataset(x, y, sample_weight, batch_size=batch_size, shuffle=False)
+        results = trainer.evaluate_dataset(dataset, steps)
+        if verbose not in (0, "auto"):
+            from minidl.training.progress import format_logs
+
+            print(format_logs(results))
+        if return_dict:
+            return results
+        values = list(results.values())
+        return values[0] if len(values) == 1 else values
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None):
+        """Return the outputs for arrays or a dataset, batch by batch.
+
+        Raises
+        ------
+        ShapeError
+            If `x` does not fit the model's input.
+        DataError
+            For NaN or infinite values.
+        """
+        parts = []
+        for number, batch in enumerate(as_dataset(x, batch_size=batch_size, shuffle=False).batches(0)):
+            if steps is not None and number >= steps:
+                break
+            parts.append(self.predict_on_batch(unpack_batch(batch)[0]))
+        if not parts:
+            raise MinidlError(f"{self.label}: predict received no samples")
+        if self.single_output:
+            return np.concatenate(parts)
+        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+    def predict_on_batch(self, x):
+        """Return the outputs for one batch."""
+        check_finite(x)
+        return self.infer(x)
+
+    def train_on_batch(self, x, y, sample_weight=None, class_weight=None, return_dict=False):
+        """Make one optimizer step; return the loss, or ``[loss, metric, ...]`` of the batch."""
+        trainer = self._compiled("train_on_batch")
+        trainer.reset_metrics()
+        weights = combined_weights(y, class_weight, sample_weight)
+        loss = trainer.train_step(x, y, weights)
+        return _batch_results(loss, trainer, return_dict)
+
+    def test_on_batch(self, x, y, sample_weight=None, return_dict=False):
+        """Return the loss and metrics of one batch without learning from it."""
+        trainer = self._compiled("test_on_batch")
+        trainer.reset_metrics()
+        return _batch_results(trainer.test_step(x, y, sample_weight), trainer, return_dict)
+
+    @property
+    def optimizer(self):
+        """The optimizer given to ``compile``."""
+        return self._compiled("optimizer").optimizer
+
+    @property
+    def loss(self):
+        """The loss given to ``compile``."""
+        losses = self._compiled("loss").losses
+        return losses[0] if self.single_output else losses
+
+    def _compiled(self, what: str) -> Trainer:
+        if self.trainer is None:
+            raise RuntimeError(
+                f"{self.label}: {what} needs compile(optimizer, loss) to be called first"
+            )
+        return self.trainer
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path) -> None:
+        """Write everything to one HDF5 file: architecture, weights, optimizer, random state.
+
+        Raises
+        ------
+        TypeError
+            If a layer's argument cannot be saved.
+        OSError
+            If the file cannot be written; an older file of that name is left as it was.
+        """
+        arrays = {f"weights/{p.path}": p.value for p in self.weights}
+        document: dict[str, Any] = {
+            "kind": "model",
+            "architecture": describe(self),
+            "seed": self.seed,
+            "training_state": pack(self.training_state, arrays, "training_state"),
+        }
+        if self.trainer is not None:
+            document["compile"] = _compile_config(self.trainer)
+            document["optimizer"] = pack(self.optimizer.get_state(), arrays, "optimizer")
+        write_checkpoint(path, document, arrays)
+
+    def save_weights(self, path) -> None:
+        """Write the weights alone."""
+        arrays = {f"weights/{p.path}": p.value for p in self.weights}
+        write_checkpoint(path, {"kind": "weights"}, arrays)
+
+    def load_weights(self, path) -> None:
+        """Read the weights of a file; every tensor has to fit, else nothing is changed.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, or its tensors are not those of this model.
+        """
+        _, arrays = read_checkpoint(path)
+        _set_weights(self, arrays, path)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the architecture as JSON can hold it."""
+        return describe(self)
+
+
+def load_model(path, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Model:
+    """Read a model written by :meth:`Model.save`; it predicts the same bits.
+
+    Parameters
+    ----------
+    path : str or Path
+    custom_objects : dict of str to class, optional
+        The user's own layers, losses, metrics and optimizers by class name.
+    compile : bool
+        Also restore optimizer, loss, metrics and where the training stands.
+
+    Raises
+    ------
+    FileNotFoundError
+    FileFormatError
+        If the file is damaged, is no model, or needs a class that is not known.
+    """
+    from minidl.sequential import Sequential
+
+    document, arrays = read_checkpoint(path)
+    if document.get("kind") != "model":
+        raise FileFormatError(
+            f"{path}: holds weights without an architecture; build the model and load_weights it"
+        )
+    description = document["architecture"]
+    inputs, outputs = rebuild(description, custom_objects)
+    cls = Sequential if description["class_name"] == "Sequential" else Model
+    model = cls._functional(inputs, outputs, name=description["name"])
+    _set_weights(model, arrays, path)
+    model.seed = document["seed"]
+    model.training_state = unpack(document["training_state"], arrays)
+    if compile and "compile" in document:
+        model.compile(**_uncompile(document["compile"], custom_objects or {}, path))
+        model.optimizer.set_state(unpack(document["optimizer"], arrays))
+    return model
+
+
+def _set_weights(model: Model, arrays: dict[str, np.ndarray], path) -> None:
+    """Give each parameter the array of its name; complain before anything is changed."""
+    prefix = "weights/"
+    found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    wanted = {parameter.path: parameter for parameter in model.weights}
+    missing = [name for name in wanted if name not in found]
+    surplus = [name for name in found if name not in wanted]
+    if missing or surplus:
+        raise FileFormatError(
+            f"{path}: does not fit {model.label}; missing in the file: {_shown(missing)}; "
+            f"unknown to the model: {_shown(surplus)}"
+        )
+    for name, parameter in wanted.items():
+        if found[name].shape != parameter.shape:
+            raise FileFormatError(
+                f"{path}: {name} has shape {found[name].shape}, expected {parameter.shape}"
+            )
+        if not np.isfinite(found[name]).all():
+            raise FileFormatError(f"{path}: {name} contains NaN or infinite values")
+    for name, parameter in wanted.items():
+        parameter.assign(found[name])
+
+
+def _shown(names: list[str]) -> str:
+    return (", ".join(names[:5]) + (", ..." if len(names) > 5 else "")) or "nothing"
+
+
+def _compile_config(trainer: Trainer) -> dict[str, Any]:
+    """What ``compile`` was given, as JSON can hold it."""
+    single = trainer.model.single_output
+    names = [serialize(group) for group in trainer.metric_names]
+    return {
+        "optimizer": serialize(trainer.optimizer),
+        "loss": serialize(trainer.losses[0] if single else trainer.losses),
+        "metrics": names[0] if single else names,
+        "loss_weights": trainer.loss_weights,
+    }
+
+
+def _uncompile(config: dict[str, Any], custom_objects: dict[str, type], path) -> dict[str, Any]:
+    """Turn the saved dicts of the user's own classes into objects; minidl's are known by name."""
+
+    def make(value):
+        if isinstance(value, list):
+            return [make(item) for item in value]
+        if isinstance(value, dict) and value.get("class_name") in custom_objects:
+            return custom_objects[value["class_name"]].from_config(value["config"])
+        return value
+
+    return {key: make(value) for key, value in config.items()}
+
+
+def _batch_results(loss: float, trainer: Trainer, return_dict: bool):
+    results = {"loss": loss, **trainer.metric_results()}
+    if return_dict:
+        return results
+    values = list(results.values())
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,360 @@
+"""Callbacks: what happens besides the arithmetic while a model is trained.
+
+>>> import numpy as np
+>>> from minidl import Input, Sequential, callbacks, layers
+>>> model = Sequential([Input((2,)), layers.Dense(1)])
+>>> model.compile("sgd", "mse")
+>>> stop = callbacks.EarlyStopping("loss", patience=1)
+>>> x = np.zeros((4, 2))
+>>> history = model.fit(x, np.zeros((4, 1)), epochs=9, callbacks=[stop], verbose=0)
+>>> len(history.history["loss"])
+2
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
+    "LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN",
+]  # fmt: skip
+
+
+class Callback:
+    """Base class: override the events of interest.
+
+    Attributes
+    ----------
+    model : Model
+        Set before training begins.
+    params : dict
+        ``epochs``, ``steps`` (batches per epoch, or None) and ``verbose``.
+    state : tuple of str
+        Names of the attributes that a checkpoint keeps, so that a resumed training
+        continues exactly.
+    runs_last : bool
+        For callbacks that look at what the others did, such as ModelCheckpoint.
+    """
+
+    state: tuple[str, ...] = ()
+    runs_last = False
+    model: Any = None
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+
+    def on_train_begin(self) -> None: ...
+    def on_train_end(self) -> None: ...
+    def on_epoch_begin(self, epoch: int) -> None: ...
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None: ...
+    def on_train_batch_begin(self, batch: int) -> None: ...
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None: ...
+
+    def get_state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        for name in self.state:
+            if name in state:
+                setattr(self, name, state[name])
+
+
+class History(Callback):
+    """What ``fit`` returns: ``history.history["val_accuracy"]`` is a list, one item an epoch."""
+
+    state = ("history", "epoch")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.interrupted = False
+
+    def on_epoch_end(self, epoch, logs):
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def __repr__(self) -> str:
+        return f"<History {len(self.epoch)} epochs: {', '.join(self.history)}>"
+
+
+class _Monitor(Callback):
+    """A callback that watches one of the logged numbers."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
+        super().__init__()
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"{type(self).__name__}: expected mode auto, min or max, received {mode!r}")
+        if mode == "auto":
+            grows = ("acc", "auc", "precision", "recall")
+            mode = "max" if any(word in monitor.lower() for word in grows) else "min"
+        self.monitor, self.sign = monitor, -1.0 if mode == "max" else 1.0
+        self.min_delta = abs(min_delta)
+        self.best: float | None = None
+
+    def current(self, logs: dict[str, float]) -> float | None:
+        value = logs.get(self.monitor)
+        if value is None:
+            warnings.warn(
+                f"{type(self).__name__}: there is no {self.monitor!r} among the logs; "
+                f"available: {', '.join(logs)}",
+                stacklevel=2,
+            )
+        return value
+
+    def improved(self, value: float) -> bool:
+        """Whether `value` is better than the best so far (NaN never is)."""
+        if self.best is None:
+            return not math.isnan(value)
+        return self.sign * value < self.sign * self.best - self.min_delta
+
+
+class EarlyStopping(_Monitor):
+    """Stop when the monitored number has not improved for `patience` epochs.
+
+    Parameters
+    ----------
+    monitor : str
+    min_delta : float
+        A smaller change is no improvement.
+    patience : int
+    verbose : int
+    mode : {"auto", "min", "max"}
+    baseline : float, optional
+        The number has to be better than this.
+    restore_best_weights : bool
+        Give the model the weights of its best epoch when training ends, early or not.
+    start_from_epoch : int
+        Epochs before this one are not looked at.
+    """
+
+    state = ("best", "best_epoch", "best_weights", "wait", "stopped_epoch")
+
+    def __init__(
+        self, monitor="val_loss", min_delta=0.0, patience=0, verbose=0, mode="auto",
+        baseline=None, restore_best_weights=False, start_from_epoch=0,
+    ):  # fmt: skip
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.verbose, self.baseline = patience, verbose, baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self.on_train_begin()
+
+    def on_train_begin(self):
+        self.best = self.best_weights = None
+        self.best_epoch = self.wait = self.stopped_epoch = 0
+
+    def on_epoch_end(self, epoch, logs):
+        value = self.current(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        if self.improved(value):
+            self.best, self.best_epoch = value, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            beats = self.baseline is None or self.sign * value < self.sign * self.baseline
+            self.wait = 0 if beats else self.wait + 1
+        else:
+            self.wait += 1
+        if self.wait >= max(1, self.patience) and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self):
+        if self.stopped_epoch and self.verbose:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            if self.verbose:
+                print(f"Restoring the weights of epoch {self.best_epoch + 1}")
+            self.model.set_weights(self.best_weights)
+
+
+class ModelCheckpoint(_Monitor):
+    """Save the model at the end of epochs; ``load_model`` and ``fit(resume=True)`` continue.
+
+    Parameters
+    ----------
+    filepath : str or Path
+        May contain fields: ``"epoch{epoch:02d}-{val_loss:.3f}.h5"`` (epochs count from 1).
+    monitor : str
+    verbose : int
+    save_best_only : bool
+        Save only where `monitor` has improved.
+    save_weights_only : bool
+    mode : {"auto", "min", "max"}
+    save_freq : "epoch" or int
+        An int: every so many epochs.
+    """
+
+    state = ("best",)
+    runs_last = True
+
+    def __init__(
+        self, filepath, monitor="val_loss", verbose=0, save_best_only=False,
+        save_weights_only=False, mode="auto", save_freq="epoch",
+    ):  # fmt: skip
+        super().__init__(monitor, mode)
+        self.filepath, self.verbose = str(filepath), verbose
+        self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
+        self.every = 1 if save_freq == "epoch" else int(save_freq)
+
+    def on_epoch_end(self, epoch, logs):
+        if (epoch + 1) % self.every:
+            return
+        if self.save_best_only:
+            value = self.current(logs)
+            if value is None or not self.improved(value):
+                return
+            self.best = value
+            self.model.training_state["callbacks"][type(self).__name__]["best"] = value
+        path = self.filepath.format(epoch=epoch + 1, **logs)
+        (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: saved {path}")
+
+
+class ReduceLROnPlateau(_Monitor):
+    """Multiply the learning rate by `factor` when the monitored number stops improving.
+
+    Parameters
+    ----------
+    monitor : str
+    factor : float
+        Below 1.
+    patience : int
+        Epochs without improvement before the rate is reduced.
+    verbose : int
+    mode : {"auto", "min", "max"}
+    min_delta : float
+    cooldown : int
+        Epochs to wait after a reduction.
+    min_lr : float
+    """
+
+    state = ("best", "wait", "cooling")
+
+    def __init__(
+        self, monitor="val_loss", factor=0.1, patience=10, verbose=0, mode="auto",
+        min_delta=1e-4, cooldown=0, min_lr=0.0,
+    ):  # fmt: skip
+        super().__init__(monitor, mode, min_delta)
+        if not 0 < factor < 1:
+            raise ValueError(f"ReduceLROnPlateau: expected 0 < factor < 1, received {factor}")
+        self.factor, self.patience, self.verbose = factor, patience, verbose
+        self.cooldown, self.min_lr = cooldown, min_lr
+        self.wait = self.cooling = 0
+
+    def on_train_begin(self):
+        self.best, self.wait, self.cooling = None, 0, 0
+
+    def on_epoch_end(self, epoch, logs):
+        optimizer = self.model.optimizer
+        logs["learning_rate"] = optimizer.current_learning_rate()
+        value = self.current(logs)
+        if value is None:
+            return
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.wait = 0
+        if self.improved(value):
+            self.best, self.wait = value, 0
+        elif self.cooling == 0:
+            self.wait += 1
+            if self.wait >= self.patience:
+                self._reduce(epoch, optimizer)
+
+    def _reduce(self, epoch, optimizer) -> None:
+        old = optimizer.learning_rate
+        if not isinstance(old, (int, float)):
+            raise ValueError("ReduceLROnPlateau: the optimizer's learning rate follows a schedule")
+        new = max(old * self.factor, self.min_lr)
+        if new < old:
+            optimizer.learning_rate = new
+            self.cooling, self.wait = self.cooldown, 0
+            if self.verbose:
+                print(f"Epoch {epoch + 1}: learning rate reduced to {new:.3g}")
+
+
+class LearningRateScheduler(Callback):
+    """Set the learning rate before each epoch: ``schedule(epoch, old_rate) -> new_rate``."""
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0):
+        super().__init__()
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch):
+        optimizer = self.model.optimizer
+        try:
+            rate = self.schedule(epoch, optimizer.current_learning_rate())
+        except TypeError:  # Keras also takes functions of the epoch alone
+            rate = self.schedule(epoch)
+        if not isinstance(rate, (int, float, np.floating)):
+            raise TypeError(f"LearningRateScheduler: expected a number, received {rate!r}")
+        optimizer.learning_rate = float(rate)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: learning rate {rate:.3g}")
+
+    def on_epoch_end(self, epoch, logs):
+        logs["learning_rate"] = self.model.optimizer.current_learning_rate()
+
+
+class CSVLogger(Callback):
+    """Write the numbers of each epoch as a line of a CSV file."""
+
+    def __init__(self, filename, separator: str = ",", append: bool = False):
+        super().__init__()
+        self.path, self.separator, self.append = Path(filename), separator, append
+        self.columns: list[str] | None = None
+
+    def on_train_begin(self):
+        resuming = self.append and self.path.exists() and self.path.stat().st_size > 0
+        if resuming:
+            with self.path.open(newline="") as file:
+                self.columns = next(csv.reader(file, delimiter=self.separator))
+        else:
+            self.columns = None
+            self.path.write_text("")
+
+    def on_epoch_end(self, epoch, logs):
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+            if self.columns is None:
+                self.columns = ["epoch", *logs]
+                writer.writerow(self.columns)
+            row = {"epoch": epoch, **logs}
+            writer.writerow([row.get(column, "") for column in self.columns])
+
+
+class TerminateOnNaN(Callback):
+    """Stop training as soon as a batch's loss is not a finite number."""
+
+    def on_train_batch_end(self, batch, logs):
+        if not math.isfinite(logs.get("loss", 0.0)):
+            print(f"Batch {batch}: the loss is {logs['loss']}, training ends")
+            self.model.stop_training = True
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions, given by the names of the events.
+
+    Parameters
+    ----------
+    on_epoch_begin, on_epoch_end, on_train_begin, on_train_end : callable, optional
+    on_train_batch_begin, on_train_batch_end : callable, optional
+    """
+
+    def __init__(self, **functions: Callable):
+        super().__init__()
+        for event, function in functions.items():
+            if not event.startswith("on_") or not hasattr(Callback, event):
+                raise TypeError(f"LambdaCallback: unknown event {event!r}")
+            setattr(self, event, function)

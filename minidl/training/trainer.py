@@ -1,0 +1,328 @@
+"""The training loop: batches in, forward, loss, backward, optimizer step, numbers out.
+
+A :class:`Trainer` belongs to a compiled model, which hands ``fit`` and ``evaluate`` on to it.
+All randomness of a training follows from the model's seed and the number of the epoch or
+step, so a resumed training equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minidl.data.pipeline import Dataset, as_dataset, split_arrays
+from minidl.errors import DataError, ShapeError
+from minidl.kernels import parallel
+from minidl.training import losses, metrics, optimizers
+from minidl.training.callbacks import Callback, History
+from minidl.training.losses import class_weights_to_sample_weights
+from minidl.training.metrics import Mean
+from minidl.training.progress import ProgressBar
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Optimizer, losses and metrics of one model, and the loops over batches.
+
+    Parameters
+    ----------
+    model : Model
+    optimizer : str or Optimizer
+    loss : str, Loss or a list with one for each output
+    metrics : list of str or Metric; for several outputs, a list of such lists
+    loss_weights : list of float, optional
+        For several outputs.
+    """
+
+    def __init__(self, model, optimizer="rmsprop", loss=None, metrics=None, loss_weights=None):
+        self.model = model
+        self.optimizer = optimizers.get(optimizer)
+        outputs = 1 if model.single_output else len(model.output_tensors)
+        self.losses = [losses.get(item) for item in _for_each_output("loss", loss, outputs)]
+        weights = loss_weights or [1.0] * outputs
+        self.loss_weights = [float(w) for w in _for_each_output("loss_weights", weights, outputs)]
+        if outputs == 1:
+            metrics = [metrics or []]
+        self.metric_names = [
+            item if isinstance(item, (list, tuple)) else [item]
+            for item in _for_each_output("metrics", metrics or [[]] * outputs, outputs)
+        ]
+        self.metrics: list[list[Any]] | None = None  # chosen when the first labels are seen
+
+    # ------------------------------------------------------------------ one batch
+
+    def train_step(self, x, y, sample_weight=None) -> float:
+        """Make one optimizer step and return the loss of the batch."""
+        rng = np.random.default_rng([self.model.seed, self.optimizer.iterations])
+        y_pred, tape = self.model.forward(x, training=True, rng=rng, need_dx=False)
+        loss, dys = self._loss_and_gradients(y, y_pred, sample_weight)
+        if not math.isfinite(loss):
+            check_finite(x)
+        _, gradients = self.model.backward(dys if len(dys) > 1 else dys[0], tape, need_dx=False)
+        parameters = self.model.trainable_weights
+        gradients = [
+            g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
+            for p, g in zip(parameters, gradients, strict=True)
+        ]
+        self.optimizer.apply(parameters, gradients)
+        self._update_metrics(y, y_pred)
+        return loss
+
+    def test_step(self, x, y, sample_weight=None) -> float:
+        """Return the loss of one batch and count it in the metrics."""
+        y_pred = self.model.infer(x)
+        loss, _ = self._loss_and_gradients(y, y_pred, sample_weight, need_gradients=False)
+        self._update_metrics(y, y_pred)
+        return loss
+
+    def _loss_and_gradients(self, y, y_pred, sample_weight, need_gradients=True):
+        ys, predictions = self._per_output(y), self._outputs(y_pred)
+        total = self.penalty()
+        dys = []
+        for loss, weight, t, p in zip(self.losses, self.loss_weights, ys, predictions, strict=True):
+            if need_gradients:
+                value, dy = loss.value_and_gradient(t, p, sample_weight)
+                dys.append(dy if weight == 1 else dy * p.dtype.type(weight))
+            else:
+                value = loss(t, p, sample_weight)
+            total += weight * value
+        return float(total), dys
+
+    def penalty(self) -> float:
+        """Return the sum of all regularizers' penalties."""
+        return float(sum(p.regularizer(p.value) for p in self.model.weights if p.regularizer))
+
+    def _update_metrics(self, y, y_pred) -> None:
+        ys, predictions = self._per_output(y), self._outputs(y_pred)
+        if self.metrics is None:
+            self.metrics = [
+                [metrics.get(name, np.shape(p), loss, t) for name in names]
+                for names, loss, t, p in zip(
+                    self.metric_names, self.losses, ys, predictions, strict=True
+                )
+            ]
+        for group, t, p in zip(self.metrics, ys, predictions, strict=True):
+            for metric in group:
+                metric.update_state(t, p)
+
+    def _outputs(self, y_pred) -> list[np.ndarray]:
+        return [y_pred] if self.model.single_output else y_pred
+
+    def _per_output(self, y) -> list:
+        if y is None:
+            raise DataError(f"{self.model.label}: training and evaluation need labels, received none")
+        if self.model.single_output:
+            return [y]
+        if not isinstance(y, (list, tuple)) or len(y) != len(self.losses):
+            raise ShapeError(
+                f"{self.model.label}: expected a list of {len(self.losses)} label arrays, one "
+                "for each output"
+            )
+        return list(y)
+
+    # ------------------------------------------------------------------ epochs
+
+    def fit(
+        self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
+        validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
+        sample_weight=None, initial_epoch=0, steps_per_epoch=None, validation_steps=None,
+        validation_batch_size=None, validation_freq=1, resume=False,
+    ) -> History:  # fmt: skip
+        """See :meth:`minidl.Model.fit`."""
+        if validation_split:
+            (x, y, sample_weight), validation_data = split_arrays(
+                x, y, sample_weight, validation_split
+            )
+        seed = [self.model.seed, 1]
+        train = as_dataset(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=seed)
+        validation = self._validation_dataset(validation_data, validation_batch_size or batch_size)
+        history = History()
+        group = _CallbackGroup(self.model, [history, *(callbacks or []), ProgressBar(verbose)])
+        group.begin(epochs, steps_per_epoch or _length(train))
+        if resume:
+            initial_epoch = group.restore()
+        try:
+            for epoch in range(initial_epoch, epochs):
+                if self.model.stop_training:
+                    break
+                logs = self._train_epoch(train, epoch, group, class_weight, steps_per_epoch)
+                if validation is not None and (epoch + 1) % validation_freq == 0:
+                    results = self.evaluate_dataset(validation, validation_steps)
+                    logs.update({f"val_{name}": value for name, value in results.items()})
+                group.epoch_end(epoch, logs)
+        except KeyboardInterrupt:
+            history.interrupted = True
+            print(f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True)
+        finally:
+            group.call("on_train_end")
+        return history
+
+    def _train_epoch(self, train, epoch, group, class_weight, steps) -> dict[str, float]:
+        """Train on each batch once and return the means of the epoch."""
+        self.reset_metrics()
+        mean = Mean()
+        logs: dict[str, float] = {}
+        group.call("on_epoch_begin", epoch)
+        for number, batch in enumerate(_limit(train.batches(epoch), steps)):
+            x, y, weight = unpack(batch)
+            if number == 0:
+                check_finite(x)
+            weight = combined_weights(y, class_weight, weight)
+            group.call("on_train_batch_begin", number)
+            loss = self.train_step(x, y, weight)
+            if not math.isfinite(loss) and math.isfinite(logs.get("loss", 0.0)):
+                warnings.warn(
+                    f"epoch {epoch + 1}, batch {number}: the loss is {loss}; lower the learning "
+                    "rate or clip gradients (TerminateOnNaN stops here)",
+                    stacklevel=4,
+                )
+            mean.update_state(loss, weight=_count(x))
+            logs = {"loss": mean.result(), **self.metric_results()}
+            group.call("on_train_batch_end", number, logs)
+            if self.model.stop_training:
+                break
+        if not logs:
+            raise DataError(f"{self.model.label}: fit received no batches")
+        return dict(logs)
+
+    def evaluate_dataset(self, dataset: Dataset, steps: int | None = None) -> dict[str, float]:
+        """Return the mean loss and the metrics over one pass."""
+        self.reset_metrics()
+        mean = Mean()
+        for batch in _limit(dataset.batches(0), steps):
+            x, y, weight = unpack(batch)
+            mean.update_state(self.test_step(x, y, weight), weight=_count(x))
+        if mean.count == 0:
+            raise DataError(f"{self.model.label}: evaluate received no batches")
+        return {"loss": mean.result(), **self.metric_results()}
+
+    def reset_metrics(self) -> None:
+        for group in self.metrics or []:
+            for metric in group:
+                metric.reset_state()
+
+    def metric_results(self) -> dict[str, float]:
+        """Return the metrics so far; with several outputs, named after their output."""
+        results = {}
+        for i, group in enumerate(self.metrics or []):
+            prefix = ""
+            if not self.model.single_output:
+                prefix = self.model.output_tensors[i].layer.name + "_"
+            for metric in group:
+                results[prefix + metric.name] = metric.result()
+        return results
+
+    def _validation_dataset(self, data, batch_size) -> Dataset | None:
+        if data is None:
+            return None
+        if isinstance(data, tuple):
+            return as_dataset(*data, batch_size=batch_size, shuffle=False)
+        return as_dataset(data, batch_size=batch_size, shuffle=False)
+
+
+class _CallbackGroup:
+    """Calls all callbacks in their order: History first, those that save or print last."""
+
+    def __init__(self, model, callbacks: Iterable[Callback]):
+        self.model = model
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+
+    def begin(self, epochs: int, steps: int | None) -> None:
+        self.model.stop_training = False
+        for callback in self.callbacks:
+            callback.model = self.model
+            callback.params = {"epochs": epochs, "steps": steps}
+        self.call("on_train_begin")
+
+    def call(self, event: str, *arguments) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(*arguments)
+
+    def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Tell all; what ModelCheckpoint saves contains what the others have noted by then."""
+        others = [callback for callback in self.callbacks if not callback.runs_last]
+        history, *others = others
+        for callback in others:  # may add to the logs, hence before History
+            callback.on_epoch_end(epoch, logs)
+        history.on_epoch_end(epoch, logs)
+        self.model.training_state = {
+            "epoch": epoch + 1,
+            "callbacks": {type(c).__name__: c.get_state() for c in self.callbacks if c.state},
+        }
+        for callback in self.callbacks:
+            if callback.runs_last:
+                callback.on_epoch_end(epoch, logs)
+
+    def restore(self) -> int:
+        """Give the callbacks back what a checkpoint kept; return the epoch to continue with."""
+        saved = self.model.training_state
+        for callback in self.callbacks:
+            callback.set_state(saved.get("callbacks", {}).get(type(callback).__name__, {}))
+        return saved.get("epoch", 0)
+
+
+def unpack(batch) -> tuple[Any, Any, Any]:
+    """Return ``(x, y, sample_weight)`` of a batch; what is missing is None."""
+    if isinstance(batch, tuple) and 1 <= len(batch) <= 3:
+        return *batch, *[None] * (3 - len(batch))
+    if isinstance(batch, np.ndarray):
+        return batch, None, None
+    raise DataError(
+        "a batch must be an array or a tuple (x, y) or (x, y, sample_weight), received "
+        f"{type(batch).__name__}"
+    )
+
+
+def check_finite(x) -> None:
+    """Raise DataError where an input holds NaN or infinity, naming the first bad sample."""
+    for item in x if isinstance(x, (list, tuple)) else [x]:
+        array = np.asarray(item)
+        if array.dtype.kind != "f" or math.isfinite(float(array.sum(dtype=np.float64))):
+            continue
+        for i, sample in enumerate(array):
+            if not np.isfinite(sample).all():
+                raise DataError(f"sample {i} of the batch contains NaN or infinite values")
+
+
+def _for_each_output(what: str, value, outputs: int) -> list:
+    if outputs == 1:
+        single = isinstance(value, (list, tuple)) and len(value) == 1
+        return [value[0] if single else value]
+    if not isinstance(value, (list, tuple)) or len(value) != outputs:
+        raise ValueError(f"compile: expected a list of {outputs} for {what}, one for each output")
+    return list(value)
+
+
+def combined_weights(y, class_weight, sample_weight):
+    if class_weight is None:
+        return sample_weight
+    by_class = class_weights_to_sample_weights(y, class_weight)
+    return by_class if sample_weight is None else by_class * np.asarray(sample_weight)
+
+
+def _count(x) -> int:
+    return len(x[0]) if isinstance(x, (list, tuple)) else len(x)
+
+
+def _length(dataset) -> int | None:
+    try:
+        return len(dataset)
+    except TypeError:
+        return None
+
+
+def _limit(batches, steps: int | None):
+    """Yield at most `steps` batches."""
+    try:
+        for number, batch in enumerate(batches):
+            if steps is not None and number >= steps:
+                return
+            yield batch
+    finally:
+        if hasattr(batches, "close"):
+            batches.close()

@@ -46,6 +46,7 @@ class Model(Network):
         self.stop_training = False
         self.seed = draw_seed()  # all randomness of this model's training follows from it
         self.training_state: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}  # saved with the model: class names and the like
 
     # ------------------------------------------------------------------ training
 
@@ -197,6 +198,7 @@ class Model(Network):
             "kind": "model",
             "architecture": describe(self),
             "seed": self.seed,
+            "metadata": serialize(self.metadata),
             "training_state": pack(self.training_state, arrays, "training_state"),
         }
         if self.trainer is not None:
@@ -254,7 +256,7 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
     cls = Sequential if description["class_name"] == "Sequential" else Model
     model = cls._functional(inputs, outputs, name=description["name"])
     _set_weights(model, arrays, path)
-    model.seed = document["seed"]
+    model.seed, model.metadata = document["seed"], document["metadata"]
     model.training_state = unpack(document["training_state"], arrays)
     if compile and "compile" in document:
         model.compile(**_uncompile(document["compile"], custom_objects or {}, path))

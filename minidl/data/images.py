@@ -175,7 +175,7 @@ def _to_array(image: Image.Image, size: tuple[int, int] | None, color_mode: str)
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     if color_mode == "grayscale" and image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")  # Pillow knows no way from CMYK or HSV to grey
+        image = image.convert("RGB")  # not every mode can be converted straight to grey
     image = image.convert("L" if color_mode == "grayscale" else "RGB")
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])

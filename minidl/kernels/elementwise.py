@@ -18,7 +18,10 @@ import numpy as np
 from minidl.kernels import parallel
 from minidl.kernels.jit import jit
 
-__all__ = ["add_bias", "apply", "gradient", "relu", "relu_backward", "softmax", "softmax_backward"]
+__all__ = [
+    "add_bias", "apply", "gradient", "mask_relu", "relu", "relu_backward", "softmax",
+    "softmax_backward",
+]  # fmt: skip
 
 SPAN = 2**16  # elements per task: 256 KiB of float32
 
@@ -29,6 +32,13 @@ def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> N
         np.maximum(rows, 0, out=rows)
     else:
         _add_bias(rows, bias, relu)
+
+
+def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write the plain ReLU's gradient of one contiguous block to `out`; no pool, no checks."""
+    flat = [a.reshape(-1) for a in (dy, y, out)]
+    _relu_backward(*flat, *_scalars(y.dtype, 0.0, np.inf, 0.0))
+    return out
 
 
 def relu(x, out=None, slope=0.0, maximum=np.inf, threshold=0.0) -> np.ndarray:

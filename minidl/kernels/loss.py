@@ -31,7 +31,10 @@ CLIP = 1e-7  # probabilities are kept this far from 0 and 1, as Keras does
 
 
 def softmax_crossentropy(logits, targets, scale) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``-sum(targets * log(softmax(logits)))`` of each row, and the gradient."""
+    """Return ``-sum(targets * log(softmax(logits)))`` of each row, and the gradient.
+
+    Each row of targets sums to 1.
+    """
     return _run(_softmax_crossentropy, logits, targets, scale)
 
 
@@ -77,13 +80,11 @@ def _softmax_crossentropy(z, t, scale, losses, dz):
             total += dz[n, k]
         log_total = math.log(total)
         loss = 0.0
-        mass = 0.0  # 1 for proper targets; the gradient is exact for others too
         for k in range(width):
             loss += t[n, k] * (log_total - (z[n, k] - largest))
-            mass += t[n, k]
         losses[n] = loss
         for k in range(width):
-            dz[n, k] = (dz[n, k] / total * mass - t[n, k]) * scale[n]
+            dz[n, k] = (dz[n, k] / total - t[n, k]) * scale[n]
 
 
 @jit

@@ -104,13 +104,13 @@ def _rmsprop(w, g, v, m, a, learning_rate, decay, rho, one_minus_rho, momentum, 
     heavy = m.size > 0
     for i in range(w.size):
         v[i] = rho * v[i] + one_minus_rho * g[i] * g[i]
-        variance = v[i]
+        variance = v[i] + epsilon
         if centered:
             a[i] = rho * a[i] + one_minus_rho * g[i]
             variance -= a[i] * a[i]
-            if variance < 0:  # by rounding, where the gradient hardly changes
-                variance = 0
-        step = learning_rate * g[i] / np.sqrt(variance + epsilon)
+            if variance < epsilon:  # by rounding, where the gradient hardly changes
+                variance = epsilon
+        step = learning_rate * g[i] / np.sqrt(variance)
         if heavy:
             m[i] = momentum * m[i] + step
             step = m[i]

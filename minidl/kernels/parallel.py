@@ -190,14 +190,27 @@ class _BlasGuard:
                     from threadpoolctl import ThreadpoolController
 
                     self.controller = ThreadpoolController().select(user_api="blas")
+                self._disown()
                 self.limiter = self.controller.limit(limits=1)
 
     def leave(self) -> None:
         with _lock:
             self.depth -= 1
             if self.depth == 0:
+                self._disown()
                 self.limiter.restore_original_limits()
+                self._disown()
                 self.limiter = None
+
+    def _disown(self) -> None:
+        """Let any thread set the limit.
+
+        Newer versions of threadpoolctl heed only the thread that set OpenBLAS' limit first,
+        but the last computation to end may belong to another one.
+        """
+        for library in self.controller.lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
 
 
 _blas = _BlasGuard()

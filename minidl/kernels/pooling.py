@@ -126,12 +126,23 @@ def _max_pool_row(x, y, index, n, oy, kh, kw, sh, sw, top, left):
 
 @jit
 def _max_pool_backward(dy, index, dx, n, kh, kw, sh, sw, top, left):
-    _, oh, ow, channels = dy.shape
-    for oy in range(oh):
-        for ox in range(ow):
-            for c in range(channels):
-                at = index[n, oy, ox, c]
-                dx[n, oy * sh - top + at // kw, ox * sw - left + at % kw, c] += dy[n, oy, ox, c]
+    _, height, width, channels = dx.shape
+    zero = dy.dtype.type(0)
+    for oy in range(dy.shape[1]):
+        for ox in range(dy.shape[2]):
+            for ky in range(kh):
+                iy = oy * sh - top + ky
+                if iy < 0 or iy >= height:
+                    continue
+                for kx in range(kw):
+                    ix = ox * sw - left + kx
+                    if ix < 0 or ix >= width:
+                        continue
+                    at = ky * kw + kx
+                    # A comparison for every pixel of the window beats a scatter: it is SIMD.
+                    for c in range(channels):
+                        found = index[n, oy, ox, c] == at
+                        dx[n, iy, ix, c] += dy[n, oy, ox, c] if found else zero
 
 
 @jit

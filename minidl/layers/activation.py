@@ -36,10 +36,9 @@ class ActivationLayer(Layer):
     def backward(self, dy, cache, need_dx=True):
         return self.gradient(dy, cache) if need_dx else None, []
 
-    def apply_in_place(self, z: np.ndarray, training: bool):
-        """Forward for a layer that owns `z`: overwrites it unless backward will need it."""
-        keeps_z = training and not self.saves_output
-        return self.forward(z, out=None if keeps_z else z)
+    def apply_in_place(self, z: np.ndarray):
+        """Forward for a layer that owns `z`: overwrites it unless backward needs it."""
+        return self.forward(z, out=z if self.saves_output else None)
 
     def compute(self, x, out=None):
         raise NotImplementedError

@@ -18,6 +18,7 @@ gets that cache back. A layer of one's own needs three methods:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from typing import Any
@@ -128,10 +129,18 @@ class Layer(Configurable):
         self.parameters: list[Parameter] = []
         self.built = False
 
+    def __init_subclass__(cls, **kwargs):
+        """See to it that each class's ``build`` runs once and marks the layer as built."""
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _build_once(cls.__dict__["build"])
+
     # ------------------------------------------------------------------ to be written by each layer
 
     def build(self, input_shape: Shape) -> None:
         """Create the parameters with ``add_weight``; `input_shape` has the batch first."""
+        self.dtype = self.dtype or np.dtype(np.float32)
+        self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape, or raise ShapeError where the input does not fit."""
@@ -177,7 +186,6 @@ class Layer(Configurable):
             self.compute_output_shape(input_shape)  # complains before anything is made
             self.dtype = self.dtype or np.dtype(dtype)
             self.build(input_shape)
-            self.built = True
 
     def add_weight(
         self, name, shape, initializer="glorot_uniform", trainable=True, regularizer=None, seed=None
@@ -256,6 +264,17 @@ class Layer(Configurable):
         _provisional_names[base] += 1
         count = _provisional_names[base] - 1
         return base if count == 0 else f"{base}_{count}"
+
+
+def _build_once(build):
+    @functools.wraps(build)
+    def wrapper(self, input_shape):
+        if not self.built:
+            self.dtype = self.dtype or np.dtype(np.float32)
+            build(self, input_shape)
+            self.built = True
+
+    return wrapper
 
 
 def snake_case(name: str) -> str:

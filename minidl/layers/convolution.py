@@ -53,11 +53,11 @@ class _Convolution(Layer):
             )
         return (input_shape[0], *checked_output_size(self, self.window, input_shape), channels_out)
 
-    def _activate(self, z, training: bool):
+    def _activate(self, z):
         """Return ``(y, what the activation's gradient needs)``; `z` may be overwritten."""
         if self.activation is None:
             return z, None
-        return self.activation.apply_in_place(z, training)
+        return self.activation.apply_in_place(z)
 
     def _before_activation(self, dy, saved):
         dz = dy if self.activation is None else self.activation.gradient(dy, saved)
@@ -136,20 +136,29 @@ class Conv2D(_Convolution):
 
     def forward(self, x, training=False, rng=None):
         bias = None if self.bias is None else self.bias.value
-        relu = getattr(self.activation, "is_plain", False)
+        relu = self._has_plain_relu()
         y = convolve(x, self.kernel.value, bias, self.convolution, relu)
         if relu:
             return y, (x, y)
-        y, saved = self._activate(y, training)
+        y, saved = self._activate(y)
         return y, (x, saved)
 
     def backward(self, dy, cache, need_dx=True):
         x, saved = cache
-        dz = self._before_activation(dy, saved)
-        dx, dw = convolve_backward(
-            x, self.kernel.value, dz, self.convolution, need_dx, need_dw=self.trainable
+        relu_output = saved if self._has_plain_relu() else None
+        dz = np.ascontiguousarray(dy)
+        if relu_output is None:
+            dz = self._before_activation(dy, saved)
+        dx, dw, dbias = convolve_backward(
+            x, self.kernel.value, dz, self.convolution, relu_output, need_dx, self.trainable
         )
-        return dx, [dw, *self._bias_gradient(dz)] if self.trainable else []
+        if not self.trainable:
+            return dx, []
+        return dx, [dw] if self.bias is None else [dw, dbias]
+
+    def _has_plain_relu(self) -> bool:
+        """Whether the kernels can take the activation along."""
+        return getattr(self.activation, "is_plain", False)
 
     def multiply_adds(self, input_shape, output_shape):
         return _pixels(output_shape) * int(np.prod(self.kernel.shape))
@@ -201,7 +210,7 @@ class DepthwiseConv2D(_Convolution):
         z = depthwise(x, self.kernel.value, self.window)
         if self.bias is not None:
             add_bias(z.reshape(-1, z.shape[-1]), self.bias.value)
-        y, saved = self._activate(z, training)
+        y, saved = self._activate(z)
         return y, (x, saved)
 
     def backward(self, dy, cache, need_dx=True):

@@ -89,7 +89,7 @@ class Dense(Layer):
         if relu:
             return z, (x, z)
         if self.activation is not None:
-            y, saved = self.activation.apply_in_place(z, training)
+            y, saved = self.activation.apply_in_place(z)
             return y, (x, saved)
         return z, (x, None)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import MinidlError
+from minidl.errors import MinidlError, ShapeError
 from minidl.layers.base import Layer
 
 __all__ = ["Check", "GradientError", "GradientReport", "gradcheck"]
@@ -44,7 +44,8 @@ class Check:
     analytic, numeric : float
         The slope by ``backward`` and by finite differences.
     error : float
-        The difference relative to the slope or to the gradient's typical size.
+        The difference, beyond what rounding explains, relative to the slope or to the
+        gradient's typical size.
     kink : bool
         True where the function has no derivative at this point, so that nothing is wrong.
     """
@@ -133,9 +134,8 @@ def gradcheck(
                 slope = subject.along(array, direction)
                 analytic = float(np.sum(gradient * direction))
                 typical = float(np.sqrt(np.mean(gradient**2)))
-                report.checks.append(
-                    _compare(name + label, slope, analytic, typical, epsilon, tolerance)
-                )
+                comparison = _Comparison(slope, analytic, typical, subject.unit, epsilon)
+                report.checks.append(comparison.check(name + label, tolerance))
     if raise_error and not report.passed:
         worst = max(report.wrong, key=lambda check: check.error)
         raise GradientError(
@@ -155,10 +155,20 @@ class _Subject:
         self.is_layer = isinstance(layer_or_model, Layer)
         self.xs = [np.array(a, np.float64) for a in (x if isinstance(x, (list, tuple)) else [x])]
         if self.is_layer:
-            shapes = [a.shape for a in self.xs]
-            layer_or_model.ensure_built(shapes if layer_or_model.takes_list else shapes[0])
+            self._build()
+        else:
+            layer_or_model.check_inputs(x)
         self.parameters = layer_or_model.weights
         self.g: list[np.ndarray] = []
+
+    def _build(self) -> None:
+        """Build the layer if it is not, and complain about an `x` that does not fit."""
+        shapes = [a.shape for a in self.xs]
+        if not self.target.takes_list and len(shapes) != 1:
+            raise ShapeError(f"{self.label}: expected one array, received {len(shapes)}")
+        shape = shapes if self.target.takes_list else shapes[0]
+        self.target.ensure_built(shape)
+        self.target.compute_output_shape(shape)
 
     def __enter__(self):
         self.kept = [parameter.value for parameter in self.parameters]
@@ -166,7 +176,11 @@ class _Subject:
             parameter.value = parameter.value.astype(np.float64)
         self.start = [parameter.value.copy() for parameter in self.parameters]
         rng = np.random.default_rng([self.seed, 2])
-        self.g = [rng.standard_normal(y.shape) for y in self._forward()[0]]
+        # Copies, because an output may be a view of its input.
+        self.ys = [np.array(y) for y in self._forward()[0]]
+        self.g = [rng.standard_normal(y.shape) for y in self.ys]
+        squares = (np.sum((y * g) ** 2) for y, g in zip(self.ys, self.g, strict=True))
+        self.unit = float(np.finfo(np.float64).eps * np.sqrt(sum(squares)))  # of L's last place
         return self
 
     def __exit__(self, *exception):
@@ -181,6 +195,8 @@ class _Subject:
             dxs = dx if self.target.takes_list else [dx]
         else:
             dxs, by_id = self.target._executor.backward(self.g, cache)
+            # An input that no output depends on gets no gradient.
+            dxs = [np.zeros_like(a) if d is None else d for d, a in zip(dxs, self.xs, strict=True)]
             learned = [by_id[id(p)] for p in self.target.trainable_weights]
         names = ["x"] if len(self.xs) == 1 else [f"x[{i}]" for i in range(len(self.xs))]
         inputs = zip(names, self.xs, dxs, strict=True)
@@ -188,16 +204,24 @@ class _Subject:
             (p.path, p.value, g)
             for p, g in zip(self.target.trainable_weights, learned, strict=True)
         )
-        return [*inputs, *weights]
+        found = [*inputs, *weights]
+        for name, array, gradient in found:
+            if np.shape(gradient) != array.shape:
+                raise GradientError(
+                    f"{self.label}: the gradient of {name} has shape {np.shape(gradient)}, "
+                    f"expected {array.shape}"
+                )
+        return found
 
     def along(self, array: np.ndarray, direction: np.ndarray) -> Slope:
-        """Return the function ``t -> L(array + t * direction)``."""
+        """Return the function ``t -> L(array + t * direction) - L(array)``."""
 
         def value(t: float) -> float:
             kept = array.copy()
             np.add(array, t * direction, out=array)
             ys, _ = self._forward()
-            total = float(sum(np.sum(y * g) for y, g in zip(ys, self.g, strict=True)))
+            changes = zip(ys, self.ys, self.g, strict=True)
+            total = float(sum(np.sum((y - before) * g) for y, before, g in changes))
             array[...] = kept  # only now: an output may be a view of its input
             return total
 
@@ -227,32 +251,48 @@ def _directions(array, directions, elements, rng):
         yield f"[{index}]", direction.reshape(array.shape)
 
 
-def _compare(name, slope: Slope, analytic, typical, epsilon, tolerance) -> Check:
-    numeric = (slope(epsilon) - slope(-epsilon)) / (2 * epsilon)
-    # A slope that is small by cancellation is judged by the size of its neighbours.
-    scale = max(abs(analytic), abs(numeric), 0.1 * typical) or 1.0
-    error = abs(analytic - numeric) / scale
-    if error <= tolerance:
-        return Check(name, analytic, numeric, error, kink=False)
-    kink = _is_kink(slope, analytic, scale, epsilon, tolerance)
-    return Check(name, analytic, numeric, error, kink)
+class _Comparison:
+    """One slope by ``backward`` beside finite differences of the function `slope`."""
 
+    def __init__(self, slope: Slope, analytic, typical, unit, epsilon):
+        self.slope, self.analytic = slope, analytic
+        self.unit, self.epsilon = unit, epsilon
+        self.numeric = (slope(epsilon) - slope(-epsilon)) / (2 * epsilon)
+        # A slope that is small by cancellation is judged by the size of its neighbours.
+        self.scale = max(abs(analytic), abs(self.numeric), 0.1 * typical) or 1.0
+        self.difference = abs(analytic - self.numeric)
 
-def _is_kink(slope: Slope, analytic, scale, epsilon, tolerance) -> bool:
-    """Tell whether the disagreement comes from a corner of the function.
+    def check(self, name: str, tolerance: float) -> Check:
+        error = self.difference / self.scale
+        kink = False
+        if not error <= tolerance:
+            rounding = self._rounding()
+            beyond = self.difference - rounding / self.epsilon
+            error = 0.0 if beyond <= 0 else beyond / self.scale  # NaN stays NaN
+            kink = error > tolerance and self._is_kink(rounding, tolerance)
+        return Check(name, self.analytic, self.numeric, error, kink)
 
-    Of a smooth function the slopes to the left and to the right differ by a multiple of the
-    step; at a corner they differ however small the step is. A correct ``backward`` then
-    returns one of the two, or something between. And where the corner is only near, smaller
-    steps no longer meet it and agree with ``backward``.
-    """
-    at_zero = slope(0.0)
-    for step in (epsilon, epsilon / 10, epsilon / 100):
-        right = (slope(step) - at_zero) / step
-        left = (at_zero - slope(-step)) / step
-        noise = 1e-14 * max(1.0, abs(at_zero)) / step
-        if abs((right + left) / 2 - analytic) <= tolerance * scale + noise and step < epsilon:
-            return True
-    between = min(left, right) - noise <= analytic <= max(left, right) + noise
-    corner = abs(right - left) > 1e-3 * scale
-    return corner and between
+    def _rounding(self) -> float:
+        """How far L may be off: some units in its last place, or what the tiniest steps show."""
+        steps = [sign * size * self.epsilon for size in (1e-7, 2e-7) for sign in (-1, 1)]
+        return 4 * self.unit + max(abs(self.slope(step)) for step in steps)
+
+    def _is_kink(self, rounding: float, tolerance: float) -> bool:
+        """Tell whether the disagreement comes from a corner of the function.
+
+        Of a smooth function the slopes to the left and to the right differ by a multiple of
+        the step; at a corner they differ however small the step is. A correct ``backward``
+        then returns one of the two, or something between. And where the corner is only near,
+        smaller steps no longer meet it and agree with ``backward``.
+        """
+        corner = False
+        for step in (self.epsilon / 10, self.epsilon / 100):
+            noise = rounding / step
+            if noise > 0.1 * self.difference:  # a step too small to tell anything
+                break
+            right, left = self.slope(step) / step, -self.slope(-step) / step
+            if abs((right + left) / 2 - self.analytic) <= tolerance * self.scale + noise:
+                return True
+            between = min(left, right) - noise <= self.analytic <= max(left, right) + noise
+            corner = between and abs(right - left) > 1e-3 * self.scale + 2 * noise
+        return corner

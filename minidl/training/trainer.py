@@ -53,12 +53,13 @@ class Trainer:
             for item in _for_each_output("metrics", metrics or [[]] * outputs, outputs)
         ]
         self.metrics: list[list[Any]] | None = None  # chosen when the first labels are seen
+        self.output_losses = [Mean() for _ in self.losses] if outputs > 1 else []
 
     # ------------------------------------------------------------------ one batch
 
     def train_step(self, x, y, sample_weight=None) -> float:
         """Make one optimizer step and return the loss of the batch."""
-        rng = np.random.default_rng([self.model.seed, self.optimizer.iterations])
+        rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
         y_pred, tape = self.model.forward(x, training=True, rng=rng, need_dx=False)
         loss, dys = self._loss_and_gradients(y, y_pred, sample_weight)
         if not math.isfinite(loss):
@@ -83,7 +84,7 @@ class Trainer:
     def _loss_and_gradients(self, y, y_pred, sample_weight, need_gradients=True):
         ys, predictions = self._per_output(y), self._outputs(y_pred)
         total = self.penalty()
-        dys = []
+        dys, values = [], []
         for loss, weight, t, p in zip(self.losses, self.loss_weights, ys, predictions, strict=True):
             if need_gradients:
                 value, dy = loss.value_and_gradient(t, p, sample_weight)
@@ -91,6 +92,9 @@ class Trainer:
             else:
                 value = loss(t, p, sample_weight)
             total += weight * value
+            values.append(value)
+        for mean, value in zip(self.output_losses, values, strict=False):
+            mean.update_state(value, sample_weight=len(predictions[0]))
         return float(total), dys
 
     def penalty(self) -> float:
@@ -138,8 +142,9 @@ class Trainer:
             (x, y, sample_weight), validation_data = split_arrays(
                 x, y, sample_weight, validation_split
             )
-        seed = [self.model.seed, 1]
-        train = as_dataset(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=seed)
+        train = as_dataset(
+            x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=self.model.seed
+        )
         validation = self._validation_dataset(validation_data, validation_batch_size or batch_size)
         history = History()
         group = _CallbackGroup(self.model, [history, *(callbacks or []), ProgressBar(verbose)])
@@ -181,7 +186,7 @@ class Trainer:
                     "rate or clip gradients (TerminateOnNaN stops here)",
                     stacklevel=4,
                 )
-            mean.update_state(loss, weight=_count(x))
+            mean.update_state(loss, sample_weight=_count(x))
             logs = {"loss": mean.result(), **self.metric_results()}
             group.call("on_train_batch_end", number, logs)
             if self.model.stop_training:
@@ -196,23 +201,26 @@ class Trainer:
         mean = Mean()
         for batch in _limit(dataset.batches(0), steps):
             x, y, weight = unpack(batch)
-            mean.update_state(self.test_step(x, y, weight), weight=_count(x))
+            mean.update_state(self.test_step(x, y, weight), sample_weight=_count(x))
         if mean.count == 0:
             raise DataError(f"{self.model.label}: evaluate received no batches")
         return {"loss": mean.result(), **self.metric_results()}
 
     def reset_metrics(self) -> None:
-        for group in self.metrics or []:
+        for group in [self.output_losses, *(self.metrics or [])]:
             for metric in group:
                 metric.reset_state()
 
     def metric_results(self) -> dict[str, float]:
-        """Return the metrics so far; with several outputs, named after their output."""
-        results = {}
-        for i, group in enumerate(self.metrics or []):
-            prefix = ""
-            if not self.model.single_output:
-                prefix = self.model.output_tensors[i].layer.name + "_"
+        """Return the metrics so far; several outputs' losses and metrics bear their names."""
+        prefixes = [""]
+        if not self.model.single_output:
+            prefixes = [f"{tensor.layer.name}_" for tensor in self.model.output_tensors]
+        results = {
+            f"{prefix}loss": mean.result()
+            for prefix, mean in zip(prefixes, self.output_losses, strict=False)
+        }
+        for prefix, group in zip(prefixes, self.metrics or [], strict=False):
             for metric in group:
                 results[prefix + metric.name] = metric.result()
         return results

@@ -81,19 +81,15 @@ def test_values_match_the_obvious_formula(kind, data):
     if kind == "mse":
         expected = reference.mean_squared_error(targets, rows.tolist())
     else:
-        twin = (
-            reference.binary_crossentropy
-            if kind.startswith("binary")
-            else reference.categorical_crossentropy
-        )
+        name = "binary" if kind.startswith("binary") else "categorical"
+        twin = getattr(reference, f"{name}_crossentropy")
         expected = twin(targets, rows.tolist(), loss.from_logits, smoothing)
     expected = np.reshape(expected, y_pred.shape[:-1])
     np.testing.assert_allclose(loss.per_row(y_true, y_pred), expected, rtol=1e-10, atol=1e-12)
     if weights is not None:
         expected = expected * weights.reshape(weights.shape + (1,) * (expected.ndim - weights.ndim))
-    np.testing.assert_allclose(
-        loss(y_true, y_pred, weights), expected.mean(), rtol=1e-10, atol=1e-12
-    )
+    value = loss(y_true, y_pred, weights)
+    np.testing.assert_allclose(value, expected.mean(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -122,7 +118,7 @@ def test_certain_but_wrong_probabilities_stay_finite(dtype):
     ]:
         value, gradient = loss.value_and_gradient(labels, wrong)
         assert value == pytest.approx(most, rel=2e-2)  # float32 has no 1 - 1e-7 exactly
-        assert np.isfinite(gradient).all()
+        assert not gradient.any()  # the clipped loss is flat there
 
 
 def test_a_nan_prediction_is_seen_in_the_loss():
@@ -167,7 +163,8 @@ P1, P3 = np.full((4, 1), 0.5), np.full((4, 3), 1 / 3)
     ("loss", "y_true", "y_pred", "error", "message"),
     [
         ("bce", [0, 1, 2, 1], P1, DataError,
-         r"BinaryCrossentropy: labels must be 0..1, received 2; did you mean sparse_categorical_crossentropy with a Dense\(3\) output\?"),
+         r"BinaryCrossentropy: labels must be 0..1, received 2; "
+         r"did you mean sparse_categorical_crossentropy with a Dense\(3\) output\?"),
         ("bce", [-1, 1, 1, -1], P1, DataError, "received -1; use 0 and 1"),
         ("bce", [0, np.nan, 1, 1], P1, DataError, "labels must be finite, but sample 1 has NaN"),
         ("bce", ["cat", "dog", "cat", "cat"], P1, DataError, "labels must be numbers"),

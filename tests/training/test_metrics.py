@@ -66,8 +66,8 @@ def test_confusion_matrix_has_true_classes_in_rows():
     assert matrix.result().tolist() == expected
     assert matrix.result().dtype == np.int64
     matrix.reset_state()
-    matrix.update_state(LABELS, SCORES, WEIGHTS)
-    assert matrix.result().tolist() == [[1, 0, 1], [4, 2, 0], [0, 1, 1]]
+    matrix.update_state(LABELS, SCORES, WEIGHTS / 2)
+    assert matrix.result().tolist() == [[0.5, 0, 0.5], [2, 1, 0], [0, 0.5, 0.5]]
     assert ConfusionMatrix(num_classes=3).result().tolist() == np.zeros((3, 3)).tolist()
     with pytest.raises(ShapeError, match=r"predictions of 4 classes, received shape \(6, 3\)"):
         ConfusionMatrix(num_classes=4)(LABELS, SCORES)

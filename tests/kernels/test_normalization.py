@@ -1,0 +1,117 @@
+"""Batch normalisation against its formulas, written with np.mean and np.var."""
+
+import numpy as np
+import pytest
+from checks import thorough
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import naive_batch_norm, naive_batch_norm_backward
+
+from minidl.kernels import normalization as module
+from minidl.kernels import parallel
+from minidl.kernels.normalization import (
+    batch_statistics,
+    gradient_sums,
+    normalize,
+    normalize_backward,
+    scale_shift,
+)
+
+EPSILON = 1e-3
+
+
+@st.composite
+def cases(draw):
+    """Return (x, dy, gamma, beta); some columns far from zero, some without any spread."""
+    rows, columns = draw(st.integers(1, 40)), draw(st.integers(1, 5))
+    rng, dtype = (
+        np.random.default_rng(draw(st.integers(0, 999))),
+        draw(st.sampled_from([np.float32, np.float64])),
+    )
+    mean = draw(st.sampled_from([0.0, 3.0, -100.0]))
+    x = rng.normal(mean, draw(st.sampled_from([0.0, 0.1, 2.0])), (rows, columns))
+    dy, gamma, beta = (rng.normal(size=shape) for shape in ((rows, columns), columns, columns))
+    return tuple(a.astype(dtype) for a in (x, dy, gamma, beta))
+
+
+@thorough
+@given(cases(), st.sampled_from([1, 3]))
+def test_forward_and_backward_follow_the_formulas(case, threads):
+    x, dy, gamma, beta = case
+    parallel.set_num_threads(threads)
+    mean, variance = batch_statistics(x)
+    inverse_std = 1 / np.sqrt(variance + EPSILON)
+    y = normalize(x, mean, inverse_std, gamma, beta)
+    dx, dgamma, dbeta = normalize_backward(dy, x, mean, inverse_std, gamma)
+    exact = naive_batch_norm_backward(dy, x, np.float64(gamma), EPSILON)
+    # y and dx are computed as x * slope + offset: two large numbers that cancel, each rounded
+    # to the dtype. |x| reaches 110, 1 / std reaches 32, and so does the slope of dx once more.
+    unit = np.finfo(x.dtype).eps * (1 + np.abs(x).max()) * 32 * (1 + np.abs(gamma).max())
+    assert y.dtype == dx.dtype == dgamma.dtype == dbeta.dtype == x.dtype
+    np.testing.assert_allclose(y, naive_batch_norm(x, gamma, beta, EPSILON), rtol=0, atol=4 * unit)
+    scale = 1 + np.abs(dy).max() * 32
+    np.testing.assert_allclose(dx, exact[0], rtol=0, atol=4 * unit * scale)
+    # The sums are in float64 over at most 40 rows; only the result is rounded to the dtype.
+    rounding = np.finfo(x.dtype).eps
+    np.testing.assert_allclose(dgamma, exact[1], rtol=rounding, atol=1e-9)
+    np.testing.assert_allclose(dbeta, exact[2], rtol=rounding, atol=1e-12)
+
+
+@thorough
+@given(cases(), st.sampled_from([1, 3]))
+def test_statistics_are_those_of_numpy_in_float64(case, threads):
+    x, dy, _, _ = case
+    parallel.set_num_threads(threads)
+    mean, variance = batch_statistics(x)
+    assert mean.dtype == variance.dtype == np.float64
+    np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(variance, x.var(axis=0, dtype=np.float64), rtol=1e-10, atol=1e-13)
+    dbeta, dgamma = gradient_sums(dy, x, mean, np.ones_like(mean))
+    np.testing.assert_allclose(dbeta, np.float64(dy).sum(axis=0), atol=1e-12)
+    np.testing.assert_allclose(dgamma, (np.float64(dy) * (x - mean)).sum(axis=0), atol=1e-11)
+
+
+def test_a_large_mean_does_not_swallow_the_variance():
+    x = np.random.default_rng(0).normal(1e7, 1, (10_000, 2))
+    # E[x^2] - E[x]^2 in float64 would be off by about 1e14 * 1e-16 = 1 %
+    np.testing.assert_allclose(batch_statistics(x)[1], x.var(axis=0), rtol=1e-9)
+
+
+def test_a_constant_column_has_exactly_no_variance():
+    x = np.full((1000, 2), 0.1)
+    mean, variance = batch_statistics(x)
+    assert (mean == 0.1).all()
+    assert (variance == 0).all()
+
+
+def test_float32_sums_do_not_drift_over_many_rows():
+    x = np.full((2**20, 1), 0.1, np.float32)
+    x[::2] = 0.3
+    mean, variance = batch_statistics(x)
+    np.testing.assert_allclose(mean, np.mean(x[:2], dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(variance, 0.01, rtol=1e-6)  # 0.1 and 0.3 are rounded to float32
+
+
+def test_scale_shift_cuts_the_rows_without_a_gap(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_BYTES", 100)
+    parallel.set_num_threads(3)
+    x = np.random.default_rng(0).normal(size=(101, 3))
+    scale, shift = np.array([1.0, 2.0, -3.0]), np.array([0.0, 1.0, 5.0])
+    np.testing.assert_allclose(scale_shift(x, scale, shift), x * scale + shift, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_threads_same_bits(dtype):
+    parallel.set_num_threads(3)
+    rng = np.random.default_rng(0)
+    x, dy = (rng.normal(size=(999, 7)).astype(dtype) for _ in range(2))
+    ones = np.ones(7, dtype)
+
+    def bits():
+        mean, variance = batch_statistics(x)
+        arrays = [mean, variance, normalize(x, mean, variance, ones, ones)]
+        arrays += normalize_backward(dy, x, mean, variance, ones)
+        return [a.tobytes() for a in arrays]
+
+    first = bits()
+    assert all(bits() == first for _ in range(5))

@@ -1,0 +1,51 @@
+"""README.md tells the truth: its Python runs, its command lines parse, its files exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from minidl import cli, datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    x, y = datasets.cartoon_pets(8, size=96, seed=0)
+    for i, (image, label) in enumerate(zip(x, y, strict=True)):
+        folder = tmp_path / "photos" / "train" / ("cats", "dogs")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    python = blocks("python")
+    assert len(python) >= 3
+    namespace: dict = {}
+    for block in python:
+        exec(compile(block.replace("epochs=20", "epochs=1"), "README.md", "exec"), namespace)
+    assert (tmp_path / "pets.h5").exists()
+
+
+def test_command_lines_are_ones_that_minidl_understands():
+    lines = re.findall(r"^minidl (\w+ ?.*)$", README, re.MULTILINE)
+    assert {line.split()[0] for line in lines} >= {"train", "evaluate", "predict", "info"}
+    for line in lines:
+        cli._parser().parse_args(shlex.split(line.split("#")[0]))
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_linked_files_exist(target):
+    assert (ROOT / target).exists()
+
+
+def test_set_up_commands_are_where_ci_finds_them():
+    for name in ("demo", "tests"):
+        found = re.search(rf"<!-- ci: {name} -->\n```\n(.+)\n```\n<!-- ci: end -->", README)
+        assert found, f"the command of {name} has to stand between its marks"
+        assert "python3 -m venv" in found[1]

@@ -44,6 +44,7 @@ class Tape:
 
     needs: list[bool]  # per node: does a gradient have to arrive here?
     caches: dict[int, Any] = field(default_factory=dict)
+    output_shapes: list[tuple[int, ...]] = field(default_factory=list)
     used: bool = False
 
 
@@ -68,6 +69,10 @@ class TrainingExecutor:
                 self.readers[i] += 1
         for i in outputs:
             self.readers[i] += 1  # never let go
+        # Where a size is known only with the data, the graph's own check could not see it.
+        self.unsettled = {
+            i for i, step in self.steps if any(None in nodes[j].shape[1:] for j in step.inputs)
+        }
 
     def forward(
         self, xs: list[np.ndarray], training: bool = False, rng=None, *,
@@ -93,6 +98,10 @@ class TrainingExecutor:
         for i, step in self.steps:
             x = [values[j] for j in step.inputs]
             x = x if step.layer.takes_list else x[0]
+            if i in self.unsettled:
+                step.layer.compute_output_shape(
+                    [item.shape for item in x] if step.layer.takes_list else x.shape
+                )
             # Numbers of its own for each node: independent of what other layers draw.
             layer_rng = np.random.default_rng([seed, i]) if training else None
             y, cache = step.layer.forward(x, training=training, rng=layer_rng)
@@ -104,7 +113,9 @@ class TrainingExecutor:
                 readers[j] -= 1
                 if readers[j] == 0:
                     values[j] = None
-        return [values[i] for i in self.outputs], tape
+        ys = [values[i] for i in self.outputs]
+        tape.output_shapes = [y.shape for y in ys]
+        return ys, tape
 
     def backward(self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True):
         """Return the inputs' gradients and a dict ``id(parameter) -> gradient``."""
@@ -125,7 +136,9 @@ class TrainingExecutor:
             dx, parameter_gradients = step.layer.backward(dy, cache, need_dx=any(wanted))
             _collect(learned, step.layer, parameter_gradients)
             dxs = dx if step.layer.takes_list else [dx]
-            for j, needed, d in zip(step.inputs, wanted, dxs or [], strict=False):
+            for j, needed, d in zip(step.inputs, wanted, dxs or [None] * len(wanted), strict=True):
+                if needed and not isinstance(d, np.ndarray):
+                    raise ShapeError(f"{step.layer.label}: backward returned no input gradient")
                 if needed:
                     gradients.add(j, d)
         return [gradients.pop(i) if need_dx else None for i in self.inputs], learned

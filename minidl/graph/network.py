@@ -253,9 +253,9 @@ class Network:
         """Return ``(dx, gradients)``, the latter in the order of ``trainable_weights``."""
         dys = [dy] if self.single_output else list(dy)
         dys = [None if d is None else np.ascontiguousarray(d, self.dtype) for d in dys]
-        for d, tensor in zip(dys, self.output_tensors, strict=True):
-            if d is not None and len(d.shape) != len(tensor.shape):
-                raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {tensor.shape}")
+        for d, shape in zip(dys, cache.output_shapes, strict=True):
+            if d is not None and d.shape != shape:
+                raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {shape}")
         with parallel.computing():
             dxs, learned = self._executor.backward(dys, cache, need_dx)
         gradients = [

@@ -126,7 +126,7 @@ def _relu(x, y, slope, maximum, threshold):
     for i in range(x.size):
         v = x[i]
         if v < threshold:
-            v = slope * (v - threshold)
+            v = slope * (v - threshold) if slope != 0 else slope  # 0 * -inf would be NaN
         elif v > maximum:
             v = maximum
         y[i] = v

@@ -93,7 +93,9 @@ class _Monitor(Callback):
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
         super().__init__()
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f"{type(self).__name__}: expected mode auto, min or max, received {mode!r}")
+            raise ValueError(
+                f"{type(self).__name__}: expected mode auto, min or max, received {mode!r}"
+            )
         if mode == "auto":
             grows = ("acc", "auc", "precision", "recall")
             mode = "max" if any(word in monitor.lower() for word in grows) else "min"
@@ -115,7 +117,11 @@ class _Monitor(Callback):
         """Whether `value` is better than the best so far (NaN never is)."""
         if self.best is None:
             return not math.isnan(value)
-        return self.sign * value < self.sign * self.best - self.min_delta
+        return self.better(value, self.best)
+
+    def better(self, value: float, reference: float) -> bool:
+        """Whether `value` is better than `reference` by more than `min_delta`."""
+        return self.sign * value < self.sign * reference - self.min_delta
 
 
 class EarlyStopping(_Monitor):
@@ -157,15 +163,14 @@ class EarlyStopping(_Monitor):
         value = self.current(logs)
         if value is None or epoch < self.start_from_epoch:
             return
+        self.wait += 1
         if self.improved(value):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
                 self.best_weights = self.model.get_weights()
-            beats = self.baseline is None or self.sign * value < self.sign * self.baseline
-            self.wait = 0 if beats else self.wait + 1
-        else:
-            self.wait += 1
-        if self.wait >= max(1, self.patience) and epoch > 0:
+            if self.baseline is None or self.better(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 

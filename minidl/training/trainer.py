@@ -16,10 +16,9 @@ import numpy as np
 
 from minidl.data.pipeline import Dataset, as_dataset, split_arrays
 from minidl.errors import DataError, ShapeError
-from minidl.kernels import parallel
 from minidl.training import losses, metrics, optimizers
 from minidl.training.callbacks import Callback, History
-from minidl.training.losses import class_weights_to_sample_weights
+from minidl.training.labels import class_weights_to_sample_weights
 from minidl.training.metrics import Mean
 from minidl.training.progress import ProgressBar
 
@@ -119,7 +118,9 @@ class Trainer:
 
     def _per_output(self, y) -> list:
         if y is None:
-            raise DataError(f"{self.model.label}: training and evaluation need labels, received none")
+            raise DataError(
+                f"{self.model.label}: training and evaluation need labels, received none"
+            )
         if self.model.single_output:
             return [y]
         if not isinstance(y, (list, tuple)) or len(y) != len(self.losses):
@@ -162,7 +163,9 @@ class Trainer:
                 group.epoch_end(epoch, logs)
         except KeyboardInterrupt:
             history.interrupted = True
-            print(f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True)
+            print(
+                f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True
+            )
         finally:
             group.call("on_train_end")
         return history

@@ -60,6 +60,7 @@ def test_extreme_numbers_neither_overflow_nor_turn_into_nan(dtype):
     x = np.array(EXTREMES, dtype)
     assert elementwise.apply("sigmoid", x)[[0, 1, -2, -1]].tolist() == [0, 0, 1, 1]
     assert elementwise.apply("tanh", x)[[0, 1, -2, -1]].tolist() == [-1, -1, 1, 1]
+    assert elementwise.relu(x)[[0, 1, -2, -1]].tolist() == [0, 0, dtype(1e30), math.inf]
 
 
 @thorough

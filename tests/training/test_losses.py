@@ -15,8 +15,8 @@ from minidl.losses import (
     Loss,
     MeanSquaredError,
     SparseCategoricalCrossentropy,
-    class_weights_to_sample_weights,
 )
+from minidl.training.labels import class_weights_to_sample_weights
 
 KINDS = [
     "mse",

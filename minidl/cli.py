@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
-    except (ValueError, TypeError, OSError, ImportError) as error:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return options.command(options) or 0
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         print(f"minidl: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -37,16 +42,22 @@ def demo(options: argparse.Namespace) -> None:
     run_demo(options.output, options.epochs, options.seed)
 
 
-def train(options: argparse.Namespace) -> None:
+def train(options: argparse.Namespace) -> int:
     """Train a small CNN from scratch on a folder of photos."""
     from minidl import callbacks, plotting
     from minidl.data import ImageFolder
 
     minidl.set_random_seed(options.seed)
-    size = (options.image_size, options.image_size)
+    output = Path(options.output)
+    model = minidl.load_model(output) if options.resume else None
+    _check_before_training(options, model)
+    size = _image_size(model) if model else (options.image_size, options.image_size)
+    names = _class_names(model) if model else None
     common = {"image_size": size, "batch_size": options.batch_size, "seed": options.seed}
     split = {"validation_split": options.validation_split} if options.validation_split else {}
-    training = ImageFolder(options.folder, **common, **split, subset="training" if split else None)
+    training = ImageFolder(
+        options.folder, **common, **split, subset="training" if split else None, class_names=names
+    )
     validation = None
     if split:
         validation = ImageFolder(
@@ -55,9 +66,8 @@ def train(options: argparse.Namespace) -> None:
         )  # fmt: skip
     print(f"{len(training.files)} photos of {', '.join(training.class_names)}", flush=True)
 
-    output = Path(options.output)
-    if options.resume:
-        model = minidl.load_model(output)
+    if model:
+        _prolong_schedule(model.optimizer, options.epochs * len(training))
     else:
         model = _new_model(options, size, training)
     save = callbacks.ModelCheckpoint(output)
@@ -65,12 +75,30 @@ def train(options: argparse.Namespace) -> None:
         training, validation_data=validation, epochs=options.epochs, callbacks=[save],
         resume=options.resume,
     )  # fmt: skip
-    print(f"Model: {output}")
+    if history.epoch:
+        print(f"Model: {output}")
+    if history.interrupted:
+        return 1
     if options.plot:
         plotting.plot_history(history, options.plot, str(options.folder))
         print(f"Learning curves: {options.plot}")
     if options.test:
         _report(model, options.test, options.batch_size, as_json=False)
+    return 0
+
+
+def _check_before_training(options: argparse.Namespace, model) -> None:
+    """Raise for what would otherwise fail when the training is over."""
+    from minidl import plotting
+    from minidl.data.listing import find_classes
+
+    if options.plot:
+        plotting.require_matplotlib()
+    if options.test:
+        classes = list(find_classes(options.test))
+        wanted = sorted(_class_names(model) if model else find_classes(options.folder))
+        if classes != wanted:
+            raise ValueError(f"{options.test}: expected the classes {wanted}, found {classes}")
 
 
 def _new_model(options: argparse.Namespace, size: tuple[int, int], training):
@@ -80,14 +108,25 @@ def _new_model(options: argparse.Namespace, size: tuple[int, int], training):
 
     names = training.class_names
     model = small_cnn((*size, 3), len(names), augment=not options.no_augmentation, name="pets")
-    steps = options.epochs * len(training)
-    schedule = optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=options.learning_rate, warmup_steps=max(1, steps // 20)
-    )
+    schedule = _schedule(options.epochs * len(training), options.learning_rate)
     loss = "binary_crossentropy" if len(names) == 2 else "sparse_categorical_crossentropy"
     model.compile(optimizers.AdamW(schedule, weight_decay=0.05), loss, metrics=["accuracy"])
     model.metadata["class_names"] = list(names)
     return model
+
+
+def _schedule(steps: int, peak: float):
+    """Return a learning rate that rises a little while, then falls to zero within `steps`."""
+    from minidl.optimizers.schedules import CosineDecay
+
+    return CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=max(1, steps // 20))
+
+
+def _prolong_schedule(optimizer, steps: int) -> None:
+    """Make a schedule last as long as the training, so that no epoch learns at rate zero."""
+    old = optimizer.learning_rate
+    if getattr(old, "decay_steps", steps) < steps and hasattr(old, "warmup_target"):
+        optimizer.learning_rate = _schedule(steps, old.warmup_target)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -99,11 +138,12 @@ def _report(model, folder, batch_size: int, as_json: bool) -> None:
     """Print loss, accuracy and the confusion matrix of a model on a folder."""
     from minidl.data import ImageFolder
 
-    names = _class_names(model)
+    noted = _class_names(model) if "class_names" in model.metadata else None
     dataset = ImageFolder(
         folder, image_size=_image_size(model), batch_size=batch_size, shuffle=False,
-        class_names=names, color_mode=_color_mode(model),
+        class_names=noted, color_mode=_color_mode(model),
     )  # fmt: skip
+    names = dataset.class_names
     results: dict[str, Any] = model.evaluate(dataset, return_dict=True, verbose=0)
     matrix = minidl.metrics.ConfusionMatrix(num_classes=len(names))
     for x, y in dataset.batches(0):
@@ -187,6 +227,8 @@ def info(options: argparse.Namespace) -> None:
 
 def _class_names(model) -> list[str]:
     """The names that training noted in the model, or made-up ones."""
+    if not model.single_output or len(model.output_shape) != 2:
+        raise ValueError(f"{model.label} is no classifier: its output is {model.output_shape}")
     outputs = model.output_shape[-1]
     count = 2 if outputs == 1 else outputs
     names = model.metadata.get("class_names") or [f"class_{i}" for i in range(count)]
@@ -197,7 +239,7 @@ def _class_names(model) -> list[str]:
 
 def _image_size(model) -> tuple[int, int]:
     shape = model.input_shape
-    if len(shape) != 4 or shape[3] not in (1, 3):
+    if not model.single_input or len(shape) != 4 or shape[3] not in (1, 3):
         raise ValueError(f"{model.label} does not take images: its input is {shape}")
     default = model.metadata.get("image_size", (224, 224))
     return shape[1] or default[0], shape[2] or default[1]
@@ -222,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add(demo, "train on drawn cats and dogs: a minute from nothing to a classifier")
     command.add_argument("--output", default="minidl-demo", help="folder for pictures and model")
     command.add_argument("--epochs", type=_positive, default=8)
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=_seed, default=0)
 
     command = add(train, "train a small CNN from scratch on a folder of photos")
     command.add_argument("folder", metavar="DIR", help="one folder of photos for each class")
@@ -232,11 +274,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--epochs", type=_positive, default=30)
     command.add_argument("--image-size", type=_positive, default=96)
     command.add_argument("--batch-size", type=_positive, default=32)
-    command.add_argument("--learning-rate", type=float, default=2e-3)
-    command.add_argument("--validation-split", type=float, default=0.2, help="0 for none")
+    command.add_argument("--learning-rate", type=_rate, default=2e-3)
+    command.add_argument("--validation-split", type=_fraction, default=0.2, help="0 for none")
     command.add_argument("--no-augmentation", action="store_true")
     command.add_argument("--resume", action="store_true", help="continue from the model file")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=_seed, default=0)
 
     command = add(evaluate, "test a saved model on a folder of photos")
     command.add_argument("model", metavar="MODEL")
@@ -254,11 +296,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, received {value}")
-    return value
+def _number(kind: type, expected: str, good) -> Callable[[str], Any]:
+    """Return the check of one option's value, for argparse."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not good(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, received {text!r}")
+        return value
+
+    return parse
+
+
+_positive = _number(int, "a whole number from 1", lambda n: n >= 1)
+_seed = _number(int, "a whole number from 0", lambda n: n >= 0)
+_fraction = _number(float, "a number from 0 to below 1", lambda x: 0 <= x < 1)
+_rate = _number(float, "a positive number", lambda x: 0 < x < math.inf)
+
+
+def _show_warning(message, *_) -> None:
+    """Print a warning as a user of the command line wants it: without a line of source code."""
+    print(f"minidl: warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

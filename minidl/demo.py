@@ -29,6 +29,7 @@ def run_demo(folder: str | Path = "minidl-demo", epochs: int = 8, seed: int = 0)
     seed : int
         Of the weights and the order of training; the pictures are always the same.
     """
+    plotting.require_matplotlib()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     seeding.set_random_seed(seed)
@@ -41,6 +42,8 @@ def run_demo(folder: str | Path = "minidl-demo", epochs: int = 8, seed: int = 0)
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     print(f"Training {model.count_params():,} parameters for {epochs} epochs ...", flush=True)
     history = model.fit(x[:1700], y[:1700], epochs=epochs, validation_data=(x[1700:], y[1700:]))
+    if history.interrupted:
+        raise KeyboardInterrupt
     accuracy = model.evaluate(x_test, y_test, return_dict=True, verbose=0)["accuracy"]
 
     model.metadata["class_names"] = list(datasets.CARTOON_CLASSES)

@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from minidl.config import serialize
+from minidl.data.checks import as_batch
 from minidl.data.pipeline import as_dataset
-from minidl.errors import FileFormatError, MinidlError
+from minidl.errors import FileFormatError, MinidlError, ShapeError
 from minidl.graph.network import Network
-from minidl.io.architecture import describe, rebuild
+from minidl.io.architecture import describe, rebuild, revive
 from minidl.io.checkpoint import pack, read_checkpoint, unpack, write_checkpoint
 from minidl.seeding import draw_seed
-from minidl.training.callbacks import History
-from minidl.training.trainer import Trainer, check_finite, combined_weights
-from minidl.training.trainer import unpack as unpack_batch
+from minidl.training.batches import check_finite, limit
+from minidl.training.batches import unpack as unpack_batch
+from minidl.training.callbacks import Callback, History
+from minidl.training.trainer import Trainer
 
 __all__ = ["Model", "load_model"]
 
@@ -69,7 +71,14 @@ class Model(Network):
         """
         self.trainer = Trainer(self, optimizer, loss, metrics, loss_weights)
 
-    def fit(self, x=None, y=None, **arguments) -> History:
+    def fit(
+        self, x=None, y=None, batch_size: int | None = None, epochs: int = 1, verbose="auto",
+        callbacks: list[Callback] | None = None, validation_split: float = 0.0,
+        validation_data=None, shuffle: bool = True, class_weight: dict[int, float] | None = None,
+        sample_weight=None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
+        validation_steps: int | None = None, validation_batch_size: int | None = None,
+        validation_freq: int = 1, resume: bool = False,
+    ) -> History:  # fmt: skip
         """Train, and return the :class:`History`.
 
         Parameters
@@ -104,7 +113,11 @@ class Model(Network):
         DataError, ShapeError
             For data that do not fit the model or the loss.
         """
-        return self._compiled("fit").fit(x, y, **arguments)
+        return self._compiled("fit").fit(
+            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
+            shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch,
+            validation_steps, validation_batch_size, validation_freq, resume,
+        )  # fmt: skip
 
     def evaluate(
         self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
@@ -134,9 +147,8 @@ class Model(Network):
             For NaN or infinite values.
         """
         parts = []
-        for number, batch in enumerate(as_dataset(x, batch_size=batch_size, shuffle=False).batches(0)):
-            if steps is not None and number >= steps:
-                break
+        dataset = as_dataset(x, batch_size=batch_size, shuffle=False)
+        for batch in limit(dataset.batches(0), steps):
             parts.append(self.predict_on_batch(unpack_batch(batch)[0]))
         if not parts:
             raise MinidlError(f"{self.label}: predict received no samples")
@@ -146,6 +158,7 @@ class Model(Network):
 
     def predict_on_batch(self, x):
         """Return the outputs for one batch."""
+        x, *_ = as_batch((x,), "predict")
         check_finite(x)
         return self.infer(x)
 
@@ -153,15 +166,32 @@ class Model(Network):
         """Make one optimizer step; return the loss, or ``[loss, metric, ...]`` of the batch."""
         trainer = self._compiled("train_on_batch")
         trainer.reset_metrics()
-        weights = combined_weights(y, class_weight, sample_weight)
-        loss = trainer.train_step(x, y, weights)
+        x, y, sample_weight = as_batch((x, y, sample_weight), "train_on_batch")
+        loss = trainer.train_step(x, y, sample_weight, class_weight)
         return _batch_results(loss, trainer, return_dict)
 
     def test_on_batch(self, x, y, sample_weight=None, return_dict=False):
         """Return the loss and metrics of one batch without learning from it."""
         trainer = self._compiled("test_on_batch")
         trainer.reset_metrics()
+        x, y, sample_weight = as_batch((x, y, sample_weight), "test_on_batch")
         return _batch_results(trainer.test_step(x, y, sample_weight), trainer, return_dict)
+
+    def check_inputs(self, x) -> list[np.ndarray]:
+        """Return the inputs as a list of arrays in the model's dtype, or say what is wrong."""
+        return super().check_inputs(self._only_input(x))
+
+    def _only_input(self, x):
+        """Take the array out of ``[x]`` where the model has one input, as Keras does."""
+        arrays = isinstance(x, (list, tuple)) and all(isinstance(part, np.ndarray) for part in x)
+        if not (self.single_input and arrays and len(x) > 0):
+            return x
+        if len(x) > 1:
+            raise ShapeError(
+                f"{self.label}: expected one array, received a list of {len(x)}; "
+                "np.stack(samples) makes it one"
+            )
+        return x[0]
 
     @property
     def optimizer(self):
@@ -193,6 +223,10 @@ class Model(Network):
         OSError
             If the file cannot be written; an older file of that name is left as it was.
         """
+        write_checkpoint(path, *self.checkpoint())
+
+    def checkpoint(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what :meth:`save` writes: a document that JSON can hold, and named arrays."""
         arrays = {f"weights/{p.path}": p.value for p in self.weights}
         document: dict[str, Any] = {
             "kind": "model",
@@ -204,7 +238,7 @@ class Model(Network):
         if self.trainer is not None:
             document["compile"] = _compile_config(self.trainer)
             document["optimizer"] = pack(self.optimizer.get_state(), arrays, "optimizer")
-        write_checkpoint(path, document, arrays)
+        return document, arrays
 
     def save_weights(self, path) -> None:
         """Write the weights alone."""
@@ -246,6 +280,8 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
     """
     from minidl.sequential import Sequential
 
+    if not isinstance(custom_objects, (dict, type(None))):
+        raise TypeError(f"custom_objects: expected {{name: class}}, received {custom_objects!r}")
     document, arrays = read_checkpoint(path)
     if document.get("kind") != "model":
         raise FileFormatError(
@@ -259,7 +295,13 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
     model.seed, model.metadata = document["seed"], document["metadata"]
     model.training_state = unpack(document["training_state"], arrays)
     if compile and "compile" in document:
-        model.compile(**_uncompile(document["compile"], custom_objects or {}, path))
+        try:
+            model.compile(**revive(document["compile"], custom_objects or {}))
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{path}: {error}; classes of your own go into load_model(path, custom_objects="
+                "{name: class}), compile=False does without them"
+            ) from error
         model.optimizer.set_state(unpack(document["optimizer"], arrays))
     return model
 
@@ -293,7 +335,7 @@ def _shown(names: list[str]) -> str:
 
 def _compile_config(trainer: Trainer) -> dict[str, Any]:
     """What ``compile`` was given, as JSON can hold it."""
-    single = trainer.model.single_output
+    single = len(trainer.losses) == 1
     names = [serialize(group) for group in trainer.metric_names]
     return {
         "optimizer": serialize(trainer.optimizer),
@@ -301,19 +343,6 @@ def _compile_config(trainer: Trainer) -> dict[str, Any]:
         "metrics": names[0] if single else names,
         "loss_weights": trainer.loss_weights,
     }
-
-
-def _uncompile(config: dict[str, Any], custom_objects: dict[str, type], path) -> dict[str, Any]:
-    """Turn the saved dicts of the user's own classes into objects; minidl's are known by name."""
-
-    def make(value):
-        if isinstance(value, list):
-            return [make(item) for item in value]
-        if isinstance(value, dict) and value.get("class_name") in custom_objects:
-            return custom_objects[value["class_name"]].from_config(value["config"])
-        return value
-
-    return {key: make(value) for key, value in config.items()}
 
 
 def _batch_results(loss: float, trainer: Trainer, return_dict: bool):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["plot_bars", "plot_history", "plot_images"]
+__all__ = ["plot_bars", "plot_history", "plot_images", "require_matplotlib"]
 
 COLOURS = {"train": "#4477aa", "validation": "#ee6677"}
 
@@ -87,11 +87,18 @@ def plot_bars(values: dict[str, float], path: str | Path, label: str, title: str
     _save(figure, path)
 
 
-def _figure(size: tuple[float, float]):
+def require_matplotlib() -> None:
+    """Raise ImportError, saying what to install, where matplotlib is missing."""
     try:
-        from matplotlib.figure import Figure  # not pyplot: no window, no global state
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'minidl[plot]'") from error
+
+
+def _figure(size: tuple[float, float]):
+    require_matplotlib()
+    from matplotlib.figure import Figure  # not pyplot: no window, no global state
+
     return Figure(figsize=size, layout="constrained")
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from minidl.errors import MinidlError
 from minidl.graph.network import Network
-from minidl.layers.symbolic import Input, InputLayer, SymbolicTensor
 from minidl.layers.base import Layer
+from minidl.layers.symbolic import Input, InputLayer, SymbolicTensor
 from minidl.model import Model
 
 __all__ = ["Sequential"]
@@ -39,6 +39,8 @@ class Sequential(Model):
         self.items: list[Layer | Network] = []
         self.start: SymbolicTensor | None = None
         self.nodes = []
+        if not isinstance(layers, (list, tuple, type(None))):
+            raise TypeError(f"{self.label}: expected a list of layers, received {layers!r}")
         for item in layers or []:
             self._append(item)
         self._rebuild()
@@ -59,7 +61,11 @@ class Sequential(Model):
     def add(self, layer: Layer | Network) -> None:
         """Put a layer or a model on top."""
         self._append(layer)
-        self._rebuild()
+        try:
+            self._rebuild()
+        except Exception:  # it does not fit: the model stays as it was
+            self.items.pop()
+            raise
 
     def pop(self) -> Layer | Network:
         """Take the topmost layer or model off and return it."""
@@ -85,9 +91,22 @@ class Sequential(Model):
         self._require_built("tap")
         return super().tap(name)
 
+    def save(self, path) -> None:
+        self._require_built("save")
+        super().save(path)
+
+    def save_weights(self, path) -> None:
+        self._require_built("save_weights")
+        super().save_weights(path)
+
+    def load_weights(self, path) -> None:
+        self._require_built("load_weights")
+        super().load_weights(path)
+
     def check_inputs(self, x) -> list[np.ndarray]:
-        if not self.built:
-            self.build(np.shape(x))
+        if not self.built and self.items:
+            self.build(np.shape(self._only_input(x)))
+        self._require_built("this")
         return super().check_inputs(x)
 
     def _inline(self, inputs):
@@ -136,7 +155,14 @@ class Sequential(Model):
             return None
         return Input(first.input_shape[1:], dtype=first.dtype.name)
 
+    def __getattr__(self, name: str):
+        if name in ("input_tensors", "output_tensors", "input_numbers", "output_numbers"):
+            self._require_built("this")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
     def _require_built(self, what: str) -> None:
+        if not self.items:
+            raise MinidlError(f"{self.label}: {what} needs layers, and there are none")
         if not self.built:
             raise MinidlError(
                 f"{self.label}: {what} needs the input's shape; put an Input(shape) first, call "

@@ -84,6 +84,12 @@ class Network:
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer | Network:
         """Return the layer (or the inlined model) called `name`, or layer number `index`."""
         if name is None:
+            count = len(self.layers)
+            if index is None or not -count <= index < count:
+                raise ValueError(
+                    f"{self.label}: get_layer expected a name or an index below {count}, "
+                    f"received {index}"
+                )
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
@@ -124,7 +130,8 @@ class Network:
                 values[i] = node.layer(x if node.layer.takes_list else x[0])
         outputs = [values[i] for i in self.output_numbers]
         for tensor in outputs:
-            tensor.submodels = {**getattr(tensor, "submodels", {}), self.name: self}
+            known = getattr(tensor, "submodels", {})
+            tensor.submodels = {**known, **self.submodels, self.name: self}
         return outputs[0] if self.single_output else outputs
 
     @property
@@ -339,10 +346,10 @@ def _settle_names(network: Network) -> None:
             raise ValueError(f"{network.label}: two layers are called {layer.name!r}")
         else:
             taken[layer.name] = layer
-    for layer in unnamed:
+    # A smaller network that holds a layer knows it by its name already: that one goes first.
+    for layer in sorted(unnamed, key=lambda layer: not hasattr(layer, "settled_name")):
         base = snake_case(type(layer).__name__)
-        settled = getattr(layer, "settled_name", None)  # by a smaller network that holds it
-        name, count = settled or base, 0
+        name, count = getattr(layer, "settled_name", base), 0
         while name in taken:
             count += 1
             name = f"{base}_{count}"

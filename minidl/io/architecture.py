@@ -9,15 +9,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from minidl import layers
 from minidl.errors import FileFormatError
 from minidl.graph.network import Network
-from minidl.layers.symbolic import InputLayer, SymbolicTensor
 from minidl.layers.base import Layer
+from minidl.layers.symbolic import InputLayer, SymbolicTensor
 
-__all__ = ["describe", "rebuild"]
+__all__ = ["describe", "rebuild", "revive"]
 
 
 def describe(network: Network) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def rebuild(
     Raises
     ------
     FileFormatError
-        For a layer class that is neither minidl's nor among `custom_objects`.
+        For a class that is neither minidl's nor among `custom_objects`.
     """
     made = [_make_layer(item, custom_objects or {}) for item in description["layers"]]
     tensors: list[SymbolicTensor] = []
@@ -59,13 +61,26 @@ def rebuild(
         if not x:
             tensors.append(SymbolicTensor(layer.shape, layer.dtype, layer))
         else:
-            tensors.append(layer(x if layer.takes_list else x[0]))
+            with _named_in_errors(layer.name):
+                tensors.append(layer(x if layer.takes_list else x[0]))
     inputs = [tensors[i] for i in description["inputs"]]
     outputs = [tensors[i] for i in description["outputs"]]
     return (
         inputs[0] if description["single_input"] else inputs,
         outputs[0] if description["single_output"] else outputs,
     )
+
+
+def revive(value: Any, custom_objects: dict[str, type]) -> Any:
+    """Turn what was saved of the user's own classes into objects; minidl's are known by name."""
+    if isinstance(value, list):
+        return [revive(item, custom_objects) for item in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: revive(item, custom_objects) for key, item in value.items()}
+    if set(value) == {"class_name", "config"} and value["class_name"] in custom_objects:
+        return custom_objects[value["class_name"]].from_config(value["config"])
+    return value
 
 
 def _make_layer(item: dict[str, Any], custom_objects: dict[str, type]) -> Layer:
@@ -79,4 +94,16 @@ def _make_layer(item: dict[str, Any], custom_objects: dict[str, type]) -> Layer:
             f"the file needs the layer class {name!r}; pass it: "
             f"load_model(path, custom_objects={{{name!r}: {name}}})"
         )
-    return cls.from_config(item["config"])
+    with _named_in_errors(item["config"].get("name")):
+        return cls.from_config(revive(item["config"], custom_objects))
+
+
+@contextlib.contextmanager
+def _named_in_errors(layer: str | None) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"the file's layer {layer!r} cannot be made: {error}; classes of your own go into "
+            "load_model(path, custom_objects={name: class})"
+        ) from error

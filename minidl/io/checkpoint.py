@@ -1,8 +1,9 @@
 """minidl's own file: one HDF5 file with a JSON document and named arrays.
 
 The document says what the model is and where its training stands; each array lies beside it
-under its own name and with a checksum. A file is written under a temporary name, flushed and
-renamed, so that a crash leaves the old file or the new one, never half of one.
+under its own name. The file's first 512 bytes, which HDF5 leaves to the user, hold a checksum of
+all others, so that damage is found before anything is read. A file is written under a temporary
+name, flushed and renamed, so that a crash leaves the old file or the new one, never half of one.
 
 >>> import tempfile, numpy as np
 >>> from minidl.io.checkpoint import read_checkpoint, write_checkpoint
@@ -15,6 +16,7 @@ renamed, so that a crash leaves the old file or the new one, never half of one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -27,7 +29,8 @@ from minidl.errors import FileFormatError
 
 __all__ = ["pack", "read_checkpoint", "unpack", "write_checkpoint"]
 
-FORMAT, VERSION = "minidl", 1
+MARK, VERSION = b"minidl model file, checksum ", 1
+SEAL_SIZE = 512  # the smallest "user block" of HDF5
 
 
 def write_checkpoint(path, document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -41,19 +44,15 @@ def write_checkpoint(path, document: dict[str, Any], arrays: dict[str, np.ndarra
     import h5py
 
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    temporary = _temporary_beside(path)
     try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        with h5py.File(temporary, "w", userblock_size=SEAL_SIZE) as file:
+            file.attrs["version"] = VERSION
             file["document"] = json.dumps(document)
             group = file.create_group("arrays", track_order=True)
             for name, array in arrays.items():
-                checked = {"fletcher32": True} if np.size(array) and np.ndim(array) else {}
-                group.create_dataset(name, data=array, **checked)
-        _flush(temporary)
+                group.create_dataset(name, data=array)
+        _seal(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
@@ -75,12 +74,13 @@ def read_checkpoint(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     import h5py
 
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a model file, found a folder")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
+    _check_seal(path)
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise FileFormatError(f"{path}: not a minidl file (no minidl format mark in it)")
             if int(file.attrs["version"]) > VERSION:
                 raise FileFormatError(
                     f"{path}: written by a newer minidl (file version {file.attrs['version']}, "
@@ -96,7 +96,7 @@ def read_checkpoint(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise FileFormatError(
-            f"{path}: damaged, or not an HDF5 file ({_first_line(error)}); restore it from a copy"
+            f"{path}: cannot be read ({_first_line(error)}); restore it from a copy"
         ) from error
     return document, arrays
 
@@ -126,9 +126,46 @@ def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _flush(path: str) -> None:
-    with open(path, "rb") as file:
+def _temporary_beside(path: Path) -> str:
+    """Make an empty file in the same folder, which can be renamed to `path` later."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file name, found a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written ({error.strerror})") from None
+    os.close(handle)
+    return temporary
+
+
+def _seal(path: str) -> None:
+    """Write mark and checksum into the first bytes, and see to it that the disk has it all."""
+    with open(path, "r+b") as file:
+        seal = MARK + _checksum(file)
+        file.seek(0)
+        file.write(seal)
+        file.flush()
         os.fsync(file.fileno())
+
+
+def _check_seal(path: Path) -> None:
+    """Raise FileFormatError for another kind of file, and for a damaged one."""
+    with open(path, "rb") as file:
+        seal = file.read(SEAL_SIZE)
+        if not seal.startswith(MARK):
+            raise FileFormatError(f"{path}: not a minidl model file (its beginning has no mark)")
+        if seal.rstrip(b"\0") != MARK + _checksum(file):
+            raise FileFormatError(
+                f"{path}: damaged or cut off (its checksum is wrong); restore it from a copy"
+            )
+
+
+def _checksum(file) -> bytes:
+    """Return the checksum of all that follows the seal, as text."""
+    file.seek(SEAL_SIZE)
+    return hashlib.file_digest(file, "blake2b").hexdigest().encode()
 
 
 def _umask() -> int:

@@ -89,11 +89,11 @@ def run(task: Callable[[int], object], count: int) -> None:
     The order is not defined, so tasks must not write to the same memory. Inside a task a
     nested `run` is serial. The first exception of a task is raised here.
     """
-    threads = min(get_num_threads(), count)
-    if threads <= 1 or getattr(_local, "worker", False):
+    if getattr(_local, "worker", False):
         for i in range(count):
             task(i)
         return
+    threads = min(get_num_threads(), count)
     counter = itertools.count()
 
     def work() -> None:

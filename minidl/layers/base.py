@@ -270,6 +270,7 @@ def _build_once(build):
     @functools.wraps(build)
     def wrapper(self, input_shape):
         if not self.built:
+            self.compute_output_shape(input_shape)  # complains before anything is made
             self.dtype = self.dtype or np.dtype(np.float32)
             build(self, input_shape)
             self.built = True

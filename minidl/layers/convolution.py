@@ -235,13 +235,17 @@ class ZeroPadding2D(Layer):
     def __init__(self, padding=(1, 1), data_format=None, **kwargs):
         super().__init__(**kwargs)
         check_data_format(self, data_format)
-        vertical, horizontal = (padding, padding) if isinstance(padding, int) else padding
-        self.pads = tuple(
-            (side, side) if isinstance(side, int) else tuple(side)
-            for side in (vertical, horizontal)
-        )
-        if min(self.pads[0] + self.pads[1]) < 0:
+        sides = [_twice(side) for side in _twice(padding)]  # ((top, bottom), (left, right))
+        numbers = [n for side in sides for n in side]
+        whole = all(isinstance(n, (int, np.integer)) for n in numbers)
+        if not whole or [len(side) for side in sides] != [2, 2]:
+            raise ValueError(
+                f"{self.label}: expected padding as an integer, (vertical, horizontal) or "
+                f"((top, bottom), (left, right)), received {padding!r}"
+            )
+        if min(numbers) < 0:
             raise ValueError(f"{self.label}: expected padding >= 0, received {padding!r}")
+        self.pads = tuple(numbers[:2]), tuple(numbers[2:])
 
     def compute_output_shape(self, input_shape):
         self.check_rank(input_shape, 4, "(N, H, W, C)")
@@ -260,6 +264,10 @@ class ZeroPadding2D(Layer):
         return np.ascontiguousarray(dy[:, top : height - bottom, left : width - right]), []
 
 
+def _twice(value) -> tuple:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
 def make_window(layer: Layer, kernel_size, strides, padding, dilation_rate=(1, 1)) -> Window:
     """Check the arguments of a window that slides over an image."""
     if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
@@ -276,7 +284,7 @@ def make_window(layer: Layer, kernel_size, strides, padding, dilation_rate=(1, 1
 
 def pair(layer: Layer, name: str, value) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair of positive ints."""
-    values = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ValueError(f"{layer.label}: expected {name} as one or two integers, received {value!r}")
     return positive_int(layer, name, values[0]), positive_int(layer, name, values[1])

@@ -117,7 +117,7 @@ class Flatten(Layer):
         return input_shape[0], None if None in sizes else math.prod(sizes)
 
     def forward(self, x, training=False, rng=None):
-        return x.reshape(len(x), -1), x.shape
+        return x.reshape(len(x), math.prod(x.shape[1:])), x.shape  # -1 fails for no samples
 
     def backward(self, dy, cache, need_dx=True):
         return dy.reshape(cache), []
@@ -134,9 +134,14 @@ class Reshape(Layer):
 
     def __init__(self, target_shape, **kwargs):
         super().__init__(**kwargs)
-        self.target_shape = tuple(int(n) for n in target_shape)
-        if sum(n == -1 for n in self.target_shape) > 1 or any(n < -1 for n in self.target_shape):
-            raise ValueError(f"{self.label}: bad target_shape {self.target_shape}")
+        sizes = target_shape if isinstance(target_shape, (tuple, list)) else [None]
+        whole = all(isinstance(n, (int, np.integer)) and n >= -1 for n in sizes)
+        if not whole or sum(n == -1 for n in sizes) > 1:
+            raise ValueError(
+                f"{self.label}: expected target_shape as a tuple of sizes of which one may be -1, "
+                f"received {target_shape!r}"
+            )
+        self.target_shape = tuple(int(n) for n in sizes)
 
     def compute_output_shape(self, input_shape):
         if None in input_shape[1:]:

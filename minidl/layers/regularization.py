@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.errors import ShapeError
 from minidl.layers.base import Layer
 from minidl.seeding import layer_generator
 
@@ -37,6 +38,18 @@ class Dropout(Layer):
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
             raise ValueError(f"{self.label}: expected a rate with 0 <= rate < 1, received {rate!r}")
         self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+
+    def compute_output_shape(self, input_shape):
+        shape = self.noise_shape
+        if shape is not None and not (
+            len(shape) == len(input_shape)
+            and all(m in (None, 1, n) or n is None for m, n in zip(shape, input_shape, strict=True))
+        ):
+            raise ShapeError(
+                f"{self.label}: noise_shape {tuple(shape)} does not fit input shape "
+                f"{tuple(input_shape)}"
+            )
+        return input_shape
 
     def forward(self, x, training=False, rng=None):
         if not training or self.rate == 0:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -40,23 +41,23 @@ class Callback:
     state : tuple of str
         Names of the attributes that a checkpoint keeps, so that a resumed training
         continues exactly.
-    runs_last : bool
-        For callbacks that look at what the others did, such as ModelCheckpoint.
     """
 
     state: tuple[str, ...] = ()
-    runs_last = False
     model: Any = None
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
 
-    def on_train_begin(self) -> None: ...
-    def on_train_end(self) -> None: ...
-    def on_epoch_begin(self, epoch: int) -> None: ...
+    def on_train_begin(self, logs=None) -> None: ...
+    def on_train_end(self, logs=None) -> None: ...
+    def on_epoch_begin(self, epoch: int, logs=None) -> None: ...
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None: ...
-    def on_train_batch_begin(self, batch: int) -> None: ...
+    def on_train_batch_begin(self, batch: int, logs=None) -> None: ...
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None: ...
+
+    def after_epoch(self, epoch: int, logs: dict[str, float]) -> None:
+        """Called when every callback has had its ``on_epoch_end``: the time to save or print."""
 
     def get_state(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.state}
@@ -155,7 +156,12 @@ class EarlyStopping(_Monitor):
         self.start_from_epoch = start_from_epoch
         self.on_train_begin()
 
-    def on_train_begin(self):
+    def set_state(self, state):
+        super().set_state(state)
+        if self.stopped_epoch and self.wait >= max(1, self.patience):
+            self.model.stop_training = True  # the training to be resumed had ended
+
+    def on_train_begin(self, logs=None):
         self.best = self.best_weights = None
         self.best_epoch = self.wait = self.stopped_epoch = 0
 
@@ -174,7 +180,7 @@ class EarlyStopping(_Monitor):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
-    def on_train_end(self):
+    def on_train_end(self, logs=None):
         if self.stopped_epoch and self.verbose:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
@@ -201,7 +207,6 @@ class ModelCheckpoint(_Monitor):
     """
 
     state = ("best",)
-    runs_last = True
 
     def __init__(
         self, filepath, monitor="val_loss", verbose=0, save_best_only=False,
@@ -210,18 +215,38 @@ class ModelCheckpoint(_Monitor):
         super().__init__(monitor, mode)
         self.filepath, self.verbose = str(filepath), verbose
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
-        self.every = 1 if save_freq == "epoch" else int(save_freq)
+        if save_freq != "epoch" and not (isinstance(save_freq, int) and save_freq >= 1):
+            raise ValueError(
+                f"ModelCheckpoint: expected save_freq 'epoch' or an integer >= 1, "
+                f"received {save_freq!r}"
+            )
+        self.every = 1 if save_freq == "epoch" else save_freq
+        self.due = False
+
+    def on_train_begin(self, logs=None):
+        folder = Path(self.filepath).parent
+        if "{" not in str(folder) and not folder.is_dir():  # better now than after an epoch
+            raise FileNotFoundError(f"ModelCheckpoint: the folder {folder} does not exist")
+        if not self.save_weights_only and self.model.nodes:
+            self.model.checkpoint()  # complains about what no file can hold
 
     def on_epoch_end(self, epoch, logs):
-        if (epoch + 1) % self.every:
-            return
-        if self.save_best_only:
+        self.due = (epoch + 1) % self.every == 0
+        if self.due and self.save_best_only:
             value = self.current(logs)
-            if value is None or not self.improved(value):
-                return
-            self.best = value
-            self.model.training_state["callbacks"][type(self).__name__]["best"] = value
-        path = self.filepath.format(epoch=epoch + 1, **logs)
+            self.due = value is not None and self.improved(value)
+            self.best = value if self.due else self.best
+
+    def after_epoch(self, epoch, logs):
+        if not self.due:
+            return
+        try:
+            path = self.filepath.format(epoch=epoch + 1, **logs)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: cannot fill in {self.filepath!r} ({error}); the fields are: "
+                f"epoch, {', '.join(logs)}"
+            ) from None
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         if self.verbose:
             print(f"Epoch {epoch + 1}: saved {path}")
@@ -258,8 +283,10 @@ class ReduceLROnPlateau(_Monitor):
         self.cooldown, self.min_lr = cooldown, min_lr
         self.wait = self.cooling = 0
 
-    def on_train_begin(self):
+    def on_train_begin(self, logs=None):
         self.best, self.wait, self.cooling = None, 0, 0
+        if not isinstance(self.model.optimizer.learning_rate, (int, float)):
+            raise ValueError("ReduceLROnPlateau: the optimizer's learning rate follows a schedule")
 
     def on_epoch_end(self, epoch, logs):
         optimizer = self.model.optimizer
@@ -279,8 +306,6 @@ class ReduceLROnPlateau(_Monitor):
 
     def _reduce(self, epoch, optimizer) -> None:
         old = optimizer.learning_rate
-        if not isinstance(old, (int, float)):
-            raise ValueError("ReduceLROnPlateau: the optimizer's learning rate follows a schedule")
         new = max(old * self.factor, self.min_lr)
         if new < old:
             optimizer.learning_rate = new
@@ -294,14 +319,19 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0):
         super().__init__()
+        if not callable(schedule):
+            raise TypeError(f"LearningRateScheduler: expected a function, received {schedule!r}")
         self.schedule, self.verbose = schedule, verbose
-
-    def on_epoch_begin(self, epoch):
-        optimizer = self.model.optimizer
         try:
-            rate = self.schedule(epoch, optimizer.current_learning_rate())
+            inspect.signature(schedule).bind(0, 0.1)
+            self.takes_rate = True
         except TypeError:  # Keras also takes functions of the epoch alone
-            rate = self.schedule(epoch)
+            self.takes_rate = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        optimizer = self.model.optimizer
+        old = (optimizer.current_learning_rate(),) if self.takes_rate else ()
+        rate = self.schedule(epoch, *old)
         if not isinstance(rate, (int, float, np.floating)):
             raise TypeError(f"LearningRateScheduler: expected a number, received {rate!r}")
         optimizer.learning_rate = float(rate)
@@ -320,7 +350,7 @@ class CSVLogger(Callback):
         self.path, self.separator, self.append = Path(filename), separator, append
         self.columns: list[str] | None = None
 
-    def on_train_begin(self):
+    def on_train_begin(self, logs=None):
         resuming = self.append and self.path.exists() and self.path.stat().st_size > 0
         if resuming:
             with self.path.open(newline="") as file:
@@ -362,4 +392,6 @@ class LambdaCallback(Callback):
         for event, function in functions.items():
             if not event.startswith("on_") or not hasattr(Callback, event):
                 raise TypeError(f"LambdaCallback: unknown event {event!r}")
+            if not callable(function):
+                raise TypeError(f"LambdaCallback: {event} is no function, but {function!r}")
             setattr(self, event, function)

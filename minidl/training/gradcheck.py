@@ -281,18 +281,18 @@ class _Comparison:
         """Tell whether the disagreement comes from a corner of the function.
 
         Of a smooth function the slopes to the left and to the right differ by a multiple of
-        the step; at a corner they differ however small the step is. A correct ``backward``
-        then returns one of the two, or something between. And where the corner is only near,
-        smaller steps no longer meet it and agree with ``backward``.
+        the step; at a corner they differ however small the step is. (A correct ``backward``
+        need not be between the two: several corners may meet at one point.) And where the
+        corner is only near, smaller steps no longer meet it and agree with ``backward``.
         """
-        corner = False
-        for step in (self.epsilon / 10, self.epsilon / 100):
-            noise = rounding / step
-            if noise > 0.1 * self.difference:  # a step too small to tell anything
+        gaps = []
+        for step in (self.epsilon / 10, self.epsilon / 100, self.epsilon / 1000):
+            if rounding / step > 0.1 * self.difference:  # a step too small to tell anything
                 break
+            noise = rounding / step
             right, left = self.slope(step) / step, -self.slope(-step) / step
             if abs((right + left) / 2 - self.analytic) <= tolerance * self.scale + noise:
                 return True
-            between = min(left, right) - noise <= self.analytic <= max(left, right) + noise
-            corner = between and abs(right - left) > 1e-3 * self.scale + 2 * noise
-        return corner
+            gaps.append(abs(right - left))
+        # A smooth function's gap is a tenth at a tenth of the step.
+        return len(gaps) > 1 and gaps[-1] > max(1e-3 * self.scale + 2 * noise, 0.2 * gaps[0])

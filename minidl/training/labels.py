@@ -4,7 +4,8 @@
 >>> from minidl.training.labels import sparse_labels
 >>> sparse_labels("loss", [0, 3], np.zeros((2, 3)))
 Traceback (most recent call last):
-minidl.errors.DataError: loss: labels must be 0..2, received 3
+    ...
+minidl.errors.DataError: loss: labels must be 0..2, received 3; did you mean a Dense(4) output?
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def class_weights_to_sample_weights(
 
     Examples
     --------
-    >>> from minidl.losses import class_weights_to_sample_weights
+    >>> from minidl.training.labels import class_weights_to_sample_weights
     >>> class_weights_to_sample_weights([0, 1, 1], {0: 3.0, 1: 0.5})
     array([3. , 0.5, 0.5])
     """

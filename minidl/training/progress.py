@@ -20,8 +20,6 @@ class ProgressBar(Callback):
         "auto": a bar where the output is a terminal, else lines; 0 nothing; 1 a bar; 2 lines.
     """
 
-    runs_last = True
-
     def __init__(self, verbose: Any = "auto"):
         super().__init__()
         if verbose not in ("auto", 0, 1, 2):
@@ -31,7 +29,7 @@ class ProgressBar(Callback):
         self.lines = verbose == 2 or (verbose == "auto" and not on_terminal)
         self.bar = None
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
         self.title = f"Epoch {epoch + 1}/{self.params['epochs']}"
         if self.bars:
@@ -46,7 +44,7 @@ class ProgressBar(Callback):
             self.bar.set_postfix_str(format_logs(logs), refresh=False)
             self.bar.update()
 
-    def on_epoch_end(self, epoch, logs):
+    def after_epoch(self, epoch, logs):
         seconds = time.perf_counter() - self.started
         if self.bar is not None:
             self.bar.set_postfix_str(format_logs(logs))
@@ -55,7 +53,7 @@ class ProgressBar(Callback):
         elif self.lines:
             print(f"{self.title} - {seconds:.1f} s - {format_logs(logs, ' - ')}", flush=True)
 
-    def on_train_end(self):
+    def on_train_end(self, logs=None):
         if self.bar is not None:  # interrupted within an epoch
             self.bar.close()
             self.bar = None

@@ -7,19 +7,23 @@ step, so a resumed training equals an uninterrupted one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from minidl.data.pipeline import Dataset, as_dataset, split_arrays
+from minidl.data.checks import holds_batches
+from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
 from minidl.errors import DataError, ShapeError
-from minidl.training import losses, metrics, optimizers
+from minidl.training import losses, optimizers
+from minidl.training.batches import check_finite, combined_weights, limit, sample_count, unpack
 from minidl.training.callbacks import Callback, History
-from minidl.training.labels import class_weights_to_sample_weights
 from minidl.training.metrics import Mean
+from minidl.training.metrics import get as choose_metric
 from minidl.training.progress import ProgressBar
 
 __all__ = ["Trainer"]
@@ -51,30 +55,44 @@ class Trainer:
             item if isinstance(item, (list, tuple)) else [item]
             for item in _for_each_output("metrics", metrics or [[]] * outputs, outputs)
         ]
+        for names, item in zip(self.metric_names, self.losses, strict=True):
+            for name in names:
+                choose_metric(name, loss=item)  # an unknown name is refused at once
         self.metrics: list[list[Any]] | None = None  # chosen when the first labels are seen
         self.output_losses = [Mean() for _ in self.losses] if outputs > 1 else []
 
     # ------------------------------------------------------------------ one batch
 
-    def train_step(self, x, y, sample_weight=None) -> float:
+    def train_step(self, x, y, sample_weight=None, class_weight=None) -> float:
         """Make one optimizer step and return the loss of the batch."""
+        check_finite(x)
+        # A loss that is not finite is said out loud in the end: NumPy need not warn as well.
+        with np.errstate(over="ignore", invalid="ignore"), _statistics_kept(self.model):
+            loss, gradients = self._gradients(x, y, sample_weight, class_weight)
+            self.optimizer.apply(self.model.trainable_weights, gradients)
+        return loss
+
+    def _gradients(self, x, y, sample_weight, class_weight):
+        """Run one batch forward and backward, and count it in the metrics."""
         rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
         y_pred, tape = self.model.forward(x, training=True, rng=rng, need_dx=False)
-        loss, dys = self._loss_and_gradients(y, y_pred, sample_weight)
-        if not math.isfinite(loss):
-            check_finite(x)
-        _, gradients = self.model.backward(dys if len(dys) > 1 else dys[0], tape, need_dx=False)
+        if class_weight is not None and len(self.losses) > 1:
+            raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
+        weights = combined_weights(y, y_pred, self.losses[0], class_weight, sample_weight)
+        loss, dys = self._loss_and_gradients(y, y_pred, weights)
+        self._update_metrics(y, y_pred)
+        dy = dys[0] if self.model.single_output else dys
+        _, gradients = self.model.backward(dy, tape, need_dx=False)
         parameters = self.model.trainable_weights
         gradients = [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
             for p, g in zip(parameters, gradients, strict=True)
         ]
-        self.optimizer.apply(parameters, gradients)
-        self._update_metrics(y, y_pred)
-        return loss
+        return loss, gradients
 
     def test_step(self, x, y, sample_weight=None) -> float:
         """Return the loss of one batch and count it in the metrics."""
+        check_finite(x)
         y_pred = self.model.infer(x)
         loss, _ = self._loss_and_gradients(y, y_pred, sample_weight, need_gradients=False)
         self._update_metrics(y, y_pred)
@@ -97,14 +115,15 @@ class Trainer:
         return float(total), dys
 
     def penalty(self) -> float:
-        """Return the sum of all regularizers' penalties."""
-        return float(sum(p.regularizer(p.value) for p in self.model.weights if p.regularizer))
+        """Return the sum of the regularizers' penalties; frozen parameters have none."""
+        parameters = self.model.trainable_weights
+        return float(sum(p.regularizer(p.value) for p in parameters if p.regularizer))
 
     def _update_metrics(self, y, y_pred) -> None:
         ys, predictions = self._per_output(y), self._outputs(y_pred)
         if self.metrics is None:
             self.metrics = [
-                [metrics.get(name, np.shape(p), loss, t) for name in names]
+                [choose_metric(name, np.shape(p), loss, t) for name in names]
                 for names, loss, t, p in zip(
                     self.metric_names, self.losses, ys, predictions, strict=True
                 )
@@ -121,7 +140,7 @@ class Trainer:
             raise DataError(
                 f"{self.model.label}: training and evaluation need labels, received none"
             )
-        if self.model.single_output:
+        if self.model.single_output or (len(self.losses) == 1 and not isinstance(y, (list, tuple))):
             return [y]
         if not isinstance(y, (list, tuple)) or len(y) != len(self.losses):
             raise ShapeError(
@@ -139,6 +158,10 @@ class Trainer:
         validation_batch_size=None, validation_freq=1, resume=False,
     ) -> History:  # fmt: skip
         """See :meth:`minidl.Model.fit`."""
+        _check_counts(
+            epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps, validation_freq=validation_freq,
+        )  # fmt: skip
         if validation_split:
             (x, y, sample_weight), validation_data = split_arrays(
                 x, y, sample_weight, validation_split
@@ -148,8 +171,8 @@ class Trainer:
         )
         validation = self._validation_dataset(validation_data, validation_batch_size or batch_size)
         history = History()
-        group = _CallbackGroup(self.model, [history, *(callbacks or []), ProgressBar(verbose)])
-        group.begin(epochs, steps_per_epoch or _length(train))
+        group = _CallbackGroup(self.model, history, callbacks, ProgressBar(verbose))
+        group.begin(epochs, steps_per_epoch or _length(train), verbose)
         if resume:
             initial_epoch = group.restore()
         try:
@@ -167,7 +190,7 @@ class Trainer:
                 f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True
             )
         finally:
-            group.call("on_train_end")
+            group.call("on_train_end", {})
         return history
 
     def _train_epoch(self, train, epoch, group, class_weight, steps) -> dict[str, float]:
@@ -175,21 +198,18 @@ class Trainer:
         self.reset_metrics()
         mean = Mean()
         logs: dict[str, float] = {}
-        group.call("on_epoch_begin", epoch)
-        for number, batch in enumerate(_limit(train.batches(epoch), steps)):
+        group.call("on_epoch_begin", epoch, {})
+        for number, batch in enumerate(limit(train.batches(epoch), steps)):
             x, y, weight = unpack(batch)
-            if number == 0:
-                check_finite(x)
-            weight = combined_weights(y, class_weight, weight)
-            group.call("on_train_batch_begin", number)
-            loss = self.train_step(x, y, weight)
+            group.call("on_train_batch_begin", number, {})
+            loss = self.train_step(x, y, weight, class_weight)
             if not math.isfinite(loss) and math.isfinite(logs.get("loss", 0.0)):
                 warnings.warn(
                     f"epoch {epoch + 1}, batch {number}: the loss is {loss}; lower the learning "
                     "rate or clip gradients (TerminateOnNaN stops here)",
                     stacklevel=4,
                 )
-            mean.update_state(loss, sample_weight=_count(x))
+            mean.update_state(loss, sample_weight=sample_count(x))
             logs = {"loss": mean.result(), **self.metric_results()}
             group.call("on_train_batch_end", number, logs)
             if self.model.stop_training:
@@ -202,9 +222,9 @@ class Trainer:
         """Return the mean loss and the metrics over one pass."""
         self.reset_metrics()
         mean = Mean()
-        for batch in _limit(dataset.batches(0), steps):
+        for batch in limit(dataset.batches(0), steps):
             x, y, weight = unpack(batch)
-            mean.update_state(self.test_step(x, y, weight), sample_weight=_count(x))
+            mean.update_state(self.test_step(x, y, weight), sample_weight=sample_count(x))
         if mean.count == 0:
             raise DataError(f"{self.model.label}: evaluate received no batches")
         return {"loss": mean.result(), **self.metric_results()}
@@ -231,73 +251,80 @@ class Trainer:
     def _validation_dataset(self, data, batch_size) -> Dataset | None:
         if data is None:
             return None
-        if isinstance(data, tuple):
-            return as_dataset(*data, batch_size=batch_size, shuffle=False)
-        return as_dataset(data, batch_size=batch_size, shuffle=False)
+        given = (data,)
+        if isinstance(data, tuple) or (isinstance(data, list) and not holds_batches(data)):
+            given = data
+            if len(data) not in (2, 3):
+                raise DataError(
+                    "validation_data: expected (x, y), (x, y, sample_weight) or a Dataset, "
+                    f"received a {type(data).__name__} of {len(data)}"
+                )
+        dataset = as_dataset(*given, batch_size=batch_size, shuffle=False)
+        if not isinstance(dataset, IterableDataset):  # such data might be given only once
+            for batch in limit(dataset.batches(0), 1):
+                self.test_step(*unpack(batch))  # says what is wrong before an epoch is spent
+        return dataset
 
 
 class _CallbackGroup:
-    """Calls all callbacks in their order: History first, those that save or print last."""
+    """Calls all callbacks: History, the user's in their order, and the progress bar last."""
 
-    def __init__(self, model, callbacks: Iterable[Callback]):
+    def __init__(self, model, history: History, given: Iterable[Callback] | None, bar: Callback):
         self.model = model
-        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+        given = [given] if isinstance(given, Callback) else given or []
+        if not isinstance(given, (list, tuple)) or any(not isinstance(c, Callback) for c in given):
+            raise TypeError(f"callbacks: expected a list of Callback objects, received {given!r}")
+        self.callbacks = [history, *given, bar]
 
-    def begin(self, epochs: int, steps: int | None) -> None:
+    def begin(self, epochs: int, steps: int | None, verbose) -> None:
         self.model.stop_training = False
         for callback in self.callbacks:
             callback.model = self.model
-            callback.params = {"epochs": epochs, "steps": steps}
-        self.call("on_train_begin")
+            callback.params = {"epochs": epochs, "steps": steps, "verbose": verbose}
+        self.call("on_train_begin", {})
 
     def call(self, event: str, *arguments) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(*arguments)
 
     def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Tell all; what ModelCheckpoint saves contains what the others have noted by then."""
-        others = [callback for callback in self.callbacks if not callback.runs_last]
-        history, *others = others
+        """Tell all; what ModelCheckpoint saves contains what all of them have noted."""
+        history, *others = self.callbacks
         for callback in others:  # may add to the logs, hence before History
             callback.on_epoch_end(epoch, logs)
         history.on_epoch_end(epoch, logs)
         self.model.training_state = {
             "epoch": epoch + 1,
-            "callbacks": {type(c).__name__: c.get_state() for c in self.callbacks if c.state},
+            "callbacks": {key: c.get_state() for key, c in self.named() if c.state},
         }
-        for callback in self.callbacks:
-            if callback.runs_last:
-                callback.on_epoch_end(epoch, logs)
+        self.call("after_epoch", epoch, logs)
 
     def restore(self) -> int:
         """Give the callbacks back what a checkpoint kept; return the epoch to continue with."""
         saved = self.model.training_state
-        for callback in self.callbacks:
-            callback.set_state(saved.get("callbacks", {}).get(type(callback).__name__, {}))
+        for key, callback in self.named():
+            callback.set_state(saved.get("callbacks", {}).get(key, {}))
         return saved.get("epoch", 0)
 
-
-def unpack(batch) -> tuple[Any, Any, Any]:
-    """Return ``(x, y, sample_weight)`` of a batch; what is missing is None."""
-    if isinstance(batch, tuple) and 1 <= len(batch) <= 3:
-        return *batch, *[None] * (3 - len(batch))
-    if isinstance(batch, np.ndarray):
-        return batch, None, None
-    raise DataError(
-        "a batch must be an array or a tuple (x, y) or (x, y, sample_weight), received "
-        f"{type(batch).__name__}"
-    )
+    def named(self) -> Iterator[tuple[str, Callback]]:
+        """Yield each callback with a name; several of one class are numbered in their order."""
+        seen: Counter[str] = Counter()
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            seen[name] += 1
+            yield (name if seen[name] == 1 else f"{name}_{seen[name]}"), callback
 
 
-def check_finite(x) -> None:
-    """Raise DataError where an input holds NaN or infinity, naming the first bad sample."""
-    for item in x if isinstance(x, (list, tuple)) else [x]:
-        array = np.asarray(item)
-        if array.dtype.kind != "f" or math.isfinite(float(array.sum(dtype=np.float64))):
-            continue
-        for i, sample in enumerate(array):
-            if not np.isfinite(sample).all():
-                raise DataError(f"sample {i} of the batch contains NaN or infinite values")
+@contextlib.contextmanager
+def _statistics_kept(model) -> Iterator[None]:
+    """Give a model its moving statistics back where a step fails: it has learned nothing."""
+    kept = [(p, p.value.copy()) for p in model.weights if not p.learned]
+    try:
+        yield
+    except BaseException:
+        for parameter, value in kept:
+            parameter.value = value
+        raise
 
 
 def _for_each_output(what: str, value, outputs: int) -> list:
@@ -309,17 +336,6 @@ def _for_each_output(what: str, value, outputs: int) -> list:
     return list(value)
 
 
-def combined_weights(y, class_weight, sample_weight):
-    if class_weight is None:
-        return sample_weight
-    by_class = class_weights_to_sample_weights(y, class_weight)
-    return by_class if sample_weight is None else by_class * np.asarray(sample_weight)
-
-
-def _count(x) -> int:
-    return len(x[0]) if isinstance(x, (list, tuple)) else len(x)
-
-
 def _length(dataset) -> int | None:
     try:
         return len(dataset)
@@ -327,13 +343,13 @@ def _length(dataset) -> int | None:
         return None
 
 
-def _limit(batches, steps: int | None):
-    """Yield at most `steps` batches."""
-    try:
-        for number, batch in enumerate(batches):
-            if steps is not None and number >= steps:
-                return
-            yield batch
-    finally:
-        if hasattr(batches, "close"):
-            batches.close()
+def _check_counts(**counts) -> None:
+    """Raise ValueError for what is no number of epochs or steps; steps may be None."""
+    for name, value in counts.items():
+        least = 0 if name in ("epochs", "initial_epoch") else 1
+        good = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        unlimited = value is None and "steps" in name
+        if not unlimited and not (good and value >= least):
+            raise ValueError(
+                f"fit: expected {name} to be an integer >= {least}, received {value!r}"
+            )

@@ -6,7 +6,6 @@ against the largest number of the array in question: OUTPUT and GRADIENT are wha
 promises, far above rounding and far below any mistake in a formula.
 """
 
-import os
 import numpy as np
 import pytest
 
@@ -43,7 +42,6 @@ def assert_close(ours, theirs, tolerance, what):
     assert ours.dtype == theirs.dtype, f"{what}: {ours.dtype}, Keras {theirs.dtype}"
     scale = np.abs(theirs).max(initial=0.0)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * scale, err_msg=what)
-    if os.environ.get("DEV"): _log(ours, theirs, scale, tolerance, what)
 
 
 def check_layer(ours, theirs, x, training=False, seed=0):
@@ -62,7 +60,10 @@ def check_layer(ours, theirs, x, training=False, seed=0):
     dy = normal(seed + 1, *their_y.shape)
     variables = [variable.value for variable in theirs.trainable_weights]
     their_dxs, their_gradients = tape.gradient(
-        their_y, [tensors, variables], output_gradients=tf.constant(dy), unconnected_gradients="zero"
+        their_y,
+        [tensors, variables],
+        output_gradients=tf.constant(dy),
+        unconnected_gradients="zero",
     )
 
     y, cache = ours.forward(x, training=training)
@@ -94,12 +95,3 @@ def copy_weights(ours, theirs, seed=0):
 
 def _shapes(x):
     return [item.shape for item in x] if isinstance(x, list) else x.shape
-
-
-WORST = {}
-def _log(ours, theirs, scale, tolerance, what):
-    import re, atexit
-    if not WORST: atexit.register(lambda: open(os.environ["DEV"],"a").write("\n".join(f"{v:.2e} {t:g} {k}" for (k,t),v in sorted(WORST.items()))+"\n"))
-    d = float(np.abs(np.asarray(ours,np.float64)-theirs).max(initial=0)/(scale or 1))
-    key = re.sub(r"(_\d+)?'", "'", what), tolerance
-    WORST[key]=max(d, WORST.get(key,0))

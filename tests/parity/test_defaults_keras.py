@@ -9,6 +9,7 @@ import inspect  # noqa: E402
 import numpy as np  # noqa: E402
 from parity.compare import both, normal  # noqa: E402
 
+import minidl  # noqa: E402
 from minidl import callbacks, layers, optimizers  # noqa: E402
 from minidl.layers import initializers  # noqa: E402
 
@@ -88,6 +89,27 @@ def comparable(layer):
         if isinstance(value, dict):
             value.get("config", {}).pop("seed", None)
     return config
+
+
+def test_layers_without_a_name_get_keras_name():
+    keras.backend.clear_session()
+    names = [
+        [layer.name for layer in lib.Sequential([lib.Input((8, 8, 3)), *stack(lib)]).layers]
+        for lib in (minidl, keras)
+    ]
+    assert names[0] == names[1]
+
+
+def stack(lib):
+    """Return layers of many kinds, none of them named."""
+    make = lib.layers
+    return [
+        make.RandomFlip(), make.RandomZoom(0.1), make.Rescaling(2.0), make.ZeroPadding2D(),
+        make.Conv2D(2, 3), make.BatchNormalization(), make.ReLU(), make.Conv2D(2, 1),
+        make.BatchNormalization(), make.LeakyReLU(), make.DepthwiseConv2D(1), make.Softmax(),
+        make.MaxPooling2D(), make.AveragePooling2D(2), make.Reshape((-1, 2)), make.Flatten(),
+        make.Dropout(0.1), make.Dense(3), make.Activation("relu"), make.Dense(2),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

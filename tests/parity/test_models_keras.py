@@ -145,7 +145,9 @@ def test_five_training_steps(build, optimizer):
     after = weights(ours)
     for path, expected in weights(theirs).items():
         np.testing.assert_allclose(after[path], expected, rtol=0, atol=1e-5, err_msg=path)
-        assert_close(after[path] - before[path], expected - before[path], CHANGE, f"change of {path}")
+        assert_close(
+            after[path] - before[path], expected - before[path], CHANGE, f"change of {path}"
+        )
         if "moving" not in path:
             moved = np.abs(expected - before[path]).max()
             assert (moved > 0) == trainable(ours, path), path

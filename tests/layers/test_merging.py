@@ -1,0 +1,77 @@
+"""Add and Concatenate by hand, and the shapes that they refuse."""
+
+import numpy as np
+import pytest
+
+from minidl.errors import ShapeError
+from minidl.layers import Add, Concatenate
+
+A = np.arange(6.0).reshape(1, 2, 3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_add_sums_all_and_hands_the_gradient_to_each(count):
+    layer, tensors = Add(), [A * 10**k for k in range(count)]
+    y, cache = layer.forward(tensors)
+    np.testing.assert_array_equal(y, A * sum(10**k for k in range(count)))
+    dxs, gradients = layer.backward(y, cache)
+    assert len(dxs) == count
+    assert all(np.array_equal(dx, y) for dx in dxs)
+    assert gradients == []
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1, -2])
+def test_concatenate_and_its_gradient(axis):
+    layer, tensors = Concatenate(axis=axis), [A, A + 10, A + 20]
+    y, cache = layer.forward(tensors)
+    np.testing.assert_array_equal(y, np.concatenate(tensors, axis))
+    assert layer.compute_output_shape([A.shape] * 3) == y.shape
+    for dx, x in zip(layer.backward(y, cache)[0], tensors, strict=True):
+        np.testing.assert_array_equal(dx, x)
+
+
+def test_the_default_axis_is_the_channels():
+    assert Concatenate().axis == -1
+    assert Concatenate().compute_output_shape([(None, 4, 5), (None, 4, 1)]) == (None, 4, 6)
+    assert Concatenate()([A]).shape == A.shape  # one tensor alone is let through, as in Keras
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(2, 3)], "expected a list of at least 2 tensors"),
+        ((2, 3), r"expected a list of at least 2 tensors, received shape \(2, 3\)"),
+        ([(2, 3), (2, 4)], r"expected tensors of one shape, received \(2, 3\), \(2, 4\)"),
+        ([(2, 3), (2, 1)], r"expected tensors of one shape, received \(2, 3\), \(2, 1\)"),
+        ([(2, 3), (2, 3, 1)], r"expected tensors of one shape, received \(2, 3\), \(2, 3, 1\)"),
+    ],
+)
+def test_add_refuses_shapes_that_differ(shapes, message):
+    with pytest.raises(ShapeError, match="Add 'sum': " + message):
+        Add(name="sum").compute_output_shape(shapes)
+
+
+@pytest.mark.parametrize(
+    ("axis", "shapes", "message"),
+    [
+        (-1, [], "expected a list of at least 1 tensors"),
+        (-1, [(2, 3, 4), (2, 5, 4)], r"may differ along axis 2 only, received \(2, 3, 4\), \(2, 5, 4\)"),
+        (1, [(2, 3, 4), (2, 3, 5)], "may differ along axis 1 only"),
+        (1, [(2, 3), (2, 3, 4)], r"may differ along axis 1 only, received \(2, 3\), \(2, 3, 4\)"),
+        (3, [(2, 3), (2, 3)], r"axis 3 does not fit shape \(2, 3\)"),
+        (-2, [(2, 3), (2, 3)], r"axis -2 does not fit shape \(2, 3\)"),
+    ],
+)
+def test_concatenate_refuses_shapes_that_do_not_fit(axis, shapes, message):
+    with pytest.raises(ShapeError, match="Concatenate 'join': .*" + message):
+        Concatenate(axis, name="join").compute_output_shape(shapes)
+
+
+def test_the_batch_cannot_be_concatenated():
+    with pytest.raises(ValueError, match="axis 0 is the batch"):
+        Concatenate(axis=0)
+
+
+def test_unknown_sizes_agree_with_any():
+    assert Add().compute_output_shape([(None, None, 3), (None, 4, 3)])[2] == 3
+    assert Concatenate().compute_output_shape([(None, 2), (None, None)]) == (None, None)

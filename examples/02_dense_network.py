@@ -10,7 +10,7 @@ keeps it from learning the few training photos by heart.
 
 import common
 
-from minidl import Input, Sequential, callbacks, layers, optimizers
+from minidl import Input, Sequential, layers, optimizers
 
 
 def build(image_size: int) -> Sequential:
@@ -30,13 +30,10 @@ def build(image_size: int) -> Sequential:
 
 def train_once(options, seed):
     """Train one network and return it with its history and the test data."""
-    train, validation, test = common.load(options, seed)
+    train, validation, test = common.load(options, seed, validation=0.1)
     model = build(options.image_size)
     model.compile(optimizers.Adam(3e-4), "binary_crossentropy", metrics=["accuracy"])
-    keep_best = callbacks.EarlyStopping("val_loss", patience=15, restore_best_weights=True)
-    history = model.fit(
-        train, epochs=options.epochs, validation_data=validation, callbacks=[keep_best]
-    )
+    history = model.fit(train, epochs=options.epochs, validation_data=validation)
     return model, history, test
 
 

@@ -26,9 +26,7 @@ def parse(text: str, epochs: int, image_size: int = 150) -> argparse.Namespace:
         "(default: cartoon cats and dogs drawn by minidl)",
     )
     parser.add_argument("--epochs", type=int, default=epochs, help=f"default {epochs}")
-    parser.add_argument(
-        "--seed", type=int, nargs="+", default=[0], help="one or more; default 0"
-    )
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one or more; default 0")
     parser.add_argument(
         "--image-size", type=int, help=f"default {image_size} for photos, 64 for cartoons"
     )

@@ -58,9 +58,7 @@ def as_generator(seed: int | np.random.Generator | None) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def layer_generator(
-    rng: np.random.Generator | None, seed: int | None
-) -> np.random.Generator:
+def layer_generator(rng: np.random.Generator | None, seed: int | None) -> np.random.Generator:
     """Return the generator of one call of a random layer: the step's, mixed with its own seed."""
     rng = as_generator(rng)
     return rng if seed is None else np.random.default_rng([seed, int(rng.integers(2**32))])

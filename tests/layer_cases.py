@@ -96,7 +96,8 @@ def batch_normalization(draw):
         center=draw(st.booleans()), scale=draw(st.booleans()), trainable=draw(st.booleans()),
         gamma_initializer="random_uniform", beta_initializer="random_normal",
         moving_mean_initializer="random_normal",
-        moving_variance_initializer=RandomUniform(0.5, 2.0), epsilon=draw(st.sampled_from([1e-3, 0.1])),
+        moving_variance_initializer=RandomUniform(0.5, 2.0),
+        epsilon=draw(st.sampled_from([1e-3, 0.1])),
     )  # fmt: skip
     shape = draw(SHAPES)
     return layer, 2 * smooth(draw, (shape[0] + 3, *shape[1:]))  # some rows: some variance
@@ -113,7 +114,9 @@ def dropout(draw):
 @st.composite
 def reshape(draw):
     a, b, c = (draw(st.integers(1, 4)) for _ in range(3))
-    target = draw(st.sampled_from([(a * b * c,), (-1,), (c, b, a), (b, -1), (a, b * c), (-1, a, 1)]))
+    target = draw(
+        st.sampled_from([(a * b * c,), (-1,), (c, b, a), (b, -1), (a, b * c), (-1, a, 1)])
+    )
     return layers.Reshape(target), smooth(draw, (draw(st.integers(1, 3)), a, b, c))
 
 

@@ -25,9 +25,7 @@ def naive_placement(size, kernel, stride, dilation, padding):
 def naive_windows(shape, window):
     """Yield ``(oy, ox, taps)``; taps are ``(ky, kx, iy, ix)`` of the real pixels, no padding."""
     axes = zip(shape[1:3], window.kernel_size, window.strides, window.dilation, strict=True)
-    (rows, top, _), (columns, left, _) = (
-        naive_placement(*axis, window.padding) for axis in axes
-    )
+    (rows, top, _), (columns, left, _) = (naive_placement(*axis, window.padding) for axis in axes)
     (kh, kw), (sh, sw), (dh, dw) = window.kernel_size, window.strides, window.dilation
     for oy in range(rows):
         for ox in range(columns):

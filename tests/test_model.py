@@ -1,5 +1,7 @@
 """A model's user: compiles, trains, evaluates, predicts, and makes every mistake there is."""
 
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -187,6 +189,16 @@ def test_summary_counts_parameters_and_names_layers(capsys):
     lines = []
     model.summary(print_fn=lines.append)
     assert lines == [text.rstrip("\n")]
+
+
+def test_a_copy_of_a_model_is_another_model():
+    model = classifier(layers.BatchNormalization())
+    expected = model.predict(X)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_same_arrays([copied.predict(X)], [expected])
+        copied.fit(X, Y, verbose=0)
+        assert (copied.predict(X) != expected).any()
+        assert_same_arrays([model.predict(X)], [expected])
 
 
 # Threads

@@ -104,6 +104,7 @@ def test_add_and_pop():
     assert_same_arrays(model.layers[0].get_weights(), kept)
     model.pop()
     model.pop()
+    assert not model.built
     with refused(MinidlError, "layers"):
         model.predict(X)
     with refused(MinidlError, "no layer to pop"):

@@ -20,10 +20,10 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.graph.executor import Node, Tape, TrainingExecutor
-from minidl.layers.symbolic import InputLayer, SymbolicTensor
 from minidl.graph.summary import format_summary
 from minidl.kernels import parallel
 from minidl.layers.base import Layer, Parameter, snake_case
+from minidl.layers.symbolic import InputLayer, SymbolicTensor
 
 __all__ = ["Network"]
 
@@ -60,7 +60,8 @@ class Network:
         number = {id(tensor): i for i, tensor in enumerate(self.tensors)}
         starts = {id(tensor) for tensor in self.input_tensors}
         self.nodes = [
-            _input_node(tensor) if id(tensor) in starts
+            _input_node(tensor)
+            if id(tensor) in starts
             else Node(tensor.layer, tuple(number[id(t)] for t in tensor.inputs), tensor.shape)
             for tensor in self.tensors
         ]
@@ -101,7 +102,9 @@ class Network:
     def tap(self, name: str):
         """Return a model from the same inputs to the output of the layer called `name`."""
         inputs = self.input_tensors[0] if self.single_input else self.input_tensors
-        return type(self)._functional(inputs, self.tensors[self._number(name)], f"{self.name}_{name}")
+        return type(self)._functional(
+            inputs, self.tensors[self._number(name)], f"{self.name}_{name}"
+        )
 
     @classmethod
     def _functional(cls, inputs, outputs, name: str):

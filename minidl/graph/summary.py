@@ -14,9 +14,7 @@ def format_summary(network) -> str:
     widths = [max(len(row[k]) for row in table) for k in range(len(HEADINGS))]
     line = "-" * (sum(widths) + 2 * (len(widths) - 1))
     text = [_align(row, widths) for row in table]
-    return "\n".join(
-        [network.label, line, text[0], line, *text[1:], line, *_totals(network)]
-    )
+    return "\n".join([network.label, line, text[0], line, *text[1:], line, *_totals(network)])
 
 
 def node_multiply_adds(network, node) -> int:

@@ -39,12 +39,16 @@ class Window:
 
     def output_size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
         """Return (OH, OW); None stays None; below 1 means that the window does not fit."""
-        return tuple(
-            None if size is None
-            else -(-size // stride) if self.padding == "same"
-            else (size - extent) // stride + 1
-            for size, stride, extent in zip((height, width), self.strides, self.extent, strict=True)
-        )
+        return self._along(0, height), self._along(1, width)
+
+    def _along(self, axis: int, size: int | None) -> int | None:
+        """Return how many places the window has along one axis."""
+        if size is None:
+            return None
+        stride = self.strides[axis]
+        if self.padding == "same":
+            return -(-size // stride)
+        return (size - self.extent[axis]) // stride + 1
 
     def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return (top, bottom, left, right) in pixels."""

@@ -123,7 +123,7 @@ def spans(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
     pieces = get_num_threads() if at_most is None else -(-length // max(1, at_most))
     pieces = max(1, min(pieces, length))
     edges = [length * i // pieces for i in range(pieces + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def scratch(key: str, shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -114,14 +114,14 @@ def _max_pool_row(x, y, index, n, oy, kh, kw, sh, sw, top, left):
                 elif with_index:
                     for c in range(channels):
                         v = x[n, iy, ix, c]
-                        if v > y[n, oy, ox, c]:
+                        if v > y[n, oy, ox, c] or v != v:  # NaN is never hidden
                             y[n, oy, ox, c] = v
                             index[n, oy, ox, c] = at
                 else:
                     for c in range(channels):
                         v = x[n, iy, ix, c]
                         m = y[n, oy, ox, c]
-                        y[n, oy, ox, c] = v if v > m else m
+                        y[n, oy, ox, c] = v if v > m or v != v else m
 
 
 @jit

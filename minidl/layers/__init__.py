@@ -41,8 +41,8 @@ from minidl.layers.symbolic import Input, InputLayer
 __all__ = [
     "Activation", "Add", "AffineChain", "AveragePooling2D", "BatchNormalization", "Concatenate",
     "Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GELU",
-    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LeakyReLU", "MaxPooling2D",
-    "Parameter", "RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip",
-    "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling",
-    "Reshape", "SiLU", "Sigmoid", "Softmax", "Tanh", "ZeroPadding2D",
+    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LeakyReLU",
+    "MaxPooling2D", "Parameter", "RandomBrightness", "RandomContrast", "RandomCrop",
+    "RandomFlip", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom", "ReLU",
+    "Rescaling", "Reshape", "SiLU", "Sigmoid", "Softmax", "Tanh", "ZeroPadding2D",
 ]  # fmt: skip

@@ -194,8 +194,7 @@ _KNOWN = {
     "swish": SiLU,
 }
 _CLASSES = {
-    cls.__name__: cls
-    for cls in (ReLU, LeakyReLU, Sigmoid, Tanh, SiLU, GELU, Softmax, Linear)
+    cls.__name__: cls for cls in (ReLU, LeakyReLU, Sigmoid, Tanh, SiLU, GELU, Softmax, Linear)
 }
 
 

@@ -119,7 +119,9 @@ class Layer(Configurable):
         if unknown:
             raise TypeError(f"{type(self).__name__}: unknown argument {next(iter(unknown))!r}")
         if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
-            raise ValueError(f"{type(self).__name__}: expected dtype float32 or float64, received {dtype!r}")
+            raise ValueError(
+                f"{type(self).__name__}: expected dtype float32 or float64, received {dtype!r}"
+            )
         self.auto_named = name is None
         self.name = name or self._provisional_name()
         self.trainable = trainable
@@ -193,7 +195,7 @@ class Layer(Configurable):
         """Make a parameter; `trainable=False` is for statistics that training never learns."""
         initializer = initializers.get(initializer)
         dtype = self.dtype or np.dtype(np.float32)
-        value = np.ascontiguousarray(initializer(tuple(shape), as_generator(seed)), dtype=dtype)
+        value = np.array(initializer(tuple(shape), as_generator(seed)), dtype=dtype, order="C")
         parameter = Parameter(name, value, trainable, regularizers.get(regularizer), self)
         self.parameters.append(parameter)
         return parameter
@@ -221,7 +223,9 @@ class Layer(Configurable):
         expected = [parameter.shape for parameter in self.weights]
         received = [array.shape for array in arrays]
         if expected != received:
-            raise ShapeError(f"{self.label}: set_weights expected shapes {expected}, received {received}")
+            raise ShapeError(
+                f"{self.label}: set_weights expected shapes {expected}, received {received}"
+            )
         for parameter, array in zip(self.weights, arrays, strict=True):
             parameter.assign(array)
 
@@ -246,12 +250,15 @@ class Layer(Configurable):
     def check_rank(self, input_shape: Shape, rank: int, layout: str) -> None:
         """Raise ShapeError unless `input_shape` has `rank` dimensions."""
         if len(input_shape) != rank:
-            raise ShapeError(f"{self.label}: expected input {layout}, received shape {tuple(input_shape)}")
+            raise ShapeError(
+                f"{self.label}: expected input {layout}, received shape {tuple(input_shape)}"
+            )
 
     def __getattr__(self, attribute: str):
         if not attribute.startswith("_") and not self.__dict__.get("built", True):
             raise AttributeError(
-                f"{self.label} has no {attribute!r} yet: call it on data or build(input_shape) it first"
+                f"{self.label} has no {attribute!r} yet: call it on data or build(input_shape) it "
+                "first"
             )
         raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
 

@@ -271,9 +271,7 @@ def _twice(value) -> tuple:
 def make_window(layer: Layer, kernel_size, strides, padding, dilation_rate=(1, 1)) -> Window:
     """Check the arguments of a window that slides over an image."""
     if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
-        raise ValueError(
-            f"{layer.label}: expected padding 'valid' or 'same', received {padding!r}"
-        )
+        raise ValueError(f"{layer.label}: expected padding 'valid' or 'same', received {padding!r}")
     return Window(
         pair(layer, "kernel_size", kernel_size),
         pair(layer, "strides", strides),
@@ -286,7 +284,9 @@ def pair(layer: Layer, name: str, value) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair of positive ints."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
-        raise ValueError(f"{layer.label}: expected {name} as one or two integers, received {value!r}")
+        raise ValueError(
+            f"{layer.label}: expected {name} as one or two integers, received {value!r}"
+        )
     return positive_int(layer, name, values[0]), positive_int(layer, name, values[1])
 
 

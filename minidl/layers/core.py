@@ -15,7 +15,7 @@ import numpy as np
 from minidl.errors import ShapeError
 from minidl.kernels.elementwise import add_bias
 from minidl.layers.activation import get_activation
-from minidl.layers.base import Layer, Shape
+from minidl.layers.base import Layer
 
 __all__ = ["Dense", "Flatten", "Reshape", "positive_int"]
 
@@ -165,5 +165,7 @@ class Reshape(Layer):
 def positive_int(layer: Layer, name: str, value) -> int:
     """Return `value` as an int, or raise a ValueError that names `layer`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{layer.label}: expected {name} to be an integer >= 1, received {value!r}")
+        raise ValueError(
+            f"{layer.label}: expected {name} to be an integer >= 1, received {value!r}"
+        )
     return int(value)

@@ -19,16 +19,20 @@ __all__ = ["AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "
 
 
 class _Pooling2D(Layer):
-    def __init__(
-        self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, **kwargs
-    ):
+    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, **kwargs):
         super().__init__(**kwargs)
         check_data_format(self, data_format)
-        self.window = make_window(self, pool_size, pool_size if strides is None else strides, padding)
+        self.window = make_window(
+            self, pool_size, pool_size if strides is None else strides, padding
+        )
 
     def compute_output_shape(self, input_shape):
         self.check_rank(input_shape, 4, "(N, H, W, C)")
-        return (input_shape[0], *checked_output_size(self, self.window, input_shape), input_shape[3])
+        return (
+            input_shape[0],
+            *checked_output_size(self, self.window, input_shape),
+            input_shape[3],
+        )
 
 
 class MaxPooling2D(_Pooling2D):

@@ -82,7 +82,7 @@ class InputLayer(Layer):
         return dy, []
 
 
-def Input(shape, name: str | None = None, dtype: str = "float32") -> SymbolicTensor:  # noqa: N802
+def Input(shape, name: str | None = None, dtype: str = "float32") -> SymbolicTensor:
     """Return the symbolic input of a model.
 
     Parameters

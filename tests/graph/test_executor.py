@@ -196,9 +196,7 @@ def test_one_network_runs_in_several_threads():
         return [y, *network.backward(np.ones_like(y), cache)[1]]
 
     expected, found = [step(k) for k in range(4)], {}
-    threads = [
-        threading.Thread(target=lambda k=k: found.update({k: step(k)})) for k in range(4)
-    ]
+    threads = [threading.Thread(target=lambda k=k: found.update({k: step(k)})) for k in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -289,7 +287,6 @@ def test_pictures_that_someone_else_reads_are_made():
     between = turn(x)
     network = Network(x, layers.Add()([zoom(between), between]))
     assert steps(network) == ["RandomRotation", "RandomZoom", "Add"]
-
 
 
 class Faulty(layers.Layer):

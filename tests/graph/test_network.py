@@ -254,8 +254,8 @@ def images(shape, *names):
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (np.ones((8, 8, 3)), ShapeError, r"input 'photos' expected shape \(None, 8, 8, 3\), received "
-         r"\(8, 8, 3\); for a single sample add the batch axis: x\[None\]"),
+        (np.ones((8, 8, 3)), ShapeError, r"input 'photos' expected shape \(None, 8, 8, 3\), "
+         r"received \(8, 8, 3\); for a single sample add the batch axis: x\[None\]"),
         (np.ones((1, 8, 8, 4)), ShapeError, r"input 'photos' .*received \(1, 8, 8, 4\)$"),
         (np.ones((1, 9, 8, 3)), ShapeError, r"input 'photos' .*received \(1, 9, 8, 3\)$"),
         (np.full((1, 8, 8, 3), "a"), TypeError, "expected numbers, received dtype <U1"),

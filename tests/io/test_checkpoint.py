@@ -8,6 +8,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from checks import thorough
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import assert_same_arrays, blobs, classifier, refused
@@ -228,6 +229,7 @@ def damages(draw):
     return damage
 
 
+@thorough
 @given(damage=damages())
 def test_a_damaged_file_is_refused_or_says_the_same(trained, content, tmp_path_factory, damage):
     damaged = damage(content)

@@ -38,7 +38,12 @@ def one_case(convolution, n=3, size=9, channels=4, filters=6, dtype=np.float64):
     x = rng.normal(size=(n, size, size, channels))
     w = rng.normal(size=(*convolution.kernel_size, channels // convolution.groups, filters))
     dy = rng.normal(size=(n, *convolution.output_size(size, size), filters))
-    return x.astype(dtype), w.astype(dtype), rng.normal(size=filters).astype(dtype), dy.astype(dtype)
+    return (
+        x.astype(dtype),
+        w.astype(dtype),
+        rng.normal(size=filters).astype(dtype),
+        dy.astype(dtype),
+    )
 
 
 POINTWISE = (*one_case(Convolution((1, 1))), Convolution((1, 1)))

@@ -82,9 +82,7 @@ def test_relu_and_its_gradient(values, dtype, slope, maximum, threshold):
     expected = np.where(x <= threshold, slope, np.where(x >= maximum, 0, 1)) * dy
     np.testing.assert_allclose(dx, expected, rtol=np.finfo(dtype).eps)
     if threshold == 0:  # then the output says as much as the input
-        np.testing.assert_array_equal(
-            elementwise.relu_backward(dy, y, slope, maximum), dx
-        )
+        np.testing.assert_array_equal(elementwise.relu_backward(dy, y, slope, maximum), dx)
 
 
 @given(
@@ -139,7 +137,9 @@ def test_any_memory_layout_is_read_in_its_order():
     x = np.random.default_rng(0).normal(size=(4, 6))
     strided, transposed = np.repeat(x, 2, axis=1)[:, ::2], x.T.copy().T
     for other in (strided, transposed):
-        np.testing.assert_array_equal(elementwise.apply("tanh", other), elementwise.apply("tanh", x))
+        np.testing.assert_array_equal(
+            elementwise.apply("tanh", other), elementwise.apply("tanh", x)
+        )
         np.testing.assert_array_equal(elementwise.relu(other), elementwise.relu(x))
         np.testing.assert_array_equal(elementwise.softmax(other), elementwise.softmax(x))
         np.testing.assert_array_equal(

@@ -25,7 +25,7 @@ from minidl.kernels.parallel import (
     spans,
 )
 
-PATIENCE = 30  # seconds until a test that hangs is called a failure
+PATIENCE = 20  # seconds until a test that hangs is called a failure
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -186,7 +186,9 @@ def test_processors_without_affinity_are_those_of_the_machine(monkeypatch):
 
 
 def blas_threads():
-    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    return {
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    }
 
 
 def test_blas_has_one_thread_inside_and_the_users_after():
@@ -300,7 +302,10 @@ def test_a_forked_child_can_compute():
     def compute(row):
         run(lambda i: results[row].__setitem__(i, (a @ a * i).sum()), 6)
 
-    compute(0)  # so that the parent's pool has threads, which the child will not have
+    compute(0)
+    together = threading.Barrier(3)
+    run(lambda i: together.wait(PATIENCE), 3)  # the pool has all its threads, the child has none
+    time.sleep(0.05)  # until they are idle
     child = os.fork()
     if child == 0:
         try:

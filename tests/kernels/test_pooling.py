@@ -84,6 +84,15 @@ def test_minus_infinity_is_a_maximum_too():
     assert max_pool_backward(np.ones_like(y), index, x.shape, Window((2, 2), (2, 2))).sum() == 1
 
 
+@pytest.mark.parametrize("with_index", [False, True])
+@pytest.mark.parametrize("place", range(4))
+def test_nan_stays_visible_wherever_it_is(place, with_index):
+    x = np.arange(4.0)
+    x[place] = np.nan
+    y, _ = max_pool(x.reshape(1, 2, 2, 1), Window((2, 2), (2, 2)), with_index)
+    assert np.isnan(y.item())
+
+
 def test_a_window_of_more_than_256_pixels_finds_its_last_one():
     x = np.zeros((1, 17, 17, 1))
     x[0, 16, 16] = 1

@@ -48,6 +48,18 @@ def test_weights_are_in_keras_order_statistics_last():
     assert layer.non_trainable_weights == layer.weights
 
 
+def test_statistics_come_last_in_whatever_order_they_are_made():
+    class Counting(Layer):
+        def build(self, input_shape):
+            self.seen = self.add_weight("seen", (), "zeros", trainable=False)
+            self.w = self.add_weight("w", input_shape[-1:])
+
+    layer = Counting()
+    layer.build(X.shape)
+    assert [parameter.name for parameter in layer.weights] == ["w", "seen"]
+    assert [a.shape for a in layer.get_weights()] == [(3,), ()]
+
+
 def test_get_weights_returns_copies_and_set_weights_takes_them_back():
     layer = Dense(2)
     layer(X)

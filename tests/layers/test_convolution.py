@@ -24,7 +24,10 @@ def with_kernel(layer, kernel, channels, bias=None):
         ({"strides": (1, 3)}, np.full((3, 1), -5)),
         ({"dilation_rate": 2}, np.full((2, 2), -10)),
         # The padding of an even window is at the bottom and right: there nothing is taken away.
-        ({"padding": "same"}, [[-5, -5, -5, 3], [-5, -5, -5, 7], [-5, -5, -5, 11], [12, 13, 14, 15]]),
+        (
+            {"padding": "same"},
+            [[-5, -5, -5, 3], [-5, -5, -5, 7], [-5, -5, -5, 11], [12, 13, 14, 15]],
+        ),
         ({"padding": "SAME", "strides": 3}, [[-5, 3], [12, 15]]),
         ({"activation": "relu", "padding": "same", "strides": 3}, [[0, 3], [12, 15]]),
     ],
@@ -87,7 +90,9 @@ def test_unknown_sizes_stay_unknown(layer):
     assert layer.compute_output_shape((None, None, 9, 3)) == (None, None, 4, channels)
 
 
-@pytest.mark.parametrize("make", [lambda **k: Conv2D(2, 3, **k), lambda **k: DepthwiseConv2D(3, **k)])
+@pytest.mark.parametrize(
+    "make", [lambda **k: Conv2D(2, 3, **k), lambda **k: DepthwiseConv2D(3, **k)]
+)
 @pytest.mark.parametrize(
     ("shape", "message"),
     [

@@ -60,7 +60,13 @@ def test_variance_and_limits(initializer, variance, limit):
 
 @pytest.mark.parametrize(
     ("shape", "fans"),
-    [((), (1, 1)), ((5,), (5, 5)), ((4, 7), (4, 7)), ((3, 2, 4, 7), (24, 42)), ((3, 3, 8, 1), (72, 9))],
+    [
+        ((), (1, 1)),
+        ((5,), (5, 5)),
+        ((4, 7), (4, 7)),
+        ((3, 2, 4, 7), (24, 42)),
+        ((3, 3, 8, 1), (72, 9)),
+    ],
 )
 def test_fans_are_keras(shape, fans):
     assert compute_fans(shape) == fans
@@ -111,7 +117,9 @@ def test_arguments_survive_the_configuration():
 def test_what_is_unknown_is_refused():
     with pytest.raises(ValueError, match="unknown initializer 'he'; known are: zeros, ones"):
         initializers.get("he")
-    with pytest.raises(TypeError, match="initializer: expected a name or a Initializer, received 3"):
+    with pytest.raises(
+        TypeError, match="initializer: expected a name or a Initializer, received 3"
+    ):
         initializers.get(3)
     with pytest.raises(ValueError, match="unknown mode 'fan'"):
         VarianceScaling(mode="fan")

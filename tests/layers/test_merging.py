@@ -55,7 +55,11 @@ def test_add_refuses_shapes_that_differ(shapes, message):
     ("axis", "shapes", "message"),
     [
         (-1, [], "expected a list of at least 1 tensors"),
-        (-1, [(2, 3, 4), (2, 5, 4)], r"may differ along axis 2 only, received \(2, 3, 4\), \(2, 5, 4\)"),
+        (
+            -1,
+            [(2, 3, 4), (2, 5, 4)],
+            r"may differ along axis 2 only, received \(2, 3, 4\), \(2, 5, 4\)",
+        ),
         (1, [(2, 3, 4), (2, 3, 5)], "may differ along axis 1 only"),
         (1, [(2, 3), (2, 3, 4)], r"may differ along axis 1 only, received \(2, 3\), \(2, 3, 4\)"),
         (3, [(2, 3), (2, 3)], r"axis 3 does not fit shape \(2, 3\)"),

@@ -105,7 +105,9 @@ def test_the_axis_may_be_written_both_ways_but_must_be_the_last():
     expected = BatchNormalization()(x, training=True)
     for axis in (3, [3], (-1,)):
         np.testing.assert_array_equal(BatchNormalization(axis=axis)(x, training=True), expected)
-    with pytest.raises(ShapeError, match=r"'bn': expected the last axis.*received axis 1.*\(2, 3, 4, 5\)"):
+    with pytest.raises(
+        ShapeError, match=r"'bn': expected the last axis.*received axis 1.*\(2, 3, 4, 5\)"
+    ):
         BatchNormalization(axis=1, name="bn")(x)
 
 

@@ -75,7 +75,9 @@ def test_the_default_stride_is_the_window():
 @pytest.mark.parametrize("cls", [MaxPooling2D, AveragePooling2D])
 def test_what_does_not_fit_is_refused(cls):
     layer = cls(4, name="pool")
-    with pytest.raises(ShapeError, match=r"'pool': a window of \(4, 4\) does not fit.*\(1, 3, 3, 1\)"):
+    with pytest.raises(
+        ShapeError, match=r"'pool': a window of \(4, 4\) does not fit.*\(1, 3, 3, 1\)"
+    ):
         layer(IMAGE)
     with pytest.raises(ShapeError, match=r"'pool': expected input \(N, H, W, C\).*\(3, 3\)"):
         layer(np.ones((3, 3)))

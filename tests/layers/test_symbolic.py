@@ -49,7 +49,10 @@ def test_later_tensors_have_later_numbers():
         (lambda: Input(3), r"Input: expected a tuple such as \(3,\), received 3"),
         (lambda: Input((0, 3)), r"expected sizes >= 1 or None, received \(0, 3\)"),
         (lambda: Input((-1,)), r"expected sizes >= 1 or None, received \(-1,\)"),
-        (lambda: Dense(2, name="fc")([Input((3,))] * 2), "Dense 'fc': expected one tensor, received 2"),
+        (
+            lambda: Dense(2, name="fc")([Input((3,))] * 2),
+            "Dense 'fc': expected one tensor, received 2",
+        ),
         (lambda: Conv2D(2, 3, name="c")(Input((8,))), r"Conv2D 'c': expected input \(N, H, W, C\)"),
         (lambda: Add()(Input((8,))), "Add '.*': expected a list of at least 2"),
     ],

@@ -354,6 +354,25 @@ def test_looking_at_a_model_while_it_trains_changes_nothing():
     assert_same_training(first, second)
 
 
+def test_each_step_draws_its_own_randomness():
+    dropped = []
+
+    class Look(layers.Layer):
+        def forward(self, x, training=False, rng=None):
+            dropped.append(tuple((x == 0).ravel()) if training else None)
+            return x, None
+
+        def backward(self, dy, cache, need_dx=True):
+            return dy, []
+
+    stack = [layers.Dropout(0.5), Look(), layers.Dropout(0.5), Look(), layers.Dense(1)]
+    model = Sequential([Input((32,)), *stack])
+    model.compile("sgd", "mse")
+    x = np.ones((8, 32))
+    model.fit(x, np.zeros(8), batch_size=4, epochs=2, verbose=0)
+    assert len(set(dropped)) == 8  # two layers in each of four steps
+
+
 def test_each_epoch_has_its_own_order_and_shuffle_false_none():
     rows = np.arange(12.0, dtype=np.float32)[:, None]
     seen = []

@@ -29,14 +29,15 @@ _NAMES = {
     "set_random_seed": "minidl.seeding",
 }
 _MODULES = (
-    "callbacks", "data", "datasets", "errors", "io", "layers", "losses", "metrics",
-    "optimizers", "plotting", "seeding", "training",
+    "applications", "callbacks", "data", "datasets", "errors", "io", "layers", "losses",
+    "metrics", "optimizers", "plotting", "seeding", "training",
 )  # fmt: skip
 
 __all__ = ["__version__", *_NAMES, *_MODULES]
 
 if TYPE_CHECKING:
     from minidl import (
+        applications,
         callbacks,
         data,
         datasets,

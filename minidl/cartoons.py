@@ -132,6 +132,7 @@ CIRCLE = np.stack([np.cos(_angles), np.sin(_angles)], axis=1)
 
 
 def pick(items: list, rng: np.random.Generator):
+    """Return one of `items` at random."""
     return items[rng.integers(len(items))]
 
 

@@ -98,7 +98,8 @@ def common_length(x, y=None, sample_weight=None, where: str = "") -> int:
         elif value is not None:
             lengths[name] = len(value)
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        found = ", ".join(f"{name} has {n}" for name, n in list(lengths.items())[:4])
+        found += ", ..." if len(lengths) > 4 else ""
         hint = "; a list of arrays means several inputs or outputs: np.stack makes it one array"
         hint = hint if isinstance(x, list) or isinstance(y, list) else ""
         raise DataError(f"{where}expected equal numbers of samples, but {found}{hint}")
@@ -113,6 +114,7 @@ def take(value, rows):
 
 
 def check_batch_size(batch_size: int) -> int:
+    """Return `batch_size` as an int, or raise ValueError unless it is a positive integer."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
         raise ValueError(f"batch_size: expected an integer >= 1, received {batch_size!r}")
     if batch_size < 1:

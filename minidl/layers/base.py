@@ -122,6 +122,10 @@ class Layer(Configurable):
             raise ValueError(
                 f"{type(self).__name__}: expected dtype float32 or float64, received {dtype!r}"
             )
+        if name is not None and (not isinstance(name, str) or name in ("", ".") or "/" in name):
+            raise ValueError(
+                f"{type(self).__name__}: expected a name without '/', received {name!r}"
+            )
         self.auto_named = name is None
         self.name = name or self._provisional_name()
         self.trainable = trainable

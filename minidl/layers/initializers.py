@@ -135,6 +135,8 @@ class GlorotUniform(VarianceScaling):
 
 
 class GlorotNormal(VarianceScaling):
+    """As GlorotUniform, drawn from a truncated normal distribution."""
+
     def __init__(self, seed: int | None = None):
         super().__init__(1.0, "fan_avg", "truncated_normal", seed)
 
@@ -147,16 +149,22 @@ class HeNormal(VarianceScaling):
 
 
 class HeUniform(VarianceScaling):
+    """As HeNormal, drawn from a uniform distribution."""
+
     def __init__(self, seed: int | None = None):
         super().__init__(2.0, "fan_in", "uniform", seed)
 
 
 class LecunNormal(VarianceScaling):
+    """Variance 1 / fan_in, for self-normalising networks (LeCun et al., 1998)."""
+
     def __init__(self, seed: int | None = None):
         super().__init__(1.0, "fan_in", "truncated_normal", seed)
 
 
 class LecunUniform(VarianceScaling):
+    """As LecunNormal, drawn from a uniform distribution."""
+
     def __init__(self, seed: int | None = None):
         super().__init__(1.0, "fan_in", "uniform", seed)
 

@@ -26,7 +26,7 @@ from minidl.io.checkpoint import pack, read_checkpoint, unpack, write_checkpoint
 from minidl.seeding import draw_seed
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
-from minidl.training.callbacks import Callback, History
+from minidl.training.callback import Callback, History
 from minidl.training.trainer import Trainer
 
 __all__ = ["Model", "load_model"]

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.graph.assembly import as_tensors, inner_node, input_node, reachable, settle_names
 from minidl.graph.executor import Node, Tape, TrainingExecutor
 from minidl.graph.summary import format_summary
 from minidl.kernels import parallel
 from minidl.layers.base import Layer, Parameter, snake_case
-from minidl.layers.symbolic import InputLayer, SymbolicTensor
+from minidl.layers.symbolic import SymbolicTensor
 
 __all__ = ["Network"]
 
@@ -54,20 +55,20 @@ class Network:
     def _build(self, inputs, outputs) -> None:
         self.single_input = isinstance(inputs, SymbolicTensor)
         self.single_output = isinstance(outputs, SymbolicTensor)
-        self.input_tensors = _tensors(self, "inputs", inputs)
-        self.output_tensors = _tensors(self, "outputs", outputs)
-        self.tensors = _reachable(self, self.input_tensors, self.output_tensors)
+        self.input_tensors = as_tensors(self.label, "inputs", inputs)
+        self.output_tensors = as_tensors(self.label, "outputs", outputs)
+        self.tensors = reachable(self.label, self.input_tensors, self.output_tensors)
+        for tensor in self.tensors:
+            self.submodels.update(getattr(tensor, "submodels", {}))
         number = {id(tensor): i for i, tensor in enumerate(self.tensors)}
         starts = {id(tensor) for tensor in self.input_tensors}
         self.nodes = [
-            _input_node(tensor)
-            if id(tensor) in starts
-            else Node(tensor.layer, tuple(number[id(t)] for t in tensor.inputs), tensor.shape)
+            input_node(tensor) if id(tensor) in starts else inner_node(tensor, number)
             for tensor in self.tensors
         ]
         self.input_numbers = [number[id(tensor)] for tensor in self.input_tensors]
         self.output_numbers = [number[id(tensor)] for tensor in self.output_tensors]
-        _settle_names(self)
+        settle_names(self.label, self.layers_of_nodes)
         self._executor = TrainingExecutor(self.nodes, self.input_numbers, self.output_numbers)
 
     # ------------------------------------------------------------------ structure
@@ -301,63 +302,6 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<{self.label} {len(self.layers)} layers, {self.count_params():,} parameters>"
-
-
-def _tensors(network: Network, what: str, tensors) -> list[SymbolicTensor]:
-    found = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
-    if not found or any(not isinstance(tensor, SymbolicTensor) for tensor in found):
-        raise TypeError(
-            f"{network.label}: expected {what} made by Input and layers, received {tensors!r}"
-        )
-    return found
-
-
-def _reachable(network, inputs, outputs) -> list[SymbolicTensor]:
-    """Return the tensors between inputs and outputs, each after those it depends on."""
-    found = {id(tensor): tensor for tensor in inputs}
-    waiting = list(outputs)
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in found:
-            continue
-        if not tensor.inputs:
-            raise ValueError(
-                f"{network.label}: the output depends on {tensor.layer.label}, which is not "
-                "among the model's inputs"
-            )
-        found[id(tensor)] = tensor
-        network.submodels.update(getattr(tensor, "submodels", {}))
-        waiting.extend(tensor.inputs)
-    return sorted(found.values(), key=lambda tensor: tensor.serial)
-
-
-def _input_node(tensor: SymbolicTensor) -> Node:
-    """The node of a model input; a tensor from inside another graph gets an InputLayer."""
-    if isinstance(tensor.layer, InputLayer):
-        return Node(tensor.layer, (), tensor.shape)
-    return Node(InputLayer(tensor.shape[1:], dtype=tensor.dtype.name), (), tensor.shape)
-
-
-def _settle_names(network: Network) -> None:
-    """Give each layer that its user did not name the first free name within the network."""
-    taken: dict[str, Layer] = {}
-    unnamed = []
-    for layer in network.layers_of_nodes:
-        if layer.auto_named:
-            unnamed.append(layer)
-        elif layer.name in taken:
-            raise ValueError(f"{network.label}: two layers are called {layer.name!r}")
-        else:
-            taken[layer.name] = layer
-    # A smaller network that holds a layer knows it by its name already: that one goes first.
-    for layer in sorted(unnamed, key=lambda layer: not hasattr(layer, "settled_name")):
-        base = snake_case(type(layer).__name__)
-        name, count = getattr(layer, "settled_name", base), 0
-        while name in taken:
-            count += 1
-            name = f"{base}_{count}"
-        taken[name] = layer
-        layer.name = layer.settled_name = name
 
 
 def _check_shape(network: Network, node: Node, shape) -> None:

@@ -208,9 +208,9 @@ class _BlasGuard:
         Newer versions of threadpoolctl heed only the thread that set OpenBLAS' limit first,
         but the last computation to end may belong to another one.
         """
-        for library in self.controller.lib_controllers:
-            if hasattr(library, "clear_controlling_thread"):
-                library.clear_controlling_thread(force=True)
+        for blas in self.controller.lib_controllers:
+            if hasattr(blas, "clear_controlling_thread"):
+                blas.clear_controlling_thread(force=True)
 
 
 _blas = _BlasGuard()

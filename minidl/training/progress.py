@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from minidl.training.callbacks import Callback
+from minidl.training.callback import Callback
 
 __all__ = ["ProgressBar", "format_logs"]
 

@@ -21,7 +21,7 @@ from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arr
 from minidl.errors import DataError, ShapeError
 from minidl.training import losses, optimizers
 from minidl.training.batches import check_finite, combined_weights, limit, sample_count, unpack
-from minidl.training.callbacks import Callback, History
+from minidl.training.callback import Callback, History
 from minidl.training.metrics import Mean
 from minidl.training.metrics import get as choose_metric
 from minidl.training.progress import ProgressBar

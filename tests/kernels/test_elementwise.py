@@ -76,7 +76,8 @@ def test_relu_and_its_gradient(values, dtype, slope, maximum, threshold):
     y = elementwise.relu(x, None, slope, maximum, threshold)
     assert y.dtype == dtype
     twin = each(lambda v: naive_relu(v, slope, maximum, threshold), x)
-    np.testing.assert_allclose(y, twin, rtol=2 * np.finfo(dtype).eps)
+    limits = np.finfo(dtype)
+    np.testing.assert_allclose(y, twin, rtol=2 * limits.eps, atol=limits.tiny)
     dy = np.arange(1, x.size + 1).astype(dtype)
     dx = elementwise.relu_backward(dy, x, slope, maximum, threshold)
     expected = np.where(x <= threshold, slope, np.where(x >= maximum, 0, 1)) * dy

@@ -187,7 +187,7 @@ def test_processors_without_affinity_are_those_of_the_machine(monkeypatch):
 
 def blas_threads():
     return {
-        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+        backend["num_threads"] for backend in threadpool_info() if backend["user_api"] == "blas"
     }
 
 

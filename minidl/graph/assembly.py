@@ -1,0 +1,87 @@
+"""From symbolic tensors to a list of nodes: what a network does once, when it is made.
+
+>>> from minidl import Input, layers
+>>> from minidl.graph.assembly import reachable
+>>> x = Input((4,))
+>>> hidden = layers.Dense(3)(x)
+>>> [tensor.shape for tensor in reachable("model", [x], [layers.Dense(2)(hidden)])]
+[(None, 4), (None, 3), (None, 2)]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.graph.executor import Node
+from minidl.layers.base import Layer, snake_case
+from minidl.layers.symbolic import InputLayer, SymbolicTensor
+
+__all__ = ["as_tensors", "inner_node", "input_node", "reachable", "settle_names"]
+
+
+def as_tensors(label: str, what: str, tensors: Any) -> list[SymbolicTensor]:
+    """Return one tensor or several as a list; TypeError for anything else."""
+    found = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+    if not found or any(not isinstance(tensor, SymbolicTensor) for tensor in found):
+        raise TypeError(f"{label}: expected {what} made by Input and layers, received {tensors!r}")
+    return found
+
+
+def reachable(
+    label: str, inputs: list[SymbolicTensor], outputs: list[SymbolicTensor]
+) -> list[SymbolicTensor]:
+    """Return the tensors between inputs and outputs, each after those it depends on.
+
+    Raises
+    ------
+    ValueError
+        If an output depends on an ``Input`` that is not among `inputs`.
+    """
+    found = {id(tensor): tensor for tensor in inputs}
+    waiting = list(outputs)
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in found:
+            continue
+        if not tensor.inputs:
+            raise ValueError(
+                f"{label}: the output depends on {tensor.layer.label}, which is not among the "
+                "model's inputs"
+            )
+        found[id(tensor)] = tensor
+        waiting.extend(tensor.inputs)
+    return sorted(found.values(), key=lambda tensor: tensor.serial)
+
+
+def input_node(tensor: SymbolicTensor) -> Node:
+    """Return the node of a model input; a tensor from inside a graph gets an InputLayer."""
+    if isinstance(tensor.layer, InputLayer):
+        return Node(tensor.layer, (), tensor.shape)
+    return Node(InputLayer(tensor.shape[1:], dtype=tensor.dtype.name), (), tensor.shape)
+
+
+def inner_node(tensor: SymbolicTensor, number: dict[int, int]) -> Node:
+    """Return the node of a tensor; `number` maps the ids of tensors to their places."""
+    return Node(tensor.layer, tuple(number[id(t)] for t in tensor.inputs), tensor.shape)
+
+
+def settle_names(label: str, layers: list[Layer]) -> None:
+    """Give each layer that its user did not name the first free name within the network."""
+    taken: dict[str, Layer] = {}
+    unnamed = []
+    for layer in layers:
+        if layer.auto_named:
+            unnamed.append(layer)
+        elif layer.name in taken:
+            raise ValueError(f"{label}: two layers are called {layer.name!r}")
+        else:
+            taken[layer.name] = layer
+    # A smaller network that holds a layer knows it by its name already: that one goes first.
+    for layer in sorted(unnamed, key=lambda layer: not hasattr(layer, "settled_name")):
+        base = snake_case(type(layer).__name__)
+        name, count = getattr(layer, "settled_name", base), 0
+        while name in taken:
+            count += 1
+            name = f"{base}_{count}"
+        taken[name] = layer
+        layer.name = layer.settled_name = name

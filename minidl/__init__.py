@@ -24,7 +24,7 @@ _NAMES = {
     "Model": "minidl.model",
     "Sequential": "minidl.sequential",
     "get_num_threads": "minidl.kernels.parallel",
-    "load_model": "minidl.model",
+    "load_model": "minidl.loading",
     "set_num_threads": "minidl.kernels.parallel",
     "set_random_seed": "minidl.seeding",
 }
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     )
     from minidl.kernels.parallel import get_num_threads, set_num_threads
     from minidl.layers.symbolic import Input
-    from minidl.model import Model, load_model
+    from minidl.loading import load_model
+    from minidl.model import Model
     from minidl.seeding import set_random_seed
     from minidl.sequential import Sequential
 

@@ -19,17 +19,18 @@ import numpy as np
 from minidl.config import serialize
 from minidl.data.checks import as_batch
 from minidl.data.pipeline import as_dataset
-from minidl.errors import FileFormatError, MinidlError, ShapeError
+from minidl.errors import MinidlError, ShapeError
 from minidl.graph.network import Network
-from minidl.io.architecture import describe, rebuild, revive
-from minidl.io.checkpoint import pack, read_checkpoint, unpack, write_checkpoint
+from minidl.io.architecture import describe
+from minidl.io.checkpoint import pack, read_checkpoint, write_checkpoint
+from minidl.io.weights import assign_weights
 from minidl.seeding import draw_seed
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
 from minidl.training.callback import Callback, History
 from minidl.training.trainer import Trainer
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model"]
 
 
 class Model(Network):
@@ -254,83 +255,11 @@ class Model(Network):
             If the file is damaged, or its tensors are not those of this model.
         """
         _, arrays = read_checkpoint(path)
-        _set_weights(self, arrays, path)
+        assign_weights(self, arrays, path)
 
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as JSON can hold it."""
         return describe(self)
-
-
-def load_model(path, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Model:
-    """Read a model written by :meth:`Model.save`; it predicts the same bits.
-
-    Parameters
-    ----------
-    path : str or Path
-    custom_objects : dict of str to class, optional
-        The user's own layers, losses, metrics and optimizers by class name.
-    compile : bool
-        Also restore optimizer, loss, metrics and where the training stands.
-
-    Raises
-    ------
-    FileNotFoundError
-    FileFormatError
-        If the file is damaged, is no model, or needs a class that is not known.
-    """
-    from minidl.sequential import Sequential
-
-    if not isinstance(custom_objects, (dict, type(None))):
-        raise TypeError(f"custom_objects: expected {{name: class}}, received {custom_objects!r}")
-    document, arrays = read_checkpoint(path)
-    if document.get("kind") != "model":
-        raise FileFormatError(
-            f"{path}: holds weights without an architecture; build the model and load_weights it"
-        )
-    description = document["architecture"]
-    inputs, outputs = rebuild(description, custom_objects)
-    cls = Sequential if description["class_name"] == "Sequential" else Model
-    model = cls._functional(inputs, outputs, name=description["name"])
-    _set_weights(model, arrays, path)
-    model.seed, model.metadata = document["seed"], document["metadata"]
-    model.training_state = unpack(document["training_state"], arrays)
-    if compile and "compile" in document:
-        try:
-            model.compile(**revive(document["compile"], custom_objects or {}))
-        except (TypeError, ValueError) as error:
-            raise FileFormatError(
-                f"{path}: {error}; classes of your own go into load_model(path, custom_objects="
-                "{name: class}), compile=False does without them"
-            ) from error
-        model.optimizer.set_state(unpack(document["optimizer"], arrays))
-    return model
-
-
-def _set_weights(model: Model, arrays: dict[str, np.ndarray], path) -> None:
-    """Give each parameter the array of its name; complain before anything is changed."""
-    prefix = "weights/"
-    found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    wanted = {parameter.path: parameter for parameter in model.weights}
-    missing = [name for name in wanted if name not in found]
-    surplus = [name for name in found if name not in wanted]
-    if missing or surplus:
-        raise FileFormatError(
-            f"{path}: does not fit {model.label}; missing in the file: {_shown(missing)}; "
-            f"unknown to the model: {_shown(surplus)}"
-        )
-    for name, parameter in wanted.items():
-        if found[name].shape != parameter.shape:
-            raise FileFormatError(
-                f"{path}: {name} has shape {found[name].shape}, expected {parameter.shape}"
-            )
-        if not np.isfinite(found[name]).all():
-            raise FileFormatError(f"{path}: {name} contains NaN or infinite values")
-    for name, parameter in wanted.items():
-        parameter.assign(found[name])
-
-
-def _shown(names: list[str]) -> str:
-    return (", ".join(names[:5]) + (", ..." if len(names) > 5 else "")) or "nothing"
 
 
 def _compile_config(trainer: Trainer) -> dict[str, Any]:

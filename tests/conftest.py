@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import refer
 
 # The first call of a kernel compiles it, which no deadline can allow for.
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("dev", max_examples=15, derandomize=True, **common)
-settings.register_profile("ci", max_examples=30, derandomize=True, **common)
+settings.register_profile("dev", max_examples=25, derandomize=True, **common)
+settings.register_profile("ci", max_examples=40, derandomize=True, **common)
 settings.register_profile("intense", max_examples=500, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 

@@ -1,0 +1,65 @@
+"""load_model: a file becomes a model again, with its training where it stood.
+
+>>> import tempfile
+>>> import numpy as np
+>>> from minidl import Input, Sequential, layers, load_model
+>>> model = Sequential([Input((2,)), layers.Dense(1)])
+>>> path = tempfile.mkdtemp() + "/model.h5"
+>>> model.save(path)
+>>> bool((load_model(path).predict(np.ones((1, 2))) == model.predict(np.ones((1, 2)))).all())
+True
+"""
+
+from __future__ import annotations
+
+from minidl.errors import FileFormatError
+from minidl.io.architecture import rebuild, revive
+from minidl.io.checkpoint import read_checkpoint, unpack
+from minidl.io.weights import assign_weights
+from minidl.model import Model
+from minidl.sequential import Sequential
+
+__all__ = ["load_model"]
+
+
+def load_model(path, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Model:
+    """Read a model written by :meth:`Model.save`; it predicts the same bits.
+
+    Parameters
+    ----------
+    path : str or Path
+    custom_objects : dict of str to class, optional
+        The user's own layers, losses, metrics and optimizers by class name.
+    compile : bool
+        Also restore optimizer, loss, metrics and where the training stands.
+
+    Raises
+    ------
+    FileNotFoundError
+    FileFormatError
+        If the file is damaged, is no model, or needs a class that is not known.
+    """
+    if not isinstance(custom_objects, (dict, type(None))):
+        raise TypeError(f"custom_objects: expected {{name: class}}, received {custom_objects!r}")
+    document, arrays = read_checkpoint(path)
+    if document.get("kind") != "model":
+        raise FileFormatError(
+            f"{path}: holds weights without an architecture; build the model and load_weights it"
+        )
+    description = document["architecture"]
+    inputs, outputs = rebuild(description, custom_objects)
+    cls = Sequential if description["class_name"] == "Sequential" else Model
+    model = cls._functional(inputs, outputs, name=description["name"])
+    assign_weights(model, arrays, path)
+    model.seed, model.metadata = document["seed"], document["metadata"]
+    model.training_state = unpack(document["training_state"], arrays)
+    if compile and "compile" in document:
+        try:
+            model.compile(**revive(document["compile"], custom_objects or {}))
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{path}: {error}; classes of your own go into load_model(path, custom_objects="
+                "{name: class}), compile=False does without them"
+            ) from error
+        model.optimizer.set_state(unpack(document["optimizer"], arrays))
+    return model

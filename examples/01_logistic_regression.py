@@ -35,10 +35,10 @@ def train_once(options, seed):
     """Train one model and return it with its history and the test data."""
     train, validation, test = common.load(options, seed, validation=0.1)
     model = build(options.image_size)
-    model.compile(optimizers.Adam(3e-3), "binary_crossentropy", metrics=["accuracy"])
+    model.compile(optimizers.Adam(1e-2), "binary_crossentropy", metrics=["accuracy"])
     history = model.fit(train, epochs=options.epochs, validation_data=validation)
     return model, history, test
 
 
 if __name__ == "__main__":
-    common.run(common.parse(__doc__, epochs=40), "logistic_regression", train_once)
+    common.run(common.parse(__doc__, epochs=60), "logistic_regression", train_once)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import numpy as np
 
 import minidl
 from minidl import datasets, plotting
-from minidl.data import ImageFolder
+from minidl.data import ArrayDataset, ImageFolder
+from minidl.errors import DataError
 
 
 def parse(text: str, epochs: int, image_size: int = 150) -> argparse.Namespace:
@@ -43,8 +45,6 @@ def load(options: argparse.Namespace, seed: int, batch_size: int = 32, validatio
         x, y = datasets.cartoon_pets(1500, size[0], seed=0)
         cut = int(len(x) * (1 - validation))
         test = datasets.cartoon_pets(500, size[0], seed=1)
-        from minidl.data import ArrayDataset
-
         train = ArrayDataset(x[:cut], y[:cut], batch_size=batch_size, shuffle=True, seed=seed)
         return train, ArrayDataset(x[cut:], y[cut:]), ArrayDataset(*test)
     common = {"image_size": size, "batch_size": batch_size, "seed": seed}
@@ -66,6 +66,13 @@ def run(options: argparse.Namespace, name: str, train_once) -> None:
 
     ``train_once(options, seed) -> (model, history, test data)``
     """
+    try:
+        _run(options, name, train_once)
+    except DataError as error:
+        sys.exit(f"{name}: {error}")
+
+
+def _run(options: argparse.Namespace, name: str, train_once) -> None:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     accuracies, start = [], time.perf_counter()
@@ -76,6 +83,7 @@ def run(options: argparse.Namespace, name: str, train_once) -> None:
         seconds = time.perf_counter() - began
         result = model.evaluate(test, return_dict=True, verbose=0)
         accuracies.append(result["accuracy"])
+        model.metadata["class_names"] = getattr(test, "class_names", datasets.CARTOON_CLASSES)
         model.save(folder / f"{name}-seed{seed}.h5")
         plotting.plot_history(history, folder / f"{name}-seed{seed}.png", f"{name}, seed {seed}")
         print(

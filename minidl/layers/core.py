@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.kernels.elementwise import add_bias
+from minidl.kernels.product import product
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer
 
@@ -81,7 +82,7 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def forward(self, x, training=False, rng=None):
-        z = np.matmul(x.reshape(-1, x.shape[-1]), self.kernel.value)  # (N, C) -> (N, units)
+        z = product(x.reshape(-1, x.shape[-1]), self.kernel.value)  # (N, C) -> (N, units)
         relu = getattr(self.activation, "is_plain", False)
         if self.bias is not None or relu:
             add_bias(z, None if self.bias is None else self.bias.value, relu)
@@ -97,10 +98,10 @@ class Dense(Layer):
         x, saved = cache
         dz = dy if self.activation is None else self.activation.gradient(dy, saved)
         dz = np.ascontiguousarray(dz).reshape(-1, self.units)
-        dx = (dz @ self.kernel.value.T).reshape(x.shape) if need_dx else None
+        dx = product(dz, self.kernel.value.T).reshape(x.shape) if need_dx else None
         if not self.trainable:
             return dx, []
-        gradients = [x.reshape(-1, x.shape[-1]).T @ dz]
+        gradients = [product(x.reshape(-1, x.shape[-1]).T, dz)]
         if self.bias is not None:
             gradients.append(dz.sum(axis=0))
         return dx, gradients

@@ -47,7 +47,7 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
             f"{path}: holds weights without an architecture; build the model and load_weights it"
         )
     description = document["architecture"]
-    inputs, outputs = rebuild(description, custom_objects)
+    inputs, outputs = rebuild(description, custom_objects, Model)
     cls = Sequential if description["class_name"] == "Sequential" else Model
     model = cls._functional(inputs, outputs, name=description["name"])
     assign_weights(model, arrays, path)

@@ -119,7 +119,8 @@ class Sequential(Model):
     def _functional(cls, inputs, outputs, name: str):
         whole = Model(inputs, outputs)
         chain = all(node.inputs == (i - 1,) for i, node in enumerate(whole.nodes) if node.inputs)
-        items = [node.layer for node in whole.nodes[1:]] if chain else [whole]
+        plain = chain and not whole.inlined
+        items = [node.layer for node in whole.nodes[1:]] if plain else [whole]
         return cls([inputs, *items], name=name)
 
     def _append(self, item: Any) -> None:

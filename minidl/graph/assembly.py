@@ -10,13 +10,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from minidl.graph.executor import Node
 from minidl.layers.base import Layer, snake_case
 from minidl.layers.symbolic import InputLayer, SymbolicTensor
 
-__all__ = ["as_tensors", "inner_node", "input_node", "reachable", "settle_names"]
+__all__ = ["Inlined", "as_tensors", "inner_node", "input_node", "reachable", "settle_names"]
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """Where in a graph the layers of a smaller network have their place.
+
+    Attributes
+    ----------
+    network : Network
+        The smaller one: its layers are those of the larger.
+    inputs, outputs : tuple of SymbolicTensor
+        Of the larger graph.
+    """
+
+    network: Any
+    inputs: tuple[SymbolicTensor, ...]
+    outputs: tuple[SymbolicTensor, ...]
+
+    def moved(self, places: dict[int, SymbolicTensor]) -> Inlined | None:
+        """Return the same within another graph; `places` maps ids of tensors to its tensors."""
+        if any(id(tensor) not in places for tensor in self.inputs + self.outputs):
+            return None
+        inputs, outputs = (
+            tuple(places[id(tensor)] for tensor in group) for group in (self.inputs, self.outputs)
+        )
+        return Inlined(self.network, inputs, outputs)
 
 
 def as_tensors(label: str, what: str, tensors: Any) -> list[SymbolicTensor]:

@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ShapeError
-from minidl.graph.assembly import as_tensors, inner_node, input_node, reachable, settle_names
+from minidl.graph.assembly import (
+    Inlined,
+    as_tensors,
+    inner_node,
+    input_node,
+    reachable,
+    settle_names,
+)
 from minidl.graph.executor import Node, Tape, TrainingExecutor
 from minidl.graph.summary import format_summary
 from minidl.kernels import parallel
@@ -50,7 +57,7 @@ class Network:
     def _prepare(self, name: str | None) -> None:
         """Set what does not depend on the graph."""
         self.name = name or snake_case(type(self).__name__)
-        self.submodels: dict[str, Network] = {}
+        self.inlined: dict[str, Inlined] = {}
 
     def _build(self, inputs, outputs) -> None:
         self.single_input = isinstance(inputs, SymbolicTensor)
@@ -58,8 +65,13 @@ class Network:
         self.input_tensors = as_tensors(self.label, "inputs", inputs)
         self.output_tensors = as_tensors(self.label, "outputs", outputs)
         self.tensors = reachable(self.label, self.input_tensors, self.output_tensors)
-        for tensor in self.tensors:
-            self.submodels.update(getattr(tensor, "submodels", {}))
+        here = {id(tensor): tensor for tensor in self.tensors}
+        self.inlined = {
+            record.network.name: record
+            for tensor in self.tensors
+            for record in tensor.inlined
+            if record.moved(here)
+        }
         number = {id(tensor): i for i, tensor in enumerate(self.tensors)}
         starts = {id(tensor) for tensor in self.input_tensors}
         self.nodes = [
@@ -96,8 +108,8 @@ class Network:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        if name in self.submodels:
-            return self.submodels[name]
+        if name in self.inlined:
+            return self.inlined[name].network
         raise ValueError(_unknown_layer(self, name))
 
     def tap(self, name: str):
@@ -133,9 +145,10 @@ class Network:
                 x = [values[j] for j in node.inputs]
                 values[i] = node.layer(x if node.layer.takes_list else x[0])
         outputs = [values[i] for i in self.output_numbers]
+        places = {id(tensor): values[i] for i, tensor in enumerate(self.tensors)}
+        inner = [record.moved(places) for record in self.inlined.values()]
         for tensor in outputs:
-            known = getattr(tensor, "submodels", {})
-            tensor.submodels = {**known, **self.submodels, self.name: self}
+            tensor.inlined += (*inner, Inlined(self, tuple(given), tuple(outputs)))
         return outputs[0] if self.single_output else outputs
 
     @property

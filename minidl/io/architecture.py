@@ -15,6 +15,7 @@ from typing import Any
 
 from minidl import layers
 from minidl.errors import FileFormatError
+from minidl.graph.assembly import Inlined
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
 from minidl.layers.symbolic import InputLayer, SymbolicTensor
@@ -40,13 +41,18 @@ def describe(network: Network) -> dict[str, Any]:
         "outputs": network.output_numbers,
         "single_input": network.single_input,
         "single_output": network.single_output,
+        "inlined": [_describe_inlined(network, record) for record in network.inlined.values()],
     }
 
 
 def rebuild(
-    description: dict[str, Any], custom_objects: dict[str, type] | None = None
+    description: dict[str, Any],
+    custom_objects: dict[str, type] | None = None,
+    model_class: type[Network] = Network,
 ) -> tuple[Any, Any]:
     """Return the symbolic inputs and outputs of a described network, its layers new.
+
+    Networks that were inlined into it can be got by name again, as objects of `model_class`.
 
     Raises
     ------
@@ -63,12 +69,37 @@ def rebuild(
         else:
             with _named_in_errors(layer.name):
                 tensors.append(layer(x if layer.takes_list else x[0]))
+    for item in description["inlined"]:
+        _restore_inlined(item, tensors, model_class)
     inputs = [tensors[i] for i in description["inputs"]]
     outputs = [tensors[i] for i in description["outputs"]]
     return (
         inputs[0] if description["single_input"] else inputs,
         outputs[0] if description["single_output"] else outputs,
     )
+
+
+def _describe_inlined(network: Network, record: Inlined) -> dict[str, Any]:
+    numbers = {id(tensor): i for i, tensor in enumerate(network.tensors)}
+    return {
+        "name": record.network.name,
+        "inputs": [numbers[id(tensor)] for tensor in record.inputs],
+        "outputs": [numbers[id(tensor)] for tensor in record.outputs],
+        "single_input": record.network.single_input,
+        "single_output": record.network.single_output,
+    }
+
+
+def _restore_inlined(item: dict[str, Any], tensors, model_class: type[Network]) -> None:
+    inputs = tuple(tensors[i] for i in item["inputs"])
+    outputs = tuple(tensors[i] for i in item["outputs"])
+    network = model_class(
+        inputs[0] if item["single_input"] else list(inputs),
+        outputs[0] if item["single_output"] else list(outputs),
+        name=item["name"],
+    )
+    for tensor in outputs:
+        tensor.inlined += (Inlined(network, inputs, outputs),)
 
 
 def revive(value: Any, custom_objects: dict[str, type]) -> Any:

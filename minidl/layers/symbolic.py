@@ -33,6 +33,8 @@ class SymbolicTensor:
         The producer.
     inputs : tuple of SymbolicTensor
         What the producer was called on.
+    inlined : tuple of minidl.graph.assembly.Inlined
+        The networks that were called to make this tensor and whose layers were inlined.
     """
 
     def __init__(self, shape: Shape, dtype, layer: Layer, inputs: tuple[SymbolicTensor, ...] = ()):
@@ -40,6 +42,7 @@ class SymbolicTensor:
         self.dtype = np.dtype(dtype)
         self.layer = layer
         self.inputs = inputs
+        self.inlined: tuple[Any, ...] = ()
         # A tensor is made after all that it depends on: this number sorts any graph.
         self.serial = next(_serial_numbers)
 

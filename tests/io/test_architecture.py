@@ -337,3 +337,22 @@ def test_regularizers_come_back(folder):
     loaded = saved_and_loaded(model, folder)
     assert loaded.evaluate(X, y) == model.evaluate(X, y)
     assert loaded.trainer.penalty() > 0
+
+
+def test_inlined_models_can_be_got_by_name_after_loading(tmp_path):
+    image = Input((8, 8, 3))
+    eye = Model(image, layers.Conv2D(2, 3, name="pupil")(image), name="eye")
+    h = eye(image)
+    both = layers.Concatenate()([h, layers.Activation("relu")(h)])
+    face = Model(image, layers.GlobalAveragePooling2D()(both), name="face")
+    model = Sequential([face, layers.Dense(1)])
+    model.save(tmp_path / "a.h5")
+    again = minidl.load_model(tmp_path / "a.h5")
+    for name in ("eye", "face"):
+        assert isinstance(again.get_layer(name), Model)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    assert (again.get_layer("eye").predict(x) == eye.predict(x)).all()
+    assert (again.predict(x) == model.predict(x)).all()
+    again.get_layer("face").trainable = False
+    assert [p.path for p in again.trainable_weights] == ["dense/kernel", "dense/bias"]
+    assert again.get_layer("pupil") is again.get_layer("eye").get_layer("pupil")

@@ -49,16 +49,22 @@ def load(options: argparse.Namespace, seed: int, batch_size: int = 32, validatio
         return train, ArrayDataset(x[cut:], y[cut:]), ArrayDataset(*test)
     common = {"image_size": size, "batch_size": batch_size, "seed": seed}
     root = Path(options.data)
-    test = ImageFolder(root / "test", shuffle=False, **common)
-    if not validation:
-        return ImageFolder(root / "train", **common), None, test
-    parts = [
-        ImageFolder(
-            root / "train", validation_split=validation, subset=subset, shuffle=shuffle, **common
+    if validation:
+        train, held_out = (
+            ImageFolder(
+                root / "train",
+                validation_split=validation,
+                subset=subset,
+                shuffle=shuffle,
+                **common,
+            )
+            for subset, shuffle in (("training", True), ("validation", False))
         )
-        for subset, shuffle in (("training", True), ("validation", False))
-    ]
-    return *parts, test
+    else:
+        train, held_out = ImageFolder(root / "train", **common), None
+    # The same classes in the same order, or else a clear complaint.
+    test = ImageFolder(root / "test", shuffle=False, class_names=train.class_names, **common)
+    return train, held_out, test
 
 
 def run(options: argparse.Namespace, name: str, train_once) -> None:
@@ -70,6 +76,8 @@ def run(options: argparse.Namespace, name: str, train_once) -> None:
         _run(options, name, train_once)
     except DataError as error:
         sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: stopped")
 
 
 def _run(options: argparse.Namespace, name: str, train_once) -> None:
@@ -80,6 +88,8 @@ def _run(options: argparse.Namespace, name: str, train_once) -> None:
         minidl.set_random_seed(seed)
         began = time.perf_counter()
         model, history, test = train_once(options, seed)
+        if history.interrupted:  # fit ends in order at Ctrl-C; the next seed should not begin
+            raise KeyboardInterrupt
         seconds = time.perf_counter() - began
         result = model.evaluate(test, return_dict=True, verbose=0)
         accuracies.append(result["accuracy"])

@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import minidl
+from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
+from minidl.cli_predict import class_names, evaluate, predict, report
 
 __all__ = ["main"]
+
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "epochs": 30, "image_size": 96, "batch_size": 32, "learning_rate": 2e-3,
+    "validation_split": 0.2, "no_augmentation": False, "seed": 0,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,20 +51,24 @@ def demo(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> int:
     """Train a small CNN from scratch on a folder of photos."""
-    from minidl import callbacks, plotting
+    from minidl import plotting
     from minidl.data import ImageFolder
 
-    minidl.set_random_seed(options.seed)
     output = Path(options.output)
     model = minidl.load_model(output) if options.resume else None
+    _settle(options, model)
     _check_before_training(options, model)
-    size = _image_size(model) if model else (options.image_size, options.image_size)
-    names = _class_names(model) if model else None
-    common = {"image_size": size, "batch_size": options.batch_size, "seed": options.seed}
+    minidl.set_random_seed(options.seed)
+    common: dict[str, Any] = {
+        "image_size": (options.image_size, options.image_size),
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+    }
     split = {"validation_split": options.validation_split} if options.validation_split else {}
     training = ImageFolder(
-        options.folder, **common, **split, subset="training" if split else None, class_names=names
-    )
+        options.folder, **common, **split, subset="training" if split else None,
+        class_names=class_names(model) if model else None,
+    )  # fmt: skip
     validation = None
     if split:
         validation = ImageFolder(
@@ -67,14 +78,14 @@ def train(options: argparse.Namespace) -> int:
     print(f"{len(training.files)} photos of {', '.join(training.class_names)}", flush=True)
 
     if model:
-        _prolong_schedule(model.optimizer, options.epochs * len(training))
+        _prolong(model, options.epochs, options.epochs * len(training))
     else:
-        model = _new_model(options, size, training)
-    save = callbacks.ModelCheckpoint(output)
+        model = _new_model(options, training)
     history = model.fit(
-        training, validation_data=validation, epochs=options.epochs, callbacks=[save],
-        resume=options.resume,
+        training, validation_data=validation, epochs=options.epochs, resume=options.resume,
+        callbacks=[TerminateOnNaN(), ModelCheckpoint(output)],
     )  # fmt: skip
+    _check_converged(model, options)
     if history.epoch:
         print(f"Model: {output}")
     if history.interrupted:
@@ -83,8 +94,29 @@ def train(options: argparse.Namespace) -> int:
         plotting.plot_history(history, options.plot, str(options.folder))
         print(f"Learning curves: {options.plot}")
     if options.test:
-        _report(model, options.test, options.batch_size, as_json=False)
+        report(model, options.test, options.batch_size, as_json=False)
     return 0
+
+
+def _settle(options: argparse.Namespace, model) -> None:
+    """Fill in what was not given: as the training to be resumed began, else the defaults."""
+    noted = model.metadata.get("training") if model else TRAINING_DEFAULTS
+    if not isinstance(noted, dict) or not TRAINING_DEFAULTS.keys() <= noted.keys():
+        raise ValueError(
+            f"{options.output}: holds no training of minidl train; in Python, load_model and "
+            "fit(resume=True) continue with it"
+        )
+    for name in TRAINING_DEFAULTS:
+        given, value = getattr(options, name), noted[name]
+        if given is None:
+            setattr(options, name, value)
+        elif model and given != value and name != "epochs":
+            option = f"--{name.replace('_', '-')}"
+            began = f"without {option}" if value is False else f"with {option} {value}"
+            raise ValueError(
+                f"{options.output}: its training began {began}; leave {option} out to resume it, "
+                "or --resume to begin anew"
+            )
 
 
 def _check_before_training(options: argparse.Namespace, model) -> None:
@@ -96,22 +128,25 @@ def _check_before_training(options: argparse.Namespace, model) -> None:
         plotting.require_matplotlib()
     if options.test:
         classes = list(find_classes(options.test))
-        wanted = sorted(_class_names(model) if model else find_classes(options.folder))
+        wanted = sorted(class_names(model) if model else find_classes(options.folder))
         if classes != wanted:
             raise ValueError(f"{options.test}: expected the classes {wanted}, found {classes}")
 
 
-def _new_model(options: argparse.Namespace, size: tuple[int, int], training):
-    """Build and compile the network for the folder's classes."""
+def _new_model(options: argparse.Namespace, training):
+    """Build and compile the network for the folder's classes; note how its training begins."""
     from minidl import optimizers
     from minidl.applications import small_cnn
 
     names = training.class_names
-    model = small_cnn((*size, 3), len(names), augment=not options.no_augmentation, name="pets")
+    model = small_cnn(
+        training.image_shape, len(names), augment=not options.no_augmentation, name="pets"
+    )
     schedule = _schedule(options.epochs * len(training), options.learning_rate)
     loss = "binary_crossentropy" if len(names) == 2 else "sparse_categorical_crossentropy"
     model.compile(optimizers.AdamW(schedule, weight_decay=0.05), loss, metrics=["accuracy"])
     model.metadata["class_names"] = list(names)
+    model.metadata["training"] = {name: getattr(options, name) for name in TRAINING_DEFAULTS}
     return model
 
 
@@ -122,79 +157,23 @@ def _schedule(steps: int, peak: float):
     return CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=max(1, steps // 20))
 
 
-def _prolong_schedule(optimizer, steps: int) -> None:
+def _prolong(model, epochs: int, steps: int) -> None:
     """Make a schedule last as long as the training, so that no epoch learns at rate zero."""
-    old = optimizer.learning_rate
+    noted, old = model.metadata["training"], model.optimizer.learning_rate
+    noted["epochs"] = max(noted["epochs"], epochs)
     if getattr(old, "decay_steps", steps) < steps and hasattr(old, "warmup_target"):
-        optimizer.learning_rate = _schedule(steps, old.warmup_target)
+        model.optimizer.learning_rate = _schedule(steps, old.warmup_target)
 
 
-def evaluate(options: argparse.Namespace) -> None:
-    """Test a saved model on a folder of photos."""
-    _report(minidl.load_model(options.model), options.folder, options.batch_size, options.json)
-
-
-def _report(model, folder, batch_size: int, as_json: bool) -> None:
-    """Print loss, accuracy and the confusion matrix of a model on a folder."""
-    from minidl.data import ImageFolder
-
-    noted = _class_names(model) if "class_names" in model.metadata else None
-    dataset = ImageFolder(
-        folder, image_size=_image_size(model), batch_size=batch_size, shuffle=False,
-        class_names=noted, color_mode=_color_mode(model),
-    )  # fmt: skip
-    names = dataset.class_names
-    results: dict[str, Any] = model.evaluate(dataset, return_dict=True, verbose=0)
-    matrix = minidl.metrics.ConfusionMatrix(num_classes=len(names))
-    for x, y in dataset.batches(0):
-        matrix.update_state(y, model.predict_on_batch(x))
-    counts = matrix.result()
-    if as_json:
-        print(json.dumps({**results, "class_names": names, "confusion_matrix": counts.tolist()}))
-        return
-    print(f"{folder}: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
-    width = max(len(name) for name in names)
-    for name, row in zip(names, counts, strict=True):
-        cells = ", ".join(f"{n} as {other}" for n, other in zip(row, names, strict=True))
-        print(f"  {name.ljust(width)}: {cells}")
-
-
-def predict(options: argparse.Namespace) -> int:
-    """Print class and probability of each image; go on after one that cannot be read."""
-    import numpy as np
-
-    from minidl.data.images import load_image
-    from minidl.errors import DataError
-
-    model = minidl.load_model(options.model)
-    names = _class_names(model)
-    results: list[dict[str, Any]] = []
-    for path in options.images:
-        try:
-            image = load_image(path, _image_size(model), _color_mode(model))
-        except DataError as error:
-            results.append({"file": str(path), "error": str(error)})
-            continue
-        p = model.predict_on_batch(image[None].astype(np.float32))[0]
-        p = np.array([1 - p[0], p[0]]) if len(p) == 1 else p
-        results.append(
-            {
-                "file": str(path),
-                "class": names[int(p.argmax())],
-                "probability": round(float(p.max()), 6),
-                "probabilities": {
-                    name: round(float(v), 6) for name, v in zip(names, p, strict=True)
-                },
-            }
+def _check_converged(model, options: argparse.Namespace) -> None:
+    """Raise where a callback has ended the training: here, they do so for divergence only."""
+    if model.stop_training:
+        output = Path(options.output)
+        kept = f"; {output} keeps the model from before" if output.exists() else ""
+        raise RuntimeError(
+            "training diverged: the loss is not a finite number any more; train anew with a "
+            f"--learning-rate below {options.learning_rate:g}{kept}"
         )
-    if options.json:
-        print(json.dumps(results, indent=2))
-    for item in results:
-        if "error" in item:
-            print(f"minidl: {item['error']}", file=sys.stderr)
-        elif not options.json:
-            print(f"{item['file']}: {item['class']} {item['probability']:.1%}")
-    return 1 if any("error" in item for item in results) else 0
 
 
 def info(options: argparse.Namespace) -> None:
@@ -225,30 +204,6 @@ def info(options: argparse.Namespace) -> None:
         print(f"{name:13} {value}")
 
 
-def _class_names(model) -> list[str]:
-    """The names that training noted in the model, or made-up ones."""
-    if not model.single_output or len(model.output_shape) != 2:
-        raise ValueError(f"{model.label} is no classifier: its output is {model.output_shape}")
-    outputs = model.output_shape[-1]
-    count = 2 if outputs == 1 else outputs
-    names = model.metadata.get("class_names") or [f"class_{i}" for i in range(count)]
-    if len(names) != count:
-        raise ValueError(f"{model.label}: {len(names)} class names for {count} classes")
-    return list(names)
-
-
-def _image_size(model) -> tuple[int, int]:
-    shape = model.input_shape
-    if not model.single_input or len(shape) != 4 or shape[3] not in (1, 3):
-        raise ValueError(f"{model.label} does not take images: its input is {shape}")
-    default = model.metadata.get("image_size", (224, 224))
-    return shape[1] or default[0], shape[2] or default[1]
-
-
-def _color_mode(model) -> str:
-    return "grayscale" if model.input_shape[3] == 1 else "rgb"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minidl", description="Deep learning in NumPy and Numba: train and use classifiers."
@@ -262,38 +217,70 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     command = add(demo, "train on drawn cats and dogs: a minute from nothing to a classifier")
-    command.add_argument("--output", default="minidl-demo", help="folder for pictures and model")
-    command.add_argument("--epochs", type=_positive, default=8)
-    command.add_argument("--seed", type=_seed, default=0)
+    command.add_argument(
+        "--output", default="minidl-demo",
+        help="folder for pictures and model (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--epochs", type=_positive, default=8, metavar="N",
+        help="passes over the drawings (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--seed", type=_seed, default=0, metavar="N",
+        help="of the weights and the order of training (default: %(default)s)",
+    )  # fmt: skip
 
     command = add(train, "train a small CNN from scratch on a folder of photos")
-    command.add_argument("folder", metavar="DIR", help="one folder of photos for each class")
-    command.add_argument("--test", metavar="DIR", help="photos for a test at the end")
-    command.add_argument("--output", default="model.h5", help="the model file (default: model.h5)")
-    command.add_argument("--plot", metavar="PNG", help="write learning curves")
-    command.add_argument("--epochs", type=_positive, default=30)
-    command.add_argument("--image-size", type=_positive, default=96)
-    command.add_argument("--batch-size", type=_positive, default=32)
-    command.add_argument("--learning-rate", type=_rate, default=2e-3)
-    command.add_argument("--validation-split", type=_fraction, default=0.2, help="0 for none")
-    command.add_argument("--no-augmentation", action="store_true")
-    command.add_argument("--resume", action="store_true", help="continue from the model file")
-    command.add_argument("--seed", type=_seed, default=0)
+    _add_training_options(command)
 
     command = add(evaluate, "test a saved model on a folder of photos")
-    command.add_argument("model", metavar="MODEL")
-    command.add_argument("folder", metavar="DIR")
-    command.add_argument("--batch-size", type=_positive, default=32)
-    command.add_argument("--json", action="store_true")
+    command.add_argument("model", metavar="MODEL", help="model file")
+    command.add_argument("folder", metavar="DIR", help="one folder of photos for each class")
+    command.add_argument(
+        "--batch-size", type=_positive, default=32, metavar="N",
+        help="photos at a time (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print JSON")
 
     command = add(predict, "print class and probability of images")
-    command.add_argument("model", metavar="MODEL")
-    command.add_argument("images", metavar="IMAGE", nargs="+")
-    command.add_argument("--json", action="store_true")
+    command.add_argument("model", metavar="MODEL", help="model file")
+    command.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    command.add_argument("--json", action="store_true", help="print JSON")
 
     command = add(info, "print versions, threads and settings")
-    command.add_argument("--json", action="store_true")
+    command.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_training_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of train; those not given are None, so that --resume can tell."""
+    command.add_argument("folder", metavar="DIR", help="one folder of photos for each class")
+    command.add_argument("--test", metavar="DIR", help="photos for a test at the end")
+    command.add_argument(
+        "--output", default="model.h5", help="the model file (default: %(default)s)"
+    )
+    command.add_argument("--plot", metavar="PNG", help="write learning curves")
+    command.add_argument(
+        "--resume", action="store_true",
+        help="continue from the model file, with the options its training began with; "
+        "--epochs may be higher",
+    )  # fmt: skip
+    command.add_argument(
+        "--no-augmentation", action="store_true", default=None,
+        help="train on the photos as they are (default: vary position, size, angle and light)",
+    )  # fmt: skip
+    for option, kind, metavar, text in (
+        ("--epochs", _positive, "N", "passes over the photos"),
+        ("--image-size", _positive, "PIXELS", "height and width that photos are resized to"),
+        ("--batch-size", _positive, "N", "photos in each step"),
+        ("--learning-rate", _rate, "RATE", "highest rate, after warming up"),
+        ("--validation-split", _fraction, "SHARE", "of the photos to validate on; 0 for none"),
+        ("--seed", _seed, "N", "of the weights, the split and the order of training"),
+    ):
+        default = TRAINING_DEFAULTS[option.removeprefix("--").replace("-", "_")]
+        command.add_argument(
+            option, type=kind, metavar=metavar, help=f"{text} (default: {default})"
+        )
 
 
 def _number(kind: type, expected: str, good) -> Callable[[str], Any]:

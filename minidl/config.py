@@ -37,8 +37,18 @@ class Configurable:
         return self
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON can hold them."""
-        return {key: serialize(value) for key, value in self._arguments.items()}
+        """Return the constructor's arguments as JSON can hold them.
+
+        A number that was changed afterwards, such as ``dropout.rate = 0.1``, is given as it
+        is now.
+        """
+        return {key: serialize(self._now(key, value)) for key, value in self._arguments.items()}
+
+    def _now(self, key: str, given: Any) -> Any:
+        """Return the attribute of the argument's name where both are plain numbers."""
+        current = getattr(self, key, given)
+        plain = all(isinstance(value, (bool, int, float)) for value in (given, current))
+        return current if plain else given
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):

@@ -52,6 +52,7 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
     model = cls._functional(inputs, outputs, name=description["name"])
     assign_weights(model, arrays, path)
     model.seed, model.metadata = document["seed"], document["metadata"]
+    model.epochs_seen = document.get("epochs_seen", 0)
     model.training_state = unpack(document["training_state"], arrays)
     if compile and "compile" in document:
         try:

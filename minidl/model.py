@@ -23,7 +23,7 @@ from minidl.errors import MinidlError, ShapeError
 from minidl.graph.network import Network
 from minidl.io.architecture import describe
 from minidl.io.checkpoint import pack, read_checkpoint, write_checkpoint
-from minidl.io.weights import assign_weights
+from minidl.io.weights import assign_weights, named_weights
 from minidl.seeding import draw_seed
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
@@ -48,6 +48,7 @@ class Model(Network):
         self.trainer: Trainer | None = None
         self.stop_training = False
         self.seed = draw_seed()  # all randomness of this model's training follows from it
+        self.epochs_seen = 0  # over all calls of fit: each epoch has its own order
         self.training_state: dict[str, Any] = {}
         self.metadata: dict[str, Any] = {}  # saved with the model: class names and the like
 
@@ -94,7 +95,8 @@ class Model(Network):
             Progress bar (1), a line for each epoch (2) or nothing (0).
         callbacks : list of Callback
         validation_split : float
-            Share of the arrays, taken from their end, that is not trained on.
+            Share of the arrays, taken from their end, that is not trained on. Of no effect
+            beside `validation_data`.
         validation_data : (x, y) or Dataset
         shuffle : bool
             Arrays: a new order in each epoch.
@@ -105,7 +107,9 @@ class Model(Network):
             Limits on the number of batches.
         validation_freq : int
         resume : bool
-            Continue exactly where the checkpoint that this model was loaded from ended.
+            Continue where the training of this model, or of the file it was loaded from,
+            stands. From a file of ModelCheckpoint it continues exactly. A training that was
+            interrupted within an epoch begins that epoch anew, with a warning.
 
         Raises
         ------
@@ -115,9 +119,12 @@ class Model(Network):
             For data that do not fit the model or the loss.
         """
         return self._compiled("fit").fit(
-            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
-            shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch,
-            validation_steps, validation_batch_size, validation_freq, resume,
+            x=x, y=y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks,
+            validation_split=validation_split, validation_data=validation_data, shuffle=shuffle,
+            class_weight=class_weight, sample_weight=sample_weight, initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size, validation_freq=validation_freq,
+            resume=resume,
         )  # fmt: skip
 
     def evaluate(
@@ -214,37 +221,48 @@ class Model(Network):
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path) -> None:
+    def save(self, path, include_optimizer: bool = True) -> None:
         """Write everything to one HDF5 file: architecture, weights, optimizer, random state.
+
+        Parameters
+        ----------
+        path : str or Path
+        include_optimizer : bool
+            False: a smaller file to predict with, which does not know how it was trained.
 
         Raises
         ------
         TypeError
             If a layer's argument cannot be saved.
+        ValueError
+            If two parameters have the same path.
         OSError
             If the file cannot be written; an older file of that name is left as it was.
         """
-        write_checkpoint(path, *self.checkpoint())
+        write_checkpoint(path, *self.checkpoint(include_optimizer))
 
-    def checkpoint(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def checkpoint(
+        self, include_optimizer: bool = True
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what :meth:`save` writes: a document that JSON can hold, and named arrays."""
-        arrays = {f"weights/{p.path}": p.value for p in self.weights}
+        arrays = named_weights(self)
+        state = self.training_state if include_optimizer else {}
         document: dict[str, Any] = {
             "kind": "model",
             "architecture": describe(self),
             "seed": self.seed,
+            "epochs_seen": self.epochs_seen,
             "metadata": serialize(self.metadata),
-            "training_state": pack(self.training_state, arrays, "training_state"),
+            "training_state": pack(state, arrays, "training_state"),
         }
-        if self.trainer is not None:
+        if include_optimizer and self.trainer is not None:
             document["compile"] = _compile_config(self.trainer)
             document["optimizer"] = pack(self.optimizer.get_state(), arrays, "optimizer")
         return document, arrays
 
     def save_weights(self, path) -> None:
         """Write the weights alone."""
-        arrays = {f"weights/{p.path}": p.value for p in self.weights}
-        write_checkpoint(path, {"kind": "weights"}, arrays)
+        write_checkpoint(path, {"kind": "weights"}, named_weights(self))
 
     def load_weights(self, path) -> None:
         """Read the weights of a file; every tensor has to fit, else nothing is changed.

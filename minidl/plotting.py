@@ -11,6 +11,7 @@ Needs matplotlib (``pip install minidl[plot]``), but no screen.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ def plot_history(history: Any, path: str | Path, title: str = "") -> None:
     Parameters
     ----------
     history : History or dict of str to list of float
-        What ``fit`` returned.
+        What ``fit`` returned; what is no number, such as a confusion matrix, is left out.
     path : str or Path
         Where the PNG goes.
     title : str
     """
     logs = getattr(history, "history", history)
+    logs = {n: v for n, v in logs.items() if all(isinstance(item, Real) for item in v)}
     names = [n for n in logs if not n.startswith("val_") and n != "learning_rate"]
     figure = _figure((4.2 * len(names), 3.2))
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):

@@ -1,5 +1,6 @@
 """The command line, as its user meets it: what it prints, where, and its exit codes."""
 
+import argparse
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from tiny import assert_same_arrays, pictures
 
 import minidl
 from minidl import Input, Sequential, datasets, layers
-from minidl.cli import main
+from minidl.cli import _parser, main
 from minidl.data import ImageFolder
 from minidl.training.trainer import Trainer
 
@@ -184,10 +185,71 @@ def test_train_resume_with_more_epochs_goes_on_learning(photos, trained, tmp_pat
     assert run(*resume, "--epochs", 6) == 0
     model = minidl.load_model(path)
     assert model.training_state["epoch"] == 6
+    assert model.metadata["training"]["epochs"] == 6  # what the next --resume goes on to
     assert model.optimizer.learning_rate.decay_steps == 12
     assert model.optimizer.learning_rate.warmup_target == 2e-3
     changes = [np.abs(a - b).max() for a, b in zip(weights(path), weights(trained), strict=True)]
     assert min(changes) > 1e-4
+
+
+def test_train_resumes_with_the_options_that_the_training_began_with(photos, tmp_path, monkeypatch):
+    """Another seed would move photos between training and validation."""
+    whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"
+    begin = ["train", photos, "--epochs", 3, *SMALL, "--seed", 3, "--validation-split", 0.3]
+    begin += ["--learning-rate", 0.01, "--no-augmentation"]
+    assert run(*begin, "--output", whole) == 0
+    interrupt_at(monkeypatch, step=3)  # of six: in the second epoch
+    assert run(*begin, "--output", parts) == 1
+    monkeypatch.undo()
+    assert run("train", photos, "--resume", "--output", parts) == 0
+    model = minidl.load_model(parts)
+    assert model.training_state["epoch"] == 3
+    assert model.metadata == minidl.load_model(whole).metadata
+    assert_same_arrays(weights(parts), weights(whole))
+
+
+def test_train_resume_refuses_options_that_contradict(photos, trained, capsys):
+    before = trained.read_bytes()
+    for option, value, began in (
+        ("--seed", 3, "with --seed 0"),
+        ("--batch-size", 4, "with --batch-size 8"),
+        ("--image-size", 48, "with --image-size 32"),
+        ("--validation-split", 0, "with --validation-split 0.2"),
+        ("--learning-rate", 0.1, "with --learning-rate 0.002"),
+        ("--no-augmentation", None, "without --no-augmentation"),
+    ):
+        given = [option] if value is None else [option, value]
+        command = ["train", photos, "--resume", "--output", trained, "--epochs", 3, *given]
+        line = refused(capsys, *command)
+        assert f"began {began}; leave {option} out" in line
+    assert trained.read_bytes() == before
+
+
+def test_train_resume_refuses_a_model_of_another_kind_of_training(photos, tmp_path, capsys):
+    path = tmp_path / "m.h5"
+    Sequential([Input((32, 32, 3)), layers.Flatten(), layers.Dense(1, "sigmoid")]).save(path)
+    line = refused(capsys, "train", photos, "--resume", "--output", path)
+    assert "holds no training of minidl train" in line
+
+
+def test_train_that_diverges_says_so_and_keeps_the_model_before(photos, tmp_path, capsys):
+    path = tmp_path / "m.h5"
+    diverging = ["train", photos, *SMALL, "--learning-rate", 1e30, "--output", path]
+    line = refused(capsys, *diverging, "--plot", tmp_path / "curves.png")
+    assert "training diverged" in line
+    assert "--learning-rate below 1e+30" in line
+    assert not (tmp_path / "curves.png").exists()
+    assert list(tmp_path.iterdir()) == []
+    command = ["train", photos, *SMALL, "--epochs", 1, "--output", path]
+    assert run(*command) == 0
+    capsys.readouterr()
+    before = weights(path)
+    model = minidl.load_model(path)
+    model.optimizer.learning_rate = 1e30
+    model.save(path)
+    line = refused(capsys, *command[:-4], "--epochs", 3, "--output", path, "--resume")
+    assert f"{path} keeps the model from before" in line
+    assert_same_arrays(weights(path), before)
 
 
 def test_train_takes_the_image_size_and_the_classes_of_a_resumed_model(
@@ -295,6 +357,49 @@ def test_a_model_from_python_without_class_names(photos, photo, tmp_path, capsys
     assert "cats: " in capsys.readouterr().out
     assert run("predict", path, photo) == 0
     assert "class_" in capsys.readouterr().out
+
+
+def logits_model(path, outputs, scale=1.0):
+    """Save a model whose loss takes logits, and return it."""
+    dense = layers.Dense(outputs, use_bias=False)
+    model = Sequential([Input((32, 32, 3)), layers.Rescaling(scale), layers.Flatten(), dense])
+    name = "BinaryCrossentropy" if outputs == 1 else "SparseCategoricalCrossentropy"
+    model.compile("sgd", getattr(minidl.losses, name)(from_logits=True), metrics=["accuracy"])
+    model.save(path)
+    return model
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("scale", [1.0, 1e-4])  # logits far outside 0..1, and all within
+def test_logits_become_probabilities(outputs, scale, photos, tmp_path, capsys):
+    minidl.set_random_seed(1)
+    path = tmp_path / "m.h5"
+    model = logits_model(path, outputs, scale)
+    files = sorted((photos / "cats").iterdir()) + sorted((photos / "dogs").iterdir())
+    assert run("predict", path, *files, "--json") == 0
+    items = json.loads(capsys.readouterr().out)
+    z = model.predict(np.stack([minidl.data.load_image(file) for file in files])).astype(float)
+    difference = z[:, 0] if outputs == 1 else z[:, 1] - z[:, 0]
+    expected = 1 / (1 + np.exp(-difference))
+    p = [item["probabilities"]["class_1"] for item in items]
+    # Logits of some hundreds, summed in float32, differ by 1e-5 with the size of the batch.
+    np.testing.assert_allclose(p, expected, atol=1e-4)
+    assert [item["class"] for item in items] == [f"class_{int(d > 0)}" for d in difference]
+    assert run("evaluate", path, photos, "--json") == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["accuracy"] == pytest.approx(np.trace(results["confusion_matrix"]) / 20)
+    assert np.sum(results["confusion_matrix"], axis=0)[1] == (difference > 0).sum()
+
+
+def test_outputs_that_are_no_probabilities_are_refused(photos, photo, tmp_path, capsys):
+    path = tmp_path / "m.h5"
+    model = logits_model(path, 1)
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    model.save(path)
+    for command in (["predict", path, photo], ["evaluate", path, photos]):
+        line = refused(capsys, *command)
+        assert "expected probabilities 0..1" in line
+        assert "from_logits=True" in line
 
 
 # predict
@@ -431,6 +536,18 @@ def test_each_command_has_help(command, capsys):
         run(command, "--help")
     assert exit_.value.code == 0
     assert f"usage: minidl {command}" in capsys.readouterr().out
+
+
+def test_each_option_is_explained_with_its_default():
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in commands.choices.items():
+        for action in command._actions:
+            assert action.help, f"{name} {action.option_strings or action.dest}"
+            takes_number = action.type is not None
+            assert not takes_number or "default: " in action.help
+    text = " ".join(commands.choices["train"].format_help().split())
+    for default in ("30", "96", "32", "0.002", "0.2", "0", "model.h5"):
+        assert f"(default: {default})" in text
 
 
 def test_demo_interrupted(tmp_path, monkeypatch, capsys):

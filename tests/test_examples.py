@@ -1,6 +1,9 @@
 """The example scripts: each runs on a folder of photos, prints its figures and draws them."""
 
+import argparse
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from minidl import datasets, load_model
+from minidl import callbacks, datasets, load_model
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("0*.py"))
@@ -56,3 +59,30 @@ def test_an_example_is_short_and_explains_itself(script, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert all(option in done.stdout for option in ("--data", "--epochs", "--seed"))
+
+
+def test_an_example_refuses_a_test_folder_with_other_classes(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "data")
+    (tmp_path / "data" / "test" / "dogs").rename(tmp_path / "data" / "test" / "birds")
+    done = run(SCRIPTS[0], "--data", "data", "--image-size", 40, "--epochs", 1, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "expected the classes ['cats', 'dogs'], found ['birds', 'cats']" in line
+
+
+def test_ctrl_c_ends_an_example_and_not_only_its_first_seed(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    common = importlib.import_module("common")
+    seeds = []
+
+    def train_once(options, seed):
+        seeds.append(seed)
+        history = callbacks.History()
+        history.interrupted = True
+        return None, history, None
+
+    options = argparse.Namespace(seed=[1, 2], output=tmp_path, data=None)
+    with pytest.raises(SystemExit, match="an_example: stopped"):
+        common.run(options, "an_example", train_once)
+    assert seeds == [1]
+    assert "mean" not in capsys.readouterr().out

@@ -4,10 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import minidl
 from minidl import cli, datasets
+from minidl.data import load_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,9 +23,10 @@ def blocks(language: str) -> list[str]:
 def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     x, y = datasets.cartoon_pets(8, size=96, seed=0)
     for i, (image, label) in enumerate(zip(x, y, strict=True)):
-        folder = tmp_path / "photos" / "train" / ("cats", "dogs")[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i}.png")
+        for part in ("train", "test"):
+            folder = tmp_path / "photos" / part / ("cats", "dogs")[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     python = blocks("python")
     assert len(python) >= 3
@@ -30,6 +34,10 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     for block in python:
         exec(compile(block.replace("epochs=20", "epochs=1"), "README.md", "exec"), namespace)
     assert (tmp_path / "pets.h5").exists()
+    model, test = minidl.load_model("pets.h5"), namespace["test"]
+    for file, p in zip(test.files, namespace["p"], strict=True):
+        image = load_image(file, (96, 96))[None]
+        np.testing.assert_allclose(p, model.predict(image)[0], atol=1e-5)  # this row, this file
 
 
 def test_command_lines_are_ones_that_minidl_understands():

@@ -204,14 +204,14 @@ def as_dataset(
         A Dataset is returned as it is. A list of ``(x, y)`` tuples is a list of batches, a
         list of arrays several inputs.
     y, sample_weight, batch_size, shuffle, seed
-        See :class:`ArrayDataset`; batch_size None means 32. Only arrays can have `y` and
-        `sample_weight`; other sources bring theirs, and make their own batches in their
-        own order.
+        See :class:`ArrayDataset`; batch_size None means 32. Only arrays can have `y`,
+        `sample_weight` and `batch_size`; other sources bring theirs, in their own order.
 
     Raises
     ------
     DataError
-        For what cannot be a source of data, such as a path, a dict or None.
+        For what cannot be a source of data, such as a path, a dict or None, and for
+        arguments that only arrays can have.
 
     Examples
     --------
@@ -227,7 +227,8 @@ def as_dataset(
     if not isinstance(x, Dataset) and not holds_batches(x):
         size = 32 if batch_size is None else batch_size
         return ArrayDataset(x, y, sample_weight, batch_size=size, shuffle=shuffle, seed=seed)
-    for name, value in (("y", y), ("sample_weight", sample_weight)):
+    only_arrays = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
+    for name, value in only_arrays.items():
         if value is not None:
             raise DataError(f"{name}: a {type(x).__name__} brings its own, expected None")
     return x if isinstance(x, Dataset) else IterableDataset(x)

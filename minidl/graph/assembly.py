@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,9 +108,16 @@ def settle_names(label: str, layers: list[Layer]) -> None:
     # A smaller network that holds a layer knows it by its name already: that one goes first.
     for layer in sorted(unnamed, key=lambda layer: not hasattr(layer, "settled_name")):
         base = snake_case(type(layer).__name__)
-        name, count = getattr(layer, "settled_name", base), 0
-        while name in taken:
-            count += 1
-            name = f"{base}_{count}"
+        name = getattr(layer, "settled_name", base)
+        if name in taken:
+            # Two networks that are joined may each have a "dense". The new name is then one that
+            # no network has given yet, or it could meet a namesake in the smaller one.
+            first = _highest[base] + 1 if hasattr(layer, "settled_name") else 1
+            name = next(n for k in itertools.count(first) if (n := f"{base}_{k}") not in taken)
         taken[name] = layer
         layer.name = layer.settled_name = name
+        count = name.removeprefix(f"{base}_")
+        _highest[base] = max(_highest[base], int(count) if count.isdigit() else 0)
+
+
+_highest: Counter[str] = Counter()  # per kind of layer, the highest number given so far

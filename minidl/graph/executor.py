@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.layers.augmentation import AffineChain
-from minidl.layers.base import Layer, Parameter
+from minidl.layers.base import Layer, Parameter, as_dtype
 from minidl.seeding import as_generator
 
 __all__ = ["Node", "Tape", "TrainingExecutor"]
@@ -104,11 +104,13 @@ class TrainingExecutor:
                 )
             # Numbers of its own for each node: independent of what other layers draw.
             layer_rng = np.random.default_rng([seed, i]) if training else None
-            y, cache = step.layer.forward(x, training=training, rng=layer_rng)
-            values[i] = y
+            y, cache = step.layer.forward(
+                as_dtype(x, step.layer.dtype), training=training, rng=layer_rng
+            )
+            values[i] = as_dtype(y, step.layer.dtype)  # kernels count on contiguous arrays
             if tape.needs[i]:
                 tape.caches[i] = cache
-            del x, cache
+            del x, y, cache
             for j in step.inputs:
                 readers[j] -= 1
                 if readers[j] == 0:
@@ -117,13 +119,26 @@ class TrainingExecutor:
         tape.output_shapes = [y.shape for y in ys]
         return ys, tape
 
-    def backward(self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True):
-        """Return the inputs' gradients and a dict ``id(parameter) -> gradient``."""
+    def output_activations(self) -> list[str | None]:
+        """For each output, the sigmoid or softmax that makes it and that nothing else reads."""
+        layers = {i: step.layer for i, step in self.steps if self.readers[i] == 1}
+        return [layers[i].output_activation if i in layers else None for i in self.outputs]
+
+    def backward(
+        self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True,
+        before_activation: tuple[int, ...] = (),
+    ):  # fmt: skip
+        """Return the inputs' gradients and a dict ``id(parameter) -> gradient``.
+
+        `before_activation` numbers the outputs whose `dys` are gradients of what goes into
+        their activation (see :meth:`output_activations`).
+        """
         if tape.used:
             raise RuntimeError("backward: this cache was used already; run forward again")
         tape.used = True
         gradients = _Accumulator()
         learned: dict[int, np.ndarray] = {}
+        skipped = {self.outputs[k] for k in before_activation}
         for i, dy in zip(self.outputs, dys, strict=True):
             if dy is not None:
                 gradients.add(i, dy)
@@ -133,7 +148,10 @@ class TrainingExecutor:
             if dy is None or not tape.needs[i]:
                 continue
             wanted = [tape.needs[j] for j in step.inputs]
-            dx, parameter_gradients = step.layer.backward(dy, cache, need_dx=any(wanted))
+            layer = step.layer
+            backward = layer.backward_before_activation if i in skipped else layer.backward
+            dy = as_dtype(dy, layer.dtype)
+            dx, parameter_gradients = backward(dy, cache, need_dx=any(wanted))
             _collect(learned, step.layer, parameter_gradients)
             dxs = dx if step.layer.takes_list else [dx]
             for j, needed, d in zip(step.inputs, wanted, dxs or [None] * len(wanted), strict=True):

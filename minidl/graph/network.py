@@ -60,18 +60,20 @@ class Network:
         self.inlined: dict[str, Inlined] = {}
 
     def _build(self, inputs, outputs) -> None:
+        self.inlined = {}
         self.single_input = isinstance(inputs, SymbolicTensor)
         self.single_output = isinstance(outputs, SymbolicTensor)
         self.input_tensors = as_tensors(self.label, "inputs", inputs)
         self.output_tensors = as_tensors(self.label, "outputs", outputs)
         self.tensors = reachable(self.label, self.input_tensors, self.output_tensors)
         here = {id(tensor): tensor for tensor in self.tensors}
-        self.inlined = {
-            record.network.name: record
-            for tensor in self.tensors
-            for record in tensor.inlined
-            if record.moved(here)
-        }
+        for record in (r for tensor in self.tensors for r in tensor.inlined if r.moved(here)):
+            base = name = record.network.name
+            count = 0
+            while name in self.inlined:
+                count += 1
+                name = f"{base}_{count}"
+            self.inlined[name] = record
         number = {id(tensor): i for i, tensor in enumerate(self.tensors)}
         starts = {id(tensor) for tensor in self.input_tensors}
         self.nodes = [
@@ -129,7 +131,7 @@ class Network:
         first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
         if isinstance(first, SymbolicTensor):
             return self._inline(inputs)
-        return self.forward(inputs, training=training)[0]
+        return self.forward(inputs, training=True)[0] if training else self.infer(inputs)
 
     def _inline(self, inputs):
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
@@ -152,6 +154,26 @@ class Network:
         return outputs[0] if self.single_output else outputs
 
     @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic inputs, for building larger models: ``Model(base.input, ...)``."""
+        return list(self.input_tensors)
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs."""
+        return list(self.output_tensors)
+
+    @property
+    def input(self) -> SymbolicTensor | list[SymbolicTensor]:
+        """The symbolic input, or a list of several."""
+        return self.inputs[0] if self.single_input else self.inputs
+
+    @property
+    def output(self) -> SymbolicTensor | list[SymbolicTensor]:
+        """The symbolic output, or a list of several."""
+        return self.outputs[0] if self.single_output else self.outputs
+
+    @property
     def input_shape(self):
         shapes = [tensor.shape for tensor in self.input_tensors]
         return shapes[0] if self.single_input else shapes
@@ -160,6 +182,11 @@ class Network:
     def output_shape(self):
         shapes = [tensor.shape for tensor in self.output_tensors]
         return shapes[0] if self.single_output else shapes
+
+    @property
+    def output_activations(self) -> list[str | None]:
+        """For each output "sigmoid" or "softmax" where it comes straight out of one."""
+        return self._executor.output_activations()
 
     @property
     def dtype(self) -> np.dtype:
@@ -273,15 +300,29 @@ class Network:
             ys, tape = self._executor.forward(xs, training, rng, need_dx=need_dx)
         return ys[0] if self.single_output else ys, tape
 
-    def backward(self, dy, cache: Tape, need_dx: bool = True):
-        """Return ``(dx, gradients)``, the latter in the order of ``trainable_weights``."""
+    def backward(
+        self, dy, cache: Tape, need_dx: bool = True, *, before_activation: tuple[int, ...] = ()
+    ):
+        """Return ``(dx, gradients)``, the latter in the order of ``trainable_weights``.
+
+        Parameters
+        ----------
+        dy : array or list of arrays
+            The gradient of each output.
+        cache : Tape
+            From :meth:`forward`; can be used once.
+        need_dx : bool
+        before_activation : tuple of int
+            Numbers of the outputs whose `dy` is the gradient of what goes into their sigmoid or
+            softmax.
+        """
         dys = [dy] if self.single_output else list(dy)
         dys = [None if d is None else np.ascontiguousarray(d, self.dtype) for d in dys]
         for d, shape in zip(dys, cache.output_shapes, strict=True):
             if d is not None and d.shape != shape:
                 raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {shape}")
         with parallel.computing():
-            dxs, learned = self._executor.backward(dys, cache, need_dx)
+            dxs, learned = self._executor.backward(dys, cache, need_dx, before_activation)
         gradients = [
             learned[id(p)] if id(p) in learned else np.zeros_like(p.value)
             for p in self.trainable_weights

@@ -30,7 +30,11 @@ def describe(network: Network) -> dict[str, Any]:
         "class_name": type(network).__name__,
         "name": network.name,
         "layers": [
-            {"class_name": type(layer).__name__, "config": layer.get_config()}
+            {
+                "class_name": type(layer).__name__,
+                "config": layer.get_config(),
+                "auto_named": layer.auto_named,
+            }
             for layer in network.layers_of_nodes
         ],
         "nodes": [
@@ -60,6 +64,9 @@ def rebuild(
         For a class that is neither minidl's nor among `custom_objects`.
     """
     made = [_make_layer(item, custom_objects or {}) for item in description["layers"]]
+    for layer, item in zip(made, description["layers"], strict=True):
+        if item.get("auto_named"):  # then it may be renamed where it meets a namesake
+            layer.auto_named, layer.settled_name = True, layer.name
     tensors: list[SymbolicTensor] = []
     for node in description["nodes"]:
         layer = made[node["layer"]]

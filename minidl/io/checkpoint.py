@@ -19,7 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,6 @@ def write_checkpoint(path, document: dict[str, Any], arrays: dict[str, np.ndarra
             for name, array in arrays.items():
                 group.create_dataset(name, data=array)
         _seal(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -132,11 +131,12 @@ def _temporary_beside(path: Path) -> str:
         raise IsADirectoryError(f"{path}: expected a file name, found a folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    temporary = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # 0o666: the system itself takes away what the user's umask forbids.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise type(error)(f"{path}: cannot be written ({error.strerror})") from None
-    os.close(handle)
     return temporary
 
 
@@ -166,12 +166,6 @@ def _checksum(file) -> bytes:
     """Return the checksum of all that follows the seal, as text."""
     file.seek(SEAL_SIZE)
     return hashlib.file_digest(file, "blake2b").hexdigest().encode()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _first_line(error: Exception) -> str:

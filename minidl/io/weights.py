@@ -1,4 +1,4 @@
-"""Named arrays into the parameters of a network: all of them, or none.
+"""Parameters of a network as named arrays, and back: all of them, or none.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
@@ -16,7 +16,27 @@ import numpy as np
 from minidl.errors import FileFormatError
 from minidl.graph.network import Network
 
-__all__ = ["assign_weights"]
+__all__ = ["assign_weights", "named_weights"]
+
+
+def named_weights(model: Network) -> dict[str, np.ndarray]:
+    """Return each parameter's array under ``weights/<its path>``.
+
+    Raises
+    ------
+    ValueError
+        If two parameters have the same path: one would overwrite the other.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for parameter in model.weights:
+        name = f"weights/{parameter.path}"
+        if name in arrays:
+            raise ValueError(
+                f"{model.label}: two parameters are called {parameter.path}; give each "
+                "add_weight of the layer a name of its own"
+            )
+        arrays[name] = parameter.value
+    return arrays
 
 
 def assign_weights(model: Network, arrays: dict[str, np.ndarray], path) -> None:

@@ -173,5 +173,6 @@ def _channels(w, convolution, group) -> slice:
 
 def _rows_per_block(w, convolution) -> int:
     """How many output pixels one task takes."""
-    kh, kw, depth, _ = w.shape
-    return max(MINIMUM_ROWS, BLOCK_BYTES // (kh * kw * depth * w.itemsize))
+    kh, kw, depth, channels = w.shape
+    widest = max(kh * kw * depth, channels)  # of the patches and of the outputs
+    return max(MINIMUM_ROWS, BLOCK_BYTES // (widest * w.itemsize))

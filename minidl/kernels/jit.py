@@ -21,13 +21,10 @@ import functools
 import threading
 from collections.abc import Callable
 
-__all__ = ["jit", "kernels"]
+__all__ = ["jit"]
 
 # Reassociation is what lets a float sum use SIMD. NaN and infinity keep their meaning.
 FAST_MATH = {"reassoc", "contract", "nsz"}
-
-# Every kernel of the process in order of definition, for `minidl info --warm-up`.
-kernels: list[Callable] = []
 
 _compile_lock = threading.Lock()
 
@@ -44,7 +41,6 @@ def jit(function: Callable) -> Callable:
                 compiled = compiled or _compile(function)
         return compiled(*arguments)
 
-    kernels.append(kernel)
     return kernel
 
 

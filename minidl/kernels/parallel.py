@@ -184,14 +184,14 @@ class _BlasGuard:
 
     def enter(self) -> None:
         with _lock:
-            self.depth += 1
-            if self.depth == 1:
+            if self.depth == 0:
                 if self.controller is None:
                     from threadpoolctl import ThreadpoolController
 
                     self.controller = ThreadpoolController().select(user_api="blas")
                 self._disown()
                 self.limiter = self.controller.limit(limits=1)
+            self.depth += 1
 
     def leave(self) -> None:
         with _lock:
@@ -232,9 +232,12 @@ def computing() -> Iterator[None]:
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads: it starts with a pool of its own."""
-    global _pool, _lock
+    global _pool, _lock, _blas
     _lock = threading.RLock()
     _pool = None
+    if _blas.limiter is not None:  # forked by a thread while another one computed
+        _blas.limiter.restore_original_limits()
+    _blas = _BlasGuard()
     _local.__dict__.clear()
 
 

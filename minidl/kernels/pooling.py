@@ -34,11 +34,11 @@ def max_pool(x: np.ndarray, window: Window, with_index: bool = False):
     Returns
     -------
     y : (N, OH, OW, C)
-    index : (N, OH, OW, C) of uint8, or uint16 for windows of more than 256 pixels
+    index : (N, OH, OW, C) of uint8; wider for windows of more than 256 pixels
     """
     y = _empty_output(x, window)
-    small = window.kernel_size[0] * window.kernel_size[1] <= 256
-    index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.uint8 if small else np.uint16)
+    largest = window.kernel_size[0] * window.kernel_size[1] - 1
+    index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.min_scalar_type(largest))
     numbers = _numbers(x, window)
     _by_rows(y, lambda n, oy: _max_pool_row(x, y, index, n, oy, *numbers))
     return y, index

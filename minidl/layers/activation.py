@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.config import Configurable
 from minidl.kernels import elementwise
 from minidl.layers.base import Layer
 
@@ -35,6 +34,13 @@ class ActivationLayer(Layer):
 
     def backward(self, dy, cache, need_dx=True):
         return self.gradient(dy, cache) if need_dx else None, []
+
+    @property
+    def output_activation(self):
+        return {Sigmoid: "sigmoid", Softmax: "softmax"}.get(type(self))
+
+    def backward_before_activation(self, dz, cache, need_dx=True):
+        return dz, []
 
     def apply_in_place(self, z: np.ndarray):
         """Forward for a layer that owns `z`: overwrites it unless backward needs it."""
@@ -175,6 +181,13 @@ class Activation(Layer):
         super().__init__(**kwargs)
         self.function = get_activation(activation, self) or Linear()
 
+    @property
+    def output_activation(self):
+        return self.function.output_activation
+
+    def backward_before_activation(self, dz, cache, need_dx=True):
+        return dz, []
+
     def forward(self, x, training=False, rng=None):
         return self.function.forward(x)
 
@@ -221,6 +234,4 @@ def get_activation(identifier, layer: Layer) -> ActivationLayer | None:
             return _KNOWN[identifier.lower()]()
         known = ", ".join([*_KNOWN, "linear"])
         raise ValueError(f"{layer.label}: unknown activation {identifier!r}; known are: {known}")
-    if isinstance(identifier, Configurable):
-        raise TypeError(f"{layer.label}: {identifier!r} is not an activation layer")
     raise TypeError(f"{layer.label}: expected an activation's name, received {identifier!r}")

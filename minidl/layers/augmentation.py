@@ -22,8 +22,7 @@ import numpy as np
 from minidl.config import lookup
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS, warp, warp_backward
 from minidl.layers.preprocessing import ImageLayer, factor_range
-from minidl.layers.regularization import layer_generator
-from minidl.seeding import as_generator
+from minidl.seeding import as_generator, layer_generator
 
 __all__ = [
     "AffineChain",

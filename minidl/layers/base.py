@@ -167,6 +167,15 @@ class Layer(Configurable):
         """
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
+    @property
+    def output_activation(self) -> str | None:
+        """ "sigmoid" or "softmax" where the output comes straight out of one.
+
+        A layer that says so also has ``backward_before_activation(dz, cache, need_dx)``: like
+        backward, for the gradient of what goes into that activation. Cross-entropy uses it.
+        """
+        return None
+
     def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
         """Return the multiplications per sample that ``summary`` reports."""
         return 0
@@ -296,7 +305,10 @@ def snake_case(name: str) -> str:
 
 
 def as_dtype(x, dtype):
-    """Return `x` (an array or a list of arrays) C-contiguous in `dtype`, uncopied if it is."""
+    """Return `x` (an array or a list of arrays) C-contiguous in `dtype`, uncopied if it is.
+
+    A `dtype` of None keeps each array's own.
+    """
     if isinstance(x, (list, tuple)):
         return [as_dtype(item, dtype) for item in x]
     return np.ascontiguousarray(x, dtype=dtype)

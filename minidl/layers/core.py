@@ -95,8 +95,13 @@ class Dense(Layer):
         return z, (x, None)
 
     def backward(self, dy, cache, need_dx=True):
-        x, saved = cache
+        saved = cache[1]
         dz = dy if self.activation is None else self.activation.gradient(dy, saved)
+        return self.backward_before_activation(dz, cache, need_dx)
+
+    def backward_before_activation(self, dz, cache, need_dx=True):
+        """As ``backward``, for the gradient of what goes into the activation."""
+        x = cache[0]
         dz = np.ascontiguousarray(dz).reshape(-1, self.units)
         dx = product(dz, self.kernel.value.T).reshape(x.shape) if need_dx else None
         if not self.trainable:
@@ -105,6 +110,10 @@ class Dense(Layer):
         if self.bias is not None:
             gradients.append(dz.sum(axis=0))
         return dx, gradients
+
+    @property
+    def output_activation(self):
+        return None if self.activation is None else self.activation.output_activation
 
     def multiply_adds(self, input_shape, output_shape):
         return math.prod(n or 1 for n in output_shape[1:]) * input_shape[-1]

@@ -20,7 +20,7 @@ from minidl.errors import ShapeError
 from minidl.kernels import parallel
 from minidl.kernels.warp import warp, warp_backward
 from minidl.layers.base import Layer
-from minidl.layers.regularization import layer_generator
+from minidl.seeding import layer_generator
 
 __all__ = ["ImageLayer", "RandomBrightness", "RandomContrast", "RandomCrop", "Rescaling"]
 

@@ -1,4 +1,4 @@
-"""What a callback is, and the one that every training has: its history.
+"""What a callback is, how all are called, and the one that every training has: its history.
 
 >>> from minidl.training.callback import History
 >>> history = History()
@@ -9,10 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
 from typing import Any
 
-__all__ = ["Callback", "History", "LambdaCallback"]
+__all__ = ["Callback", "CallbackGroup", "History", "LambdaCallback", "numbers_in"]
 
 
 class Callback:
@@ -23,13 +26,16 @@ class Callback:
     model : Model
         Set before training begins.
     params : dict
-        ``epochs``, ``steps`` (batches per epoch, or None) and ``verbose``.
+        ``epochs``, ``steps`` (batches per epoch, or None), ``verbose`` and ``resume``.
     state : tuple of str
         Names of the attributes that a checkpoint keeps, so that a resumed training
         continues exactly.
+    transient : tuple of str
+        Those of `state` that are forgotten when training ends.
     """
 
     state: tuple[str, ...] = ()
+    transient: tuple[str, ...] = ()
     model: Any = None
 
     def __init__(self) -> None:
@@ -91,3 +97,82 @@ class LambdaCallback(Callback):
             if not callable(function):
                 raise TypeError(f"LambdaCallback: {event} is no function, but {function!r}")
             setattr(self, event, function)
+
+
+class CallbackGroup:
+    """Calls all callbacks: History, the user's in their order, and the progress bar last."""
+
+    def __init__(self, model, history: History, given: Iterable[Callback] | None, bar: Callback):
+        self.model = model
+        given = [given] if isinstance(given, Callback) else given or []
+        if not isinstance(given, (list, tuple)) or any(not isinstance(c, Callback) for c in given):
+            raise TypeError(f"callbacks: expected a list of Callback objects, received {given!r}")
+        self.callbacks = [history, *given, bar]
+
+    def begin(self, **params) -> None:
+        self.model.stop_training = False
+        for callback in self.callbacks:
+            callback.model, callback.params = self.model, dict(params)
+        self.call("on_train_begin", {})
+
+    def call(self, event: str, *arguments) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(*arguments)
+
+    def start(self, epoch: int) -> int:
+        """Begin a training that has nothing to do with earlier ones, at `epoch`."""
+        self.last_epoch = {"epoch": epoch}
+        return epoch
+
+    def batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Tell all; what is saved from now on is in the midst of an epoch."""
+        self.model.training_state = {**self.last_epoch, "batches": batch + 1}
+        self.call("on_train_batch_end", batch, logs)
+
+    def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Tell all; what ModelCheckpoint saves contains what all of them have noted."""
+        history, *others = self.callbacks
+        for callback in others:  # may add to the logs, hence before History
+            callback.on_epoch_end(epoch, logs)
+        history.on_epoch_end(epoch, logs)
+        self.last_epoch = self.model.training_state = {
+            "epoch": epoch + 1,
+            "callbacks": {key: c.get_state() for key, c in self.named() if c.state},
+        }
+        self.call("after_epoch", epoch, logs)
+
+    def end(self) -> None:
+        """Tell all, then forget what only a training that goes on needs."""
+        self.call("on_train_end", {})
+        saved = self.model.training_state.get("callbacks", {})
+        for key, callback in self.named():
+            for name in callback.transient:
+                saved.get(key, {}).pop(name, None)
+
+    def restore(self) -> int:
+        """Give the callbacks back what a checkpoint kept; return the epoch to continue with."""
+        saved = self.last_epoch = self.model.training_state
+        epoch = saved.get("epoch", 0)
+        if "batches" in saved:
+            warnings.warn(
+                f"fit: the training to be resumed was interrupted in epoch {epoch + 1} after "
+                f"{saved['batches']} batches, which are trained on once more; for an exact "
+                "resume load a file that ModelCheckpoint wrote",
+                stacklevel=4,
+            )
+        for key, callback in self.named():
+            callback.set_state(saved.get("callbacks", {}).get(key, {}))
+        return epoch
+
+    def named(self) -> Iterator[tuple[str, Callback]]:
+        """Yield each callback with a name; several of one class are numbered in their order."""
+        seen: Counter[str] = Counter()
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            seen[name] += 1
+            yield (name if seen[name] == 1 else f"{name}_{seen[name]}"), callback
+
+
+def numbers_in(logs: dict[str, Any]) -> dict[str, float]:
+    """Return the logs that can be written as a number; a confusion matrix cannot."""
+    return {name: value for name, value in logs.items() if isinstance(value, Real)}

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.training.callback import Callback, History, LambdaCallback
+from minidl.training.callback import Callback, History, LambdaCallback, numbers_in
 
 __all__ = [
     "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
@@ -47,6 +47,7 @@ class _Monitor(Callback):
         self.best: float | None = None
 
     def current(self, logs: dict[str, float]) -> float | None:
+        logs = numbers_in(logs)
         value = logs.get(self.monitor)
         if value is None:
             warnings.warn(
@@ -87,6 +88,7 @@ class EarlyStopping(_Monitor):
     """
 
     state = ("best", "best_epoch", "best_weights", "wait", "stopped_epoch")
+    transient = ("best_weights",)  # when training has ended, the model has them
 
     def __init__(
         self, monitor="val_loss", min_delta=0.0, patience=0, verbose=0, mode="auto",
@@ -100,6 +102,8 @@ class EarlyStopping(_Monitor):
 
     def set_state(self, state):
         super().set_state(state)
+        if self.restore_best_weights and self.best is not None and "best_weights" not in state:
+            self.best_weights = self.model.get_weights()
         if self.stopped_epoch and self.wait >= max(1, self.patience):
             self.model.stop_training = True  # the training to be resumed had ended
 
@@ -134,6 +138,8 @@ class EarlyStopping(_Monitor):
 class ModelCheckpoint(_Monitor):
     """Save the model at the end of epochs; ``load_model`` and ``fit(resume=True)`` continue.
 
+    A model whose weights are not finite is not saved: the last good file stays.
+
     Parameters
     ----------
     filepath : str or Path
@@ -144,8 +150,8 @@ class ModelCheckpoint(_Monitor):
         Save only where `monitor` has improved.
     save_weights_only : bool
     mode : {"auto", "min", "max"}
-    save_freq : "epoch" or int
-        An int: every so many epochs.
+    save_freq : "epoch"
+        Keras' number of batches is refused: resuming begins where an epoch ended.
     """
 
     state = ("best",)
@@ -157,15 +163,15 @@ class ModelCheckpoint(_Monitor):
         super().__init__(monitor, mode)
         self.filepath, self.verbose = str(filepath), verbose
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
-        if save_freq != "epoch" and not (isinstance(save_freq, int) and save_freq >= 1):
+        if save_freq != "epoch":
             raise ValueError(
-                f"ModelCheckpoint: expected save_freq 'epoch' or an integer >= 1, "
+                "ModelCheckpoint: saves at the end of epochs only; expected save_freq='epoch', "
                 f"received {save_freq!r}"
             )
-        self.every = 1 if save_freq == "epoch" else save_freq
-        self.due = False
+        self.due = self.warned = False
 
     def on_train_begin(self, logs=None):
+        self.warned = False
         folder = Path(self.filepath).parent
         if "{" not in str(folder) and not folder.is_dir():  # better now than after an epoch
             raise FileNotFoundError(f"ModelCheckpoint: the folder {folder} does not exist")
@@ -173,11 +179,24 @@ class ModelCheckpoint(_Monitor):
             self.model.checkpoint()  # complains about what no file can hold
 
     def on_epoch_end(self, epoch, logs):
-        self.due = (epoch + 1) % self.every == 0
+        self.due = self._finite(epoch, logs)
         if self.due and self.save_best_only:
             value = self.current(logs)
             self.due = value is not None and self.improved(value)
             self.best = value if self.due else self.best
+
+    def _finite(self, epoch: int, logs: dict[str, float]) -> bool:
+        """Whether the model is worth saving; warn the first time that it is not."""
+        finite = losses_are_finite(logs)
+        finite = finite and all(np.isfinite(p.value).all() for p in self.model.weights)
+        if not finite and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"ModelCheckpoint: epoch {epoch + 1} left NaN or infinite weights or losses: the "
+                "model is not saved; lower the learning rate or clip gradients",
+                stacklevel=2,
+            )
+        return finite
 
     def after_epoch(self, epoch, logs):
         if not self.due:
@@ -285,7 +304,15 @@ class LearningRateScheduler(Callback):
 
 
 class CSVLogger(Callback):
-    """Write the numbers of each epoch as a line of a CSV file."""
+    """Write the numbers of each epoch as a line of a CSV file.
+
+    Parameters
+    ----------
+    filename : str or Path
+    separator : str
+    append : bool
+        Go on with a file that is there; a resumed training always does.
+    """
 
     def __init__(self, filename, separator: str = ",", append: bool = False):
         super().__init__()
@@ -293,8 +320,8 @@ class CSVLogger(Callback):
         self.columns: list[str] | None = None
 
     def on_train_begin(self, logs=None):
-        resuming = self.append and self.path.exists() and self.path.stat().st_size > 0
-        if resuming:
+        goes_on = self.append or self.params.get("resume")
+        if goes_on and self.path.exists() and self.path.stat().st_size > 0:
             with self.path.open(newline="") as file:
                 self.columns = next(csv.reader(file, delimiter=self.separator))
         else:
@@ -302,19 +329,29 @@ class CSVLogger(Callback):
             self.path.write_text("")
 
     def on_epoch_end(self, epoch, logs):
+        row = {"epoch": epoch, **numbers_in(logs)}
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
             if self.columns is None:
-                self.columns = ["epoch", *logs]
+                self.columns = list(row)
                 writer.writerow(self.columns)
-            row = {"epoch": epoch, **logs}
             writer.writerow([row.get(column, "") for column in self.columns])
 
 
 class TerminateOnNaN(Callback):
-    """Stop training as soon as a batch's loss is not a finite number."""
+    """Stop training as soon as a loss, of a batch or in validation, is not a finite number."""
 
     def on_train_batch_end(self, batch, logs):
         if not math.isfinite(logs.get("loss", 0.0)):
             print(f"Batch {batch}: the loss is {logs['loss']}, training ends")
             self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs):
+        if not losses_are_finite(logs) and not self.model.stop_training:
+            print(f"Epoch {epoch + 1}: a loss is not finite, training ends")
+            self.model.stop_training = True
+
+
+def losses_are_finite(logs: dict[str, float]) -> bool:
+    """Whether the training loss and, where there is one, the validation loss are numbers."""
+    return all(math.isfinite(logs.get(name, 0.0)) for name in ("loss", "val_loss"))

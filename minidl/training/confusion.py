@@ -111,6 +111,8 @@ class AUC(Metric):
     0.75
     """
 
+    each_batch = False  # sorts all the scores
+
     def __init__(self, curve: str = "ROC", name: str = "auc"):
         if curve not in ("ROC", "PR"):
             raise ValueError(f"AUC: expected curve 'ROC' or 'PR', received {curve!r}")
@@ -166,6 +168,8 @@ class ConfusionMatrix(Metric):
     array([[1, 0],
            [1, 1]])
     """
+
+    each_batch = False  # no number
 
     def __init__(
         self,

@@ -159,6 +159,7 @@ class _Subject:
         else:
             layer_or_model.check_inputs(x)
         self.parameters = layer_or_model.weights
+        self.layers = [self.target] if self.is_layer else self.target.layers_of_nodes
         self.g: list[np.ndarray] = []
 
     def _build(self) -> None:
@@ -172,6 +173,18 @@ class _Subject:
 
     def __enter__(self):
         self.kept = [parameter.value for parameter in self.parameters]
+        self.dtypes = [layer.dtype for layer in self.layers]
+        try:
+            self._prepare()
+        except BaseException:  # a forward that fails: the subject is given back as it was
+            self.__exit__()
+            raise
+        return self
+
+    def _prepare(self) -> None:
+        """Turn the subject to float64, and note what the differences start from."""
+        for layer in self.layers:
+            layer.dtype = np.dtype(np.float64)
         for parameter in self.parameters:
             parameter.value = parameter.value.astype(np.float64)
         self.start = [parameter.value.copy() for parameter in self.parameters]
@@ -181,11 +194,12 @@ class _Subject:
         self.g = [rng.standard_normal(y.shape) for y in self.ys]
         squares = (np.sum((y * g) ** 2) for y, g in zip(self.ys, self.g, strict=True))
         self.unit = float(np.finfo(np.float64).eps * np.sqrt(sum(squares)))  # of L's last place
-        return self
 
     def __exit__(self, *exception):
         for parameter, value in zip(self.parameters, self.kept, strict=True):
             parameter.value = value
+        for layer, dtype in zip(self.layers, self.dtypes, strict=True):
+            layer.dtype = dtype
 
     def gradients(self):
         """Return ``(name, array, gradient)`` for each input and trainable parameter."""

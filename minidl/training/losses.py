@@ -128,7 +128,11 @@ class MeanSquaredError(RowLoss):
         return np.square(error).mean(axis=-1), gradient
 
 
-class _Crossentropy(RowLoss):
+class Crossentropy(RowLoss):
+    """What the cross-entropies share: logits or probabilities, label smoothing."""
+
+    activation = ""  # the one whose outputs this loss reads as probabilities
+
     def __init__(self, from_logits: bool, label_smoothing: float, axis: int, name: str):
         if not 0 <= label_smoothing <= 1:
             raise ValueError(
@@ -142,8 +146,23 @@ class _Crossentropy(RowLoss):
         self.label_smoothing = label_smoothing
         self.name = name
 
+    def gradient_before_activation(self, y_true, y_pred, sample_weight=None) -> np.ndarray:
+        """Return the gradient with respect to the input of the sigmoid or softmax.
 
-class BinaryCrossentropy(_Crossentropy):
+        It is ``probability - label``: never zero for a wrong answer, while the gradient with
+        respect to a probability that has rounded to 0 or 1 is lost. `y_pred` are probabilities.
+        """
+        targets, predictions = self.prepare(y_true, y_pred)
+        weights = row_weights(self, sample_weight, predictions.shape[:-1])
+        scale = (weights / weights.size).astype(predictions.dtype)[..., None]
+        return self.error(targets, predictions) * scale
+
+    def error(self, targets, predictions) -> np.ndarray:
+        """Return each row's gradient, unweighted."""
+        raise NotImplementedError
+
+
+class BinaryCrossentropy(Crossentropy):
     """Cross-entropy of yes/no labels, for ``Dense(1, activation="sigmoid")``.
 
     Several outputs are several independent yes/no questions; their mean is taken.
@@ -152,7 +171,8 @@ class BinaryCrossentropy(_Crossentropy):
     ----------
     from_logits : bool
         True if the predictions are the sigmoid's input instead of probabilities. Probabilities
-        are kept 1e-7 away from 0 and 1; beyond that their gradient is zero, as in Keras.
+        are kept 1e-7 away from 0 and 1; beyond that their gradient is zero. (A model that ends
+        in a sigmoid learns all the same: see ``gradient_before_activation``.)
     label_smoothing : float
         Moves the labels towards 0.5 by this fraction.
 
@@ -162,6 +182,8 @@ class BinaryCrossentropy(_Crossentropy):
     >>> round(BinaryCrossentropy()([0, 1], [[0.5], [0.25]]), 4)
     1.0397
     """
+
+    activation = "sigmoid"
 
     def __init__(
         self,
@@ -183,8 +205,11 @@ class BinaryCrossentropy(_Crossentropy):
             return kernels.sigmoid_crossentropy(predictions, targets, scale)
         return kernels.binary_crossentropy(predictions, targets, scale)
 
+    def error(self, targets, predictions):
+        return (predictions - targets) / predictions.dtype.type(predictions.shape[-1])
 
-class CategoricalCrossentropy(_Crossentropy):
+
+class CategoricalCrossentropy(Crossentropy):
     """Cross-entropy of one-hot labels (N, K), for ``Dense(K, activation="softmax")``.
 
     Parameters
@@ -201,6 +226,8 @@ class CategoricalCrossentropy(_Crossentropy):
     >>> round(CategoricalCrossentropy()([[0, 1, 0]], [[0.05, 0.9, 0.05]]), 4)
     0.1054
     """
+
+    activation = "softmax"
 
     def __init__(
         self,
@@ -223,6 +250,9 @@ class CategoricalCrossentropy(_Crossentropy):
         if self.from_logits:
             return kernels.softmax_crossentropy(predictions, targets, scale)
         return kernels.categorical_crossentropy(predictions, targets, scale)
+
+    def error(self, targets, predictions):
+        return predictions * targets.sum(axis=-1, keepdims=True) - targets
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):

@@ -18,9 +18,17 @@ __all__ = ["Mean", "MeanOfRows", "Metric"]
 
 
 class Metric(Configurable):
-    """Base class; a metric of one's own needs these three methods, and a `name` for the logs."""
+    """Base class; a metric of one's own needs these three methods, and a `name` for the logs.
+
+    Attributes
+    ----------
+    each_batch : bool
+        Whether training asks for the result after each batch; else only after the epoch,
+        where the result is costly or no number.
+    """
 
     name = "metric"
+    each_batch = True
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         """Take in one batch; samples count by their weights where these are given."""

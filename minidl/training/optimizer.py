@@ -85,7 +85,9 @@ class Optimizer(Configurable):
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
-        self._slots: dict[str, dict[str, np.ndarray]] = {}
+        # By parameter, not by name: another model's "dense/kernel" starts with slots of its own.
+        self._slots: dict[Parameter, dict[str, np.ndarray]] = {}
+        self._loaded: dict[str, dict[str, np.ndarray]] = {}  # by path, until the first update
         self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
         self._check_arguments()
 
@@ -116,7 +118,8 @@ class Optimizer(Configurable):
         gradients = self._clipped(gradients)
         rate = self.current_learning_rate()
         for parameter, gradient, own in zip(parameters, gradients, slots, strict=True):
-            self._slots[parameter.path] = own
+            self._slots[parameter] = own
+            self._loaded.pop(parameter.path, None)
             own["step"] += 1
             multiplier = getattr(parameter.layer, "learning_rate_multiplier", 1.0)
             decay = self.weight_decay if self._decays(parameter) else 0.0
@@ -183,7 +186,7 @@ class Optimizer(Configurable):
         return {
             "iterations": self.iterations,
             "learning_rate": None if scheduled else self._learning_rate,
-            "slots": {path: _copied(arrays) for path, arrays in self._slots.items()},
+            "slots": {path: _copied(arrays) for path, arrays in self._by_path().items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -204,7 +207,7 @@ class Optimizer(Configurable):
         if state["learning_rate"] is not None:
             self.learning_rate = state["learning_rate"]
         self.iterations = int(state["iterations"])
-        self._slots = slots
+        self._slots, self._loaded = {}, slots
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, with the learning rate as it is now."""
@@ -275,7 +278,7 @@ class Optimizer(Configurable):
         return not any(re.search(pattern, parameter.path) for pattern in self._excluded)
 
     def _slots_of(self, parameter: Parameter) -> dict[str, np.ndarray]:
-        own = self._slots.get(parameter.path)
+        own = self._slots.get(parameter) or self._loaded.get(parameter.path)
         if own is None:
             own = {name: np.zeros_like(parameter.value, order="C") for name in self.slot_names}
             own["step"] = np.zeros(1, np.int64)
@@ -287,6 +290,9 @@ class Optimizer(Configurable):
                 )
         return own
 
+    def _by_path(self) -> dict[str, dict[str, np.ndarray]]:
+        return {**self._loaded, **{p.path: arrays for p, arrays in self._slots.items()}}
+
     def _check_slots(self, path: str, arrays: dict[str, np.ndarray]) -> None:
         who, expected = type(self).__name__, sorted([*self.slot_names, "step"])
         if sorted(arrays) != expected:
@@ -294,7 +300,7 @@ class Optimizer(Configurable):
                 f"{who}: expected the state {expected} for {path!r}, received {sorted(arrays)};"
                 " it was saved by another optimizer, or one with other arguments"
             )
-        known = self._slots.get(path, arrays)
+        known = self._by_path().get(path, arrays)
         first = next(iter(self.slot_names), "step")
         for name, array in arrays.items():
             shape = (1,) if name == "step" else known[first].shape

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from minidl.training.callback import Callback
+from minidl.training.callback import Callback, numbers_in
 
 __all__ = ["ProgressBar", "format_logs"]
 
@@ -60,8 +60,8 @@ class ProgressBar(Callback):
 
 
 def format_logs(logs: dict[str, float], separator: str = ", ") -> str:
-    """Return ``loss 0.3012, accuracy 0.8750``."""
+    """Return ``loss 0.3012, accuracy 0.8750``, without what is no number."""
     return separator.join(
         f"{name} {value:.3g}" if name == "learning_rate" else f"{name} {value:.4f}"
-        for name, value in logs.items()
+        for name, value in numbers_in(logs).items()
     )

@@ -1,8 +1,8 @@
 """The training loop: batches in, forward, loss, backward, optimizer step, numbers out.
 
 A :class:`Trainer` belongs to a compiled model, which hands ``fit`` and ``evaluate`` on to it.
-All randomness of a training follows from the model's seed and the number of the epoch or
-step, so a resumed training equals an uninterrupted one.
+All randomness of a training follows from the model's seed and the number of epochs and steps
+it has seen, so a resumed training equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arr
 from minidl.errors import DataError, ShapeError
 from minidl.training import losses, optimizers
 from minidl.training.batches import check_finite, combined_weights, limit, sample_count, unpack
-from minidl.training.callback import Callback, History
+from minidl.training.callback import CallbackGroup, History
+from minidl.training.losses import Crossentropy
 from minidl.training.metrics import Mean
 from minidl.training.metrics import get as choose_metric
 from minidl.training.progress import ProgressBar
@@ -82,7 +82,9 @@ class Trainer:
         loss, dys = self._loss_and_gradients(y, y_pred, weights)
         self._update_metrics(y, y_pred)
         dy = dys[0] if self.model.single_output else dys
-        _, gradients = self.model.backward(dy, tape, need_dx=False)
+        _, gradients = self.model.backward(
+            dy, tape, need_dx=False, before_activation=self._before_activation()
+        )
         parameters = self.model.trainable_weights
         gradients = [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
@@ -93,21 +95,41 @@ class Trainer:
     def test_step(self, x, y, sample_weight=None) -> float:
         """Return the loss of one batch and count it in the metrics."""
         check_finite(x)
-        y_pred = self.model.infer(x)
-        loss, _ = self._loss_and_gradients(y, y_pred, sample_weight, need_gradients=False)
-        self._update_metrics(y, y_pred)
+        with np.errstate(over="ignore", invalid="ignore"):
+            y_pred = self.model.infer(x)
+            loss, _ = self._loss_and_gradients(y, y_pred, sample_weight, need_gradients=False)
+            self._update_metrics(y, y_pred)
         return loss
+
+    def _before_activation(self) -> tuple[int, ...]:
+        """Number the outputs whose loss takes the gradient of what goes into the activation.
+
+        A sigmoid or softmax that is all but certain, and wrong, has a slope of zero; together
+        with its cross-entropy the slope is ``probability - label``, and the model learns.
+        """
+        activations = self.model.output_activations
+        return tuple(
+            k
+            for k, (loss, activation) in enumerate(zip(self.losses, activations, strict=True))
+            if isinstance(loss, Crossentropy)
+            and not loss.from_logits
+            and activation == loss.activation
+        )
 
     def _loss_and_gradients(self, y, y_pred, sample_weight, need_gradients=True):
         ys, predictions = self._per_output(y), self._outputs(y_pred)
         total = self.penalty()
         dys, values = [], []
-        for loss, weight, t, p in zip(self.losses, self.loss_weights, ys, predictions, strict=True):
-            if need_gradients:
-                value, dy = loss.value_and_gradient(t, p, sample_weight)
-                dys.append(dy if weight == 1 else dy * p.dtype.type(weight))
-            else:
+        early = self._before_activation() if need_gradients else ()
+        together = zip(self.losses, self.loss_weights, ys, predictions, strict=True)
+        for k, (loss, weight, t, p) in enumerate(together):
+            if not need_gradients:
                 value = loss(t, p, sample_weight)
+            else:
+                value, dy = loss.value_and_gradient(t, p, sample_weight)
+                if k in early:
+                    dy = loss.gradient_before_activation(t, p, sample_weight)
+                dys.append(dy if weight == 1 else dy * p.dtype.type(weight))
             total += weight * value
             values.append(value)
         for mean, value in zip(self.output_losses, values, strict=False):
@@ -162,19 +184,21 @@ class Trainer:
             epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps, validation_freq=validation_freq,
         )  # fmt: skip
-        if validation_split:
+        if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_arrays(
                 x, y, sample_weight, validation_split
             )
         train = as_dataset(
             x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=self.model.seed
         )
-        validation = self._validation_dataset(validation_data, validation_batch_size or batch_size)
+        validation = self._validation_dataset(
+            validation_data, validation_batch_size or batch_size, train
+        )
         history = History()
-        group = _CallbackGroup(self.model, history, callbacks, ProgressBar(verbose))
-        group.begin(epochs, steps_per_epoch or _length(train), verbose)
-        if resume:
-            initial_epoch = group.restore()
+        group = CallbackGroup(self.model, history, callbacks, ProgressBar(verbose))
+        steps = steps_per_epoch or _length(train)
+        group.begin(epochs=epochs, steps=steps, verbose=verbose, resume=resume)
+        initial_epoch = group.restore() if resume else group.start(initial_epoch)
         try:
             for epoch in range(initial_epoch, epochs):
                 if self.model.stop_training:
@@ -184,13 +208,14 @@ class Trainer:
                     results = self.evaluate_dataset(validation, validation_steps)
                     logs.update({f"val_{name}": value for name, value in results.items()})
                 group.epoch_end(epoch, logs)
+                _say_if_flat(history.history["loss"], self.optimizer.current_learning_rate())
         except KeyboardInterrupt:
             history.interrupted = True
             print(
                 f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True
             )
         finally:
-            group.call("on_train_end", {})
+            group.end()
         return history
 
     def _train_epoch(self, train, epoch, group, class_weight, steps) -> dict[str, float]:
@@ -199,7 +224,7 @@ class Trainer:
         mean = Mean()
         logs: dict[str, float] = {}
         group.call("on_epoch_begin", epoch, {})
-        for number, batch in enumerate(limit(train.batches(epoch), steps)):
+        for number, batch in enumerate(limit(train.batches(self.model.epochs_seen), steps)):
             x, y, weight = unpack(batch)
             group.call("on_train_batch_begin", number, {})
             loss = self.train_step(x, y, weight, class_weight)
@@ -210,13 +235,16 @@ class Trainer:
                     stacklevel=4,
                 )
             mean.update_state(loss, sample_weight=sample_count(x))
-            logs = {"loss": mean.result(), **self.metric_results()}
-            group.call("on_train_batch_end", number, logs)
+            logs = {"loss": mean.result(), **self.metric_results(within_epoch=True)}
+            group.batch_end(number, logs)
             if self.model.stop_training:
                 break
         if not logs:
             raise DataError(f"{self.model.label}: fit received no batches")
-        return dict(logs)
+        self.model.epochs_seen += 1
+        if _class_names(train):
+            self.model.metadata.setdefault("class_names", _class_names(train))
+        return {"loss": mean.result(), **self.metric_results()}
 
     def evaluate_dataset(self, dataset: Dataset, steps: int | None = None) -> dict[str, float]:
         """Return the mean loss and the metrics over one pass."""
@@ -234,8 +262,11 @@ class Trainer:
             for metric in group:
                 metric.reset_state()
 
-    def metric_results(self) -> dict[str, float]:
-        """Return the metrics so far; several outputs' losses and metrics bear their names."""
+    def metric_results(self, within_epoch: bool = False) -> dict[str, Any]:
+        """Return the metrics so far; several outputs' losses and metrics bear their names.
+
+        Within an epoch, without those that are worth computing only at its end.
+        """
         prefixes = [""]
         if not self.model.single_output:
             prefixes = [f"{tensor.layer.name}_" for tensor in self.model.output_tensors]
@@ -245,74 +276,32 @@ class Trainer:
         }
         for prefix, group in zip(prefixes, self.metrics or [], strict=False):
             for metric in group:
-                results[prefix + metric.name] = metric.result()
+                if metric.each_batch or not within_epoch:
+                    results[prefix + metric.name] = metric.result()
         return results
 
-    def _validation_dataset(self, data, batch_size) -> Dataset | None:
+    def _validation_dataset(self, data, batch_size, train: Dataset) -> Dataset | None:
         if data is None:
             return None
-        given = (data,)
+        given, size = (data,), None  # a Dataset makes its own batches
         if isinstance(data, tuple) or (isinstance(data, list) and not holds_batches(data)):
-            given = data
+            given, size = data, batch_size
             if len(data) not in (2, 3):
                 raise DataError(
                     "validation_data: expected (x, y), (x, y, sample_weight) or a Dataset, "
                     f"received a {type(data).__name__} of {len(data)}"
                 )
-        dataset = as_dataset(*given, batch_size=batch_size, shuffle=False)
+        dataset = as_dataset(*given, batch_size=size, shuffle=False)
+        ours, theirs = _class_names(train), _class_names(dataset)
+        if ours and theirs and ours != theirs:
+            raise DataError(
+                f"validation_data: expected the classes of the training data, {ours}, received "
+                f"{theirs}; ImageFolder(class_names=...) sets their order"
+            )
         if not isinstance(dataset, IterableDataset):  # such data might be given only once
             for batch in limit(dataset.batches(0), 1):
                 self.test_step(*unpack(batch))  # says what is wrong before an epoch is spent
         return dataset
-
-
-class _CallbackGroup:
-    """Calls all callbacks: History, the user's in their order, and the progress bar last."""
-
-    def __init__(self, model, history: History, given: Iterable[Callback] | None, bar: Callback):
-        self.model = model
-        given = [given] if isinstance(given, Callback) else given or []
-        if not isinstance(given, (list, tuple)) or any(not isinstance(c, Callback) for c in given):
-            raise TypeError(f"callbacks: expected a list of Callback objects, received {given!r}")
-        self.callbacks = [history, *given, bar]
-
-    def begin(self, epochs: int, steps: int | None, verbose) -> None:
-        self.model.stop_training = False
-        for callback in self.callbacks:
-            callback.model = self.model
-            callback.params = {"epochs": epochs, "steps": steps, "verbose": verbose}
-        self.call("on_train_begin", {})
-
-    def call(self, event: str, *arguments) -> None:
-        for callback in self.callbacks:
-            getattr(callback, event)(*arguments)
-
-    def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Tell all; what ModelCheckpoint saves contains what all of them have noted."""
-        history, *others = self.callbacks
-        for callback in others:  # may add to the logs, hence before History
-            callback.on_epoch_end(epoch, logs)
-        history.on_epoch_end(epoch, logs)
-        self.model.training_state = {
-            "epoch": epoch + 1,
-            "callbacks": {key: c.get_state() for key, c in self.named() if c.state},
-        }
-        self.call("after_epoch", epoch, logs)
-
-    def restore(self) -> int:
-        """Give the callbacks back what a checkpoint kept; return the epoch to continue with."""
-        saved = self.model.training_state
-        for key, callback in self.named():
-            callback.set_state(saved.get("callbacks", {}).get(key, {}))
-        return saved.get("epoch", 0)
-
-    def named(self) -> Iterator[tuple[str, Callback]]:
-        """Yield each callback with a name; several of one class are numbered in their order."""
-        seen: Counter[str] = Counter()
-        for callback in self.callbacks:
-            name = type(callback).__name__
-            seen[name] += 1
-            yield (name if seen[name] == 1 else f"{name}_{seen[name]}"), callback
 
 
 @contextlib.contextmanager
@@ -327,6 +316,17 @@ def _statistics_kept(model) -> Iterator[None]:
         raise
 
 
+def _say_if_flat(losses: list[float], learning_rate: float) -> None:
+    """Warn where an epoch of training left the loss at the very same number."""
+    learned_already = losses[-1] < 1e-6
+    if len(losses) >= 2 and losses[-1] == losses[-2] and learning_rate and not learned_already:
+        warnings.warn(
+            f"the loss stayed at exactly {losses[-1]:g} for an epoch: no gradient reaches the "
+            "weights; scale the inputs, lower the learning rate, or see what is frozen",
+            stacklevel=4,
+        )
+
+
 def _for_each_output(what: str, value, outputs: int) -> list:
     if outputs == 1:
         single = isinstance(value, (list, tuple)) and len(value) == 1
@@ -334,6 +334,11 @@ def _for_each_output(what: str, value, outputs: int) -> list:
     if not isinstance(value, (list, tuple)) or len(value) != outputs:
         raise ValueError(f"compile: expected a list of {outputs} for {what}, one for each output")
     return list(value)
+
+
+def _class_names(dataset) -> list[str]:
+    names = getattr(dataset, "class_names", None)
+    return [] if names is None else list(names)
 
 
 def _length(dataset) -> int | None:

@@ -311,3 +311,53 @@ def test_a_graph_with_a_missing_input_is_refused():
 
 def test_repr_counts():
     assert repr(chain("a")) == "<Network 'network' 2 layers, 20 parameters>"
+
+
+def test_joining_parts_never_gives_a_smaller_network_two_layers_of_one_name():
+    x = Input((3,))
+    a = Network(x, layers.Dense(3)(layers.Dense(3)(layers.Dense(3)(x))))
+    b = Network(x, layers.Dense(3)(x))
+    Network(x, a.tap("dense_1")(b(x)))
+    for network in (a, b):
+        names = [layer.name for layer in network.layers]
+        assert len(set(names)) == len(names)
+
+
+def test_inputs_and_outputs_build_larger_models():
+    x = Input((3,))
+    base = Network(x, layers.Dense(2, name="base")(x))
+    larger = Network(base.input, layers.Dense(1)(base.output))
+    assert larger.get_layer("base") is base.get_layer("base")
+    assert larger.output_shape == (None, 1)
+    assert base.inputs == [base.input]
+    assert base.outputs == [base.output]
+
+
+def test_a_layer_that_returns_a_view_may_be_followed_by_a_kernel():
+    class EverySecond(layers.Layer):
+        def compute_output_shape(self, input_shape):
+            return input_shape[0], input_shape[1] // 2, input_shape[2] // 2, input_shape[3]
+
+        def forward(self, x, training=False, rng=None):
+            return x[:, ::2, ::2], x.shape
+
+    x = Input((8, 8, 2))
+    y = Network(x, layers.Conv2D(3, 3)(EverySecond()(x))).infer(np.ones((1, 8, 8, 2)))
+    assert y.shape == (1, 2, 2, 3)
+
+
+def test_one_layer_may_compute_in_another_precision():
+    x = Input((4, 4, 2))
+    network = Network(x, layers.Flatten()(layers.Conv2D(3, 3, dtype="float64")(x)))
+    y, cache = network.forward(np.ones((1, 4, 4, 2), "float32"))
+    assert y.dtype == np.float64
+    _, gradients = network.backward(np.ones_like(y), cache)
+    assert [g.dtype for g in gradients] == [np.float64, np.float64]
+
+
+def test_two_parts_of_one_name_can_both_be_got():
+    x = Input((3,))
+    parts = [Network(x, layers.Dense(3)(x), name="part") for _ in range(2)]
+    whole = Network(x, parts[1](parts[0](x)))
+    assert whole.get_layer("part") is parts[0]
+    assert whole.get_layer("part_1") is parts[1]

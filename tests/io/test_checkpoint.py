@@ -157,6 +157,40 @@ def test_weights_with_nan_are_refused(tmp_path):
     assert_same_arrays(other.get_weights(), before)
 
 
+# A file to deploy
+
+
+def test_a_file_without_optimizer(trained, content, tmp_path):
+    trained.save(tmp_path / "small.h5", include_optimizer=False)
+    _, arrays = read_checkpoint(tmp_path / "small.h5")
+    assert {name.split("/")[0] for name in arrays} == {"weights"}
+    assert (tmp_path / "small.h5").stat().st_size < len(content)
+    model = minidl.load_model(tmp_path / "small.h5")
+    assert_same_arrays([model.predict(X)], [trained.predict(X)])
+    assert model.metadata == trained.metadata
+    assert model.training_state == {}
+    with refused(RuntimeError, "compile"):
+        model.fit(X, Y)
+    model.compile("adam", "binary_crossentropy")
+    assert len(model.fit(X, Y, verbose=0).epoch) == 1
+
+
+def test_two_parameters_of_one_name_are_refused(tmp_path):
+    class Twice(layers.Layer):
+        def build(self, input_shape):
+            self.add_weight("scale", (1,), "ones")
+            self.add_weight("scale", (1,), "zeros")
+
+        def forward(self, x, training=False, rng=None):
+            return x, None
+
+    model = Sequential([Input((4,)), Twice(name="twice")])
+    for save in (model.save, model.save_weights):
+        with refused(ValueError, "two parameters", "twice/scale"):
+            save(tmp_path / "a.h5")
+    assert files(tmp_path) == []
+
+
 # What is no model file
 
 
@@ -355,3 +389,11 @@ def test_a_file_has_the_usual_permissions(trained, tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.h5").stat().st_mode) == 0o640
+
+
+def test_saving_leaves_the_umask_of_the_whole_process_alone(trained, tmp_path, monkeypatch):
+    def touched(mask):
+        raise AssertionError("other threads would write files that all may change")
+
+    monkeypatch.setattr(os, "umask", touched)
+    trained.save(tmp_path / "a.h5")

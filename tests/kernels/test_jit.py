@@ -81,18 +81,6 @@ def test_a_kernel_is_compiled_at_its_first_call_and_only_once(monkeypatch):
     assert compiled == [nothing]
 
 
-def test_every_kernel_is_listed_for_warming_up():
-    from minidl.kernels import elementwise, im2col, normalization, pooling
-
-    for kernel in (
-        elementwise._relu,
-        im2col._gather,
-        normalization._combine,
-        pooling._max_pool_row,
-    ):
-        assert kernel in module.kernels
-
-
 def test_kernels_release_the_interpreter_lock():
     namespace = {}
     source = (

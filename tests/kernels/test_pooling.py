@@ -108,3 +108,12 @@ def test_an_image_larger_than_one_task_is_pooled_to_its_end():
     window = Window((2, 2), (2, 2))
     np.testing.assert_array_equal(max_pool(x, window)[0], blocks.max(axis=(2, 4)))
     np.testing.assert_allclose(average_pool(x, window), blocks.mean(axis=(2, 4)), atol=1e-6)
+
+
+def test_a_window_of_more_than_65536_pixels():
+    x = np.zeros((1, 300, 300, 1))
+    x[0, 299, 298, 0] = 1.0
+    window = Window((300, 300))
+    y, index = max_pool(x, window, with_index=True)
+    dx = max_pool_backward(np.ones_like(y), index, x.shape, window)
+    assert np.argwhere(dx).tolist() == [[0, 299, 298, 0]]

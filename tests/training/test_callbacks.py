@@ -2,6 +2,7 @@
 
 import csv
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -137,11 +138,6 @@ def test_weights_only(tmp_path):
         minidl.load_model(tmp_path / "w.h5")
 
 
-def test_every_few_epochs(tmp_path):
-    fit(ModelCheckpoint(tmp_path / "{epoch}.h5", save_freq=2), epochs=5)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["2.h5", "4.h5"]
-
-
 @pytest.mark.parametrize("last_first", [True, False])
 def test_a_resumed_training_remembers_the_best_of_each_checkpoint(last_first, tmp_path):
     """The file of the best epoch must not be overwritten by a worse one after a restart."""
@@ -191,6 +187,24 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_epoch(t
 def test_a_field_that_is_not_there_is_named(tmp_path):
     with refused(ValueError, "ModelCheckpoint", "val_acc", "epoch, loss, accuracy"):
         fit(ModelCheckpoint(tmp_path / "{val_acc:.2f}.h5"), epochs=1)
+
+
+def test_weights_that_are_not_finite_do_not_replace_the_good_file(tmp_path):
+    def spoil(epoch, logs):
+        if epoch >= 1:
+            model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+
+    model = classifier()
+    path = tmp_path / "best.h5"
+    save = ModelCheckpoint(path, "watched", save_best_only=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(LambdaCallback(on_epoch_end=spoil), save, model=model, watched=[3.0, 2.0, 1.0])
+    messages = [str(warning.message) for warning in caught]
+    assert sum("epoch 2 left NaN or infinite weights" in message for message in messages) == 1
+    assert sum("ModelCheckpoint" in message for message in messages) == 1
+    assert minidl.load_model(path).training_state["epoch"] == 1
+    assert save.best == 3.0
 
 
 # Learning rates
@@ -274,9 +288,42 @@ def test_csv_logger_appends(tmp_path):
     assert [line[0] for line in lines[1:]] == ["0", "1", "0", "1"]
 
 
+def test_csv_logger_continues_with_the_training(tmp_path):
+    path = tmp_path / "log.csv"
+    model, _ = fit(CSVLogger(path), epochs=2)
+    model.fit(X, Y, epochs=4, callbacks=[CSVLogger(path)], resume=True, verbose=0)
+    assert [line[0] for line in path.read_text().splitlines()] == ["e", "0", "1", "2", "3"]
+
+
 def test_csv_logger_needs_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         fit(CSVLogger(tmp_path / "nowhere" / "log.csv"))
+
+
+# What is no number
+
+
+def test_a_confusion_matrix_is_in_the_history_and_no_obstacle_elsewhere(tmp_path, capsys):
+    model = classifier()
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy", "confusion_matrix"])
+    given = [CSVLogger(tmp_path / "log.csv"), ModelCheckpoint(tmp_path / "a.h5")]
+    history = model.fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=given, verbose=2).history
+    assert [counts.sum() for counts in history["confusion_matrix"]] == [len(X)] * 2
+    assert history["val_confusion_matrix"][1].shape == (2, 2)
+    header = (tmp_path / "log.csv").read_text().splitlines()[0]
+    assert header == "epoch,loss,accuracy,val_loss,val_accuracy"
+    assert "confusion" not in capsys.readouterr().out
+    resumed = minidl.load_model(tmp_path / "a.h5")
+    again = resumed.fit(X, Y, epochs=3, resume=True, verbose=0).history["confusion_matrix"]
+    assert len(again) == 3
+    assert_same_arrays(again[:2], history["confusion_matrix"])
+
+
+def test_what_is_no_number_cannot_be_watched():
+    model = classifier()
+    model.compile("sgd", "binary_crossentropy", metrics=["confusion_matrix"])
+    with pytest.warns(UserWarning, match="no 'confusion_matrix' among the logs; available: loss"):
+        fit(EarlyStopping("confusion_matrix"), model=model, epochs=2)
 
 
 # TerminateOnNaN, LambdaCallback, callbacks of one's own
@@ -326,7 +373,8 @@ def test_a_callback_knows_its_model_and_the_training():
     mine = Mine()
     model = classifier()
     model.fit(X, Y, epochs=1, batch_size=16, callbacks=mine, verbose=0)
-    assert mine.seen == [(model, {"epochs": 1, "steps": 3, "verbose": 0})]
+    params = {"epochs": 1, "steps": 3, "verbose": 0, "resume": False}
+    assert mine.seen == [(model, params)]
 
 
 def test_what_a_callback_adds_to_the_logs_is_in_the_history_and_in_files(tmp_path):
@@ -351,7 +399,7 @@ def test_stop_training_ends_the_epoch_at_once():
     [
         (lambda: EarlyStopping(mode="up"), ValueError, ["EarlyStopping", "'up'"]),
         (lambda: ReduceLROnPlateau(factor=1.5), ValueError, ["factor", "1.5"]),
-        (lambda: ModelCheckpoint("a", save_freq=0), ValueError, ["save_freq", "0"]),
+        (lambda: ModelCheckpoint("a", save_freq=100), ValueError, ["save_freq", "100"]),
         (lambda: ModelCheckpoint("a", save_freq="day"), ValueError, ["save_freq", "'day'"]),
         (lambda: LambdaCallback(on_epoch=print), TypeError, ["on_epoch"]),
         (lambda: LambdaCallback(on_epoch_end=5), TypeError, ["on_epoch_end", "5"]),

@@ -277,3 +277,16 @@ def test_an_input_that_does_not_fit_a_built_layer_or_model_is_refused():
     x = Input((4,))
     with pytest.raises(ShapeError, match=r"expected shape \(None, 4\), received \(4, 5\)"):
         gradcheck(Network(x, layer(x)), X)
+
+
+def test_a_forward_that_fails_leaves_the_model_as_it_was():
+    class Failing(layers.Layer):
+        def forward(self, x, training=False, rng=None):
+            raise RuntimeError("on purpose")
+
+    x = Input((3,))
+    model = Network(x, Failing()(layers.Dense(2)(x)))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        gradcheck(model, np.ones((2, 3)))
+    assert all(p.value.dtype == np.float32 for p in model.weights)
+    assert all(layer.dtype == np.float32 for layer in model.layers)

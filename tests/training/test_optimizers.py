@@ -312,3 +312,14 @@ def test_optimizers_are_found_by_name_with_keras_defaults():
         assert optimizers.get(name).learning_rate == rate
     assert optimizers.get("adamw").weight_decay == 0.004
     assert optimizers.get(SGD(0.3)).learning_rate == 0.3
+
+
+def test_another_model_does_not_inherit_the_slots():
+    optimizer = Adam(0.1)
+    first, second = (Parameter("w", np.zeros(2)) for _ in range(2))  # both called "w"
+    for _ in range(3):
+        optimizer.apply([first], [np.ones(2)])
+    optimizer.apply([second], [np.ones(2)])
+    fresh, alone = Adam(0.1), Parameter("w", np.zeros(2))
+    fresh.apply([alone], [np.ones(2)])
+    assert (second.value == alone.value).all()

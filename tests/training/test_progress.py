@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tiny import blobs, classifier, refused
 
@@ -88,6 +89,11 @@ def test_wrong_verbose():
 def test_numbers_are_short():
     logs = {"loss": 0.30123, "accuracy": 1.0, "learning_rate": 2.5e-05}
     assert format_logs(logs) == "loss 0.3012, accuracy 1.0000, learning_rate 2.5e-05"
+
+
+def test_what_is_no_number_is_left_out():
+    logs = {"loss": np.float32(0.5), "matrix": np.eye(2), "note": "fine", "steps": 3}
+    assert format_logs(logs) == "loss 0.5000, steps 3.0000"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")

@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from tiny import (
     classifier,
     picture_net,
     pictures,
+    refused,
 )
 
 import minidl
 from minidl import Input, Sequential, callbacks, layers, losses, metrics, optimizers
 from minidl.data import Dataset
+from minidl.errors import DataError
 from minidl.layers.regularizers import L1, L2
 from minidl.training.schedules import CosineDecay
 
@@ -79,6 +82,74 @@ def test_validation_data_in_each_form(kind):
     expected = model.evaluate(X[:9], Y[:9], return_dict=True)
     assert history["val_loss"] == [pytest.approx(expected["loss"], rel=1e-6)]
     assert history["val_accuracy"] == [pytest.approx(expected["accuracy"])]
+
+
+def test_validation_data_go_before_a_split():
+    seen = []
+    look = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    model = classifier()
+    history = model.fit(
+        X, Y, validation_split=0.5, validation_data=(X[:9], Y[:9]), batch_size=8,
+        callbacks=[look], verbose=0,
+    ).history  # fmt: skip
+    assert len(seen) == 5  # nothing is held back
+    expected = model.evaluate(X[:9], Y[:9], return_dict=True)["loss"]
+    assert history["val_loss"] == [pytest.approx(expected, rel=1e-6)]
+
+
+def with_names(*names):
+    data = minidl.data.ArrayDataset(X, Y)
+    data.class_names = names
+    return data
+
+
+def test_the_model_remembers_the_names_of_the_classes(tmp_path):
+    model = classifier()
+    model.fit(with_names("cat", "dog"), verbose=0)
+    model.save(tmp_path / "a.h5")
+    assert minidl.load_model(tmp_path / "a.h5").metadata == {"class_names": ["cat", "dog"]}
+    model.fit(with_names("chat", "chien"), verbose=0)
+    assert model.metadata["class_names"] == ["cat", "dog"]  # the first, or the user's own
+
+
+def test_other_classes_in_the_validation_data_are_refused():
+    model = classifier()
+    before = model.get_weights()
+    with refused(DataError, "validation_data", "['cat', 'dog']", "['dog', 'cat']"):
+        model.fit(with_names("cat", "dog"), validation_data=with_names("dog", "cat"), verbose=0)
+    assert_same_arrays(model.get_weights(), before)
+    assert model.metadata == {}
+    model.fit(with_names("cat", "dog"), validation_data=(X, Y), verbose=0)
+    model.fit(with_names("cat", "dog"), validation_data=with_names("cat", "dog"), verbose=0)
+
+
+def test_a_batch_size_is_for_arrays():
+    model, data = classifier(), minidl.data.ArrayDataset(X, Y)
+    for method in (model.fit, model.evaluate, model.predict):
+        with refused(ValueError, "batch_size", "ArrayDataset"):
+            method(data, batch_size=8)
+    assert model.optimizer.iterations == 0
+    model.fit(X, Y, batch_size=8, validation_data=data, verbose=0)
+    assert model.optimizer.iterations == 5
+
+
+def test_costly_metrics_are_computed_once_an_epoch():
+    asked = []
+
+    class Counting(metrics.AUC):
+        def result(self):
+            asked.append(len(self.batches))
+            return super().result()
+
+    batch_logs = []
+    look = callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: batch_logs.append([*logs]))
+    model = classifier()
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy", Counting()])
+    history = model.fit(X, Y, batch_size=8, epochs=2, callbacks=[look], verbose=0)
+    assert asked == [5, 5]
+    assert batch_logs == [["loss", "accuracy"]] * 10
+    assert len(history.history["auc"]) == 2
+    assert len(model.train_on_batch(X, Y)) == 3
 
 
 def test_validation_now_and_then():
@@ -309,6 +380,39 @@ def test_ctrl_c_ends_training_cleanly_with_the_history_so_far(capsys):
     assert len(model.fit(X, Y, epochs=2, verbose=0).epoch) == 2
 
 
+def test_resuming_within_an_epoch_is_said_out_loud(tmp_path):
+    def interrupt(batch, logs):
+        if model.optimizer.iterations == 8:
+            signal.raise_signal(signal.SIGINT)
+
+    model = classifier()
+    model.fit(X, Y, epochs=2, verbose=0)  # an earlier training does not matter
+    watch = callbacks.LambdaCallback(on_train_batch_end=interrupt)
+    model.optimizer.iterations = 0
+    model.fit(X, Y, batch_size=8, epochs=4, callbacks=[watch], verbose=0)
+    model.save(tmp_path / "a.h5")
+    resumed = minidl.load_model(tmp_path / "a.h5")
+    with pytest.warns(UserWarning, match="interrupted in epoch 2 after 3 batches.*once more"):
+        history = resumed.fit(X, Y, batch_size=8, epochs=4, resume=True, verbose=0)
+    assert history.epoch == [0, 1, 2, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resumed.fit(X, Y, epochs=5, resume=True, verbose=0)
+
+
+def test_interrupted_in_the_first_epoch_of_a_second_training():
+    def interrupt(batch, logs):
+        raise KeyboardInterrupt
+
+    model = classifier()
+    model.fit(X, Y, epochs=3, verbose=0)
+    watch = callbacks.LambdaCallback(on_train_batch_end=interrupt)
+    model.fit(X, Y, epochs=3, callbacks=[watch], verbose=0)
+    with pytest.warns(UserWarning, match="interrupted in epoch 1 after 1 batches"):
+        history = model.fit(X, Y, epochs=3, resume=True, verbose=0)
+    assert history.epoch == [0, 1, 2]
+
+
 def test_an_error_in_a_callback_reaches_the_user():
     def fail(epoch, logs):
         raise ZeroDivisionError("mine")
@@ -394,6 +498,21 @@ def test_each_epoch_has_its_own_order_and_shuffle_false_none():
     seen.clear()
     model.fit(rows, rows, batch_size=5, shuffle=False, verbose=0)
     assert seen == rows.ravel().tolist()
+
+
+def test_fit_in_a_loop_goes_on_with_new_orders(tmp_path):
+    """Two times one epoch train as two epochs at once do, and a file keeps the count."""
+    whole, steps = classifier(), classifier()
+    steps.set_weights(whole.get_weights())
+    steps.seed = whole.seed
+    whole.fit(X, Y, epochs=3, batch_size=8, verbose=0)
+    steps.fit(X, Y, batch_size=8, verbose=0)
+    steps.fit(X, Y, batch_size=8, verbose=0)
+    assert steps.epochs_seen == 2
+    steps.save(tmp_path / "a.h5")
+    steps = minidl.load_model(tmp_path / "a.h5")
+    steps.fit(X, Y, batch_size=8, verbose=0)
+    assert_same_training(whole, steps)
 
 
 # A resumed training equals an uninterrupted one
@@ -485,3 +604,51 @@ def test_resume_in_the_same_process():
     history = steps.fit(X, Y, epochs=4, batch_size=8, resume=True, verbose=0)
     assert history.epoch == [0, 1, 2, 3]
     assert_same_training(straight, steps)
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "loss"),
+    [
+        (1, "sigmoid", "binary_crossentropy"),
+        (2, "softmax", "sparse_categorical_crossentropy"),
+        (2, "softmax", "categorical_crossentropy"),
+    ],
+)
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_output_that_is_certain_and_wrong_still_learns(units, activation, loss, fused):
+    x = np.array([[1.0], [-1.0]], "float32")
+    y = np.array([0, 1])
+    stack = [Input((1,)), layers.Dense(units, activation=activation if fused else None, name="fc")]
+    model = Sequential(stack if fused else [*stack, layers.Activation(activation)])
+    kernel = [[1000.0]] if units == 1 else [[-500.0, 500.0]]  # as wrong as can be
+    model.get_layer("fc").set_weights([np.array(kernel), np.zeros(units)])
+    model.compile(optimizers.SGD(600.0), loss, metrics=["accuracy"])
+    y = np.eye(2)[y] if loss == "categorical_crossentropy" else y
+    model.fit(x, y, epochs=4, batch_size=2, verbose=0)
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] == 1.0
+
+
+def test_the_best_weights_are_not_kept_twice_when_training_has_ended(tmp_path):
+    def stop():
+        return callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True, mode="max")
+
+    model = classifier()
+    model.fit(X, Y, epochs=3, callbacks=[stop()], verbose=0)
+    best = model.get_weights()  # those after the first epoch, as the loss falls
+    model.save(tmp_path / "a.h5")
+    assert "best_weights" not in model.training_state["callbacks"]["EarlyStopping"]
+    resumed = minidl.load_model(tmp_path / "a.h5")
+    again = stop()
+    resumed.fit(X, Y, epochs=4, callbacks=[again], resume=True, verbose=0)
+    assert again.best_epoch == 0
+    assert_same_arrays(resumed.get_weights(), best)
+
+
+def test_a_flat_loss_is_said_out_loud():
+    model = Sequential([Input((2,)), layers.Dense(3, activation="relu"), layers.Dense(1)])
+    model.layers[0].set_weights([np.zeros((2, 3)), -np.ones(3)])  # every ReLU is dead
+    model.layers[1].set_weights([np.ones((3, 1)), np.zeros(1)])
+    model.layers[1].trainable = False
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="stayed at exactly 1 for an epoch"):
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0)

@@ -1,0 +1,147 @@
+"""Commands that use a saved model: ``minidl evaluate`` and ``minidl predict``.
+
+>>> import numpy as np
+>>> from minidl import Input, Sequential, layers
+>>> from minidl.cli_predict import class_names, probabilities
+>>> model = Sequential([Input((2,)), layers.Dense(1, activation="sigmoid")])
+>>> class_names(model), probabilities(model, np.array([[0.25]]))
+(['class_0', 'class_1'], array([[0.75, 0.25]]))
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+import minidl
+from minidl import layers, losses
+
+__all__ = ["class_names", "evaluate", "predict", "probabilities", "report"]
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Test a saved model on a folder of photos."""
+    report(minidl.load_model(options.model), options.folder, options.batch_size, options.json)
+
+
+def report(model, folder, batch_size: int, as_json: bool) -> None:
+    """Print loss, accuracy and the confusion matrix of a model on a folder."""
+    from minidl.data import ImageFolder
+
+    noted = class_names(model) if "class_names" in model.metadata else None
+    dataset = ImageFolder(
+        folder, image_size=_image_size(model), batch_size=batch_size, shuffle=False,
+        class_names=noted, color_mode=_color_mode(model),
+    )  # fmt: skip
+    names = dataset.class_names
+    results: dict[str, Any] = model.evaluate(dataset, return_dict=True, verbose=0)
+    counts = _confusion(model, dataset)
+    if as_json:
+        print(json.dumps({**results, "class_names": names, "confusion_matrix": counts.tolist()}))
+        return
+    print(f"{folder}: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
+    width = max(len(name) for name in names)
+    for name, row in zip(names, counts, strict=True):
+        cells = ", ".join(f"{n} as {other}" for n, other in zip(row, names, strict=True))
+        print(f"  {name.ljust(width)}: {cells}")
+
+
+def _confusion(model, dataset) -> np.ndarray:
+    """Count who is taken for what, cutting where the accuracy does: logits at 0."""
+    matrix = minidl.metrics.ConfusionMatrix(
+        num_classes=len(dataset.class_names), threshold=0.0 if _gives_logits(model) else 0.5
+    )
+    for x, y in dataset.batches(0):
+        outputs = model.predict_on_batch(x)
+        probabilities(model, outputs)  # refuses what is no classifier's answer
+        matrix.update_state(y, outputs)
+    return matrix.result()
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Print class and probability of each image; go on after one that cannot be read."""
+    from minidl.data.images import load_image
+    from minidl.errors import DataError
+
+    model = minidl.load_model(options.model)
+    names = class_names(model)
+    results: list[dict[str, Any]] = []
+    for path in options.images:
+        try:
+            image = load_image(path, _image_size(model), _color_mode(model))
+        except DataError as error:
+            results.append({"file": str(path), "error": str(error)})
+            continue
+        p = probabilities(model, model.predict_on_batch(image[None].astype(np.float32)))[0]
+        results.append(
+            {
+                "file": str(path),
+                "class": names[int(p.argmax())],
+                "probability": round(float(p.max()), 6),
+                "probabilities": {
+                    name: round(float(v), 6) for name, v in zip(names, p, strict=True)
+                },
+            }
+        )
+    if options.json:
+        print(json.dumps(results, indent=2))
+    for item in results:
+        if "error" in item:
+            print(f"minidl: {item['error']}", file=sys.stderr)
+        elif not options.json:
+            print(f"{item['file']}: {item['class']} {item['probability']:.1%}")
+    return 1 if any("error" in item for item in results) else 0
+
+
+def probabilities(model, outputs: np.ndarray) -> np.ndarray:
+    """Return what a model's outputs (N, K) say of each class; one output makes two classes.
+
+    Raises
+    ------
+    ValueError
+        If the outputs are neither probabilities nor the logits of the model's loss.
+    """
+    p = outputs
+    if _gives_logits(model):
+        yes_or_no = isinstance(model.loss, losses.BinaryCrossentropy)
+        p = (layers.Sigmoid() if yes_or_no else layers.Softmax())(outputs)
+    within = p.clip(0, 1)
+    if not np.abs(p - within).max() <= 1e-6:  # "not <=" holds for NaN, too
+        raise ValueError(
+            f"{model.label}: expected probabilities 0..1, received outputs from {p.min():.3g} to "
+            f"{p.max():.3g}; end the model with sigmoid or softmax, or compile it with a loss "
+            "that has from_logits=True"
+        )
+    return np.hstack([1 - within, within]) if within.shape[1] == 1 else within
+
+
+def _gives_logits(model) -> bool:
+    return model.trainer is not None and getattr(model.loss, "from_logits", False)
+
+
+def class_names(model) -> list[str]:
+    """Return the names that training noted in the model, or made-up ones."""
+    if not model.single_output or len(model.output_shape) != 2:
+        raise ValueError(f"{model.label} is no classifier: its output is {model.output_shape}")
+    outputs = model.output_shape[-1]
+    count = 2 if outputs == 1 else outputs
+    names = model.metadata.get("class_names") or [f"class_{i}" for i in range(count)]
+    if len(names) != count:
+        raise ValueError(f"{model.label}: {len(names)} class names for {count} classes")
+    return list(names)
+
+
+def _image_size(model) -> tuple[int, int]:
+    shape = model.input_shape
+    if not model.single_input or len(shape) != 4 or shape[3] not in (1, 3):
+        raise ValueError(f"{model.label} does not take images: its input is {shape}")
+    default = model.metadata.get("image_size", (224, 224))
+    return shape[1] or default[0], shape[2] or default[1]
+
+
+def _color_mode(model) -> str:
+    return "grayscale" if model.input_shape[3] == 1 else "rgb"

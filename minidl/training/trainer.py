@@ -321,8 +321,8 @@ def _say_if_flat(losses: list[float], learning_rate: float) -> None:
     learned_already = losses[-1] < 1e-6
     if len(losses) >= 2 and losses[-1] == losses[-2] and learning_rate and not learned_already:
         warnings.warn(
-            f"the loss stayed at exactly {losses[-1]:g} for an epoch: no gradient reaches the "
-            "weights; scale the inputs, lower the learning rate, or see what is frozen",
+            f"the loss stayed at exactly {losses[-1]:g} for an epoch: nothing seems to be "
+            "learned; scale the inputs, change the learning rate, or see what is frozen",
             stacklevel=4,
         )
 

@@ -241,7 +241,11 @@ def test_concatenate(sizes, axis, seed):
     check_layer(*both("Concatenate", axis=axis), xs)
 
 
-@given(scale=st.floats(-3, 3), offset=st.floats(-3, 3), per_channel=st.booleans(), seed=SEEDS)
+# Three decimals: TensorFlow rounds numbers below 1e-38 to zero, NumPy does not.
+FACTORS = st.integers(-3000, 3000).map(lambda n: n / 1000)
+
+
+@given(scale=FACTORS, offset=FACTORS, per_channel=st.booleans(), seed=SEEDS)
 def test_rescaling(scale, offset, per_channel, seed):
     if per_channel:
         scale, offset = [scale, 1.0, -1.0], [0.5, offset, 0.0]

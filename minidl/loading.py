@@ -46,14 +46,10 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
         raise FileFormatError(
             f"{path}: holds weights without an architecture; build the model and load_weights it"
         )
-    description = document["architecture"]
-    inputs, outputs = rebuild(description, custom_objects, Model)
-    cls = Sequential if description["class_name"] == "Sequential" else Model
-    model = cls._functional(inputs, outputs, name=description["name"])
-    assign_weights(model, arrays, path)
-    model.seed, model.metadata = document["seed"], document["metadata"]
-    model.epochs_seen = document.get("epochs_seen", 0)
-    model.training_state = unpack(document["training_state"], arrays)
+    try:
+        model = _make_model(document, arrays, custom_objects, path)
+    except KeyError as error:
+        raise FileFormatError(f"{path}: lacks {error}; it was written by another minidl") from error
     if compile and "compile" in document:
         try:
             model.compile(**revive(document["compile"], custom_objects or {}))
@@ -63,4 +59,17 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
                 "{name: class}), compile=False does without them"
             ) from error
         model.optimizer.set_state(unpack(document["optimizer"], arrays))
+    return model
+
+
+def _make_model(document, arrays, custom_objects, path) -> Model:
+    """Return the model of a document, with its weights and where its training stood."""
+    description = document["architecture"]
+    inputs, outputs = rebuild(description, custom_objects, Model)
+    cls = Sequential if description["class_name"] == "Sequential" else Model
+    model = cls._functional(inputs, outputs, name=description["name"])
+    assign_weights(model, arrays, path)
+    model.seed, model.metadata = document["seed"], document["metadata"]
+    model.epochs_seen = document.get("epochs_seen", 0)
+    model.training_state = unpack(document["training_state"], arrays)
     return model

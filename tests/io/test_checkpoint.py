@@ -397,3 +397,12 @@ def test_saving_leaves_the_umask_of_the_whole_process_alone(trained, tmp_path, m
 
     monkeypatch.setattr(os, "umask", touched)
     trained.save(tmp_path / "a.h5")
+
+
+def test_a_document_that_lacks_a_part_is_refused_in_one_sentence(tmp_path):
+    model = Sequential([Input((2,)), layers.Dense(1)])
+    document, arrays = model.checkpoint()
+    del document["architecture"]["nodes"]
+    write_checkpoint(tmp_path / "a.h5", document, arrays)
+    with pytest.raises(FileFormatError, match="lacks 'nodes'; it was written by another minidl"):
+        minidl.load_model(tmp_path / "a.h5")

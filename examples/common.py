@@ -46,7 +46,8 @@ def load(options: argparse.Namespace, seed: int, batch_size: int = 32, validatio
         cut = int(len(x) * (1 - validation))
         test = datasets.cartoon_pets(500, size[0], seed=1)
         train = ArrayDataset(x[:cut], y[:cut], batch_size=batch_size, shuffle=True, seed=seed)
-        return train, ArrayDataset(x[cut:], y[cut:]), ArrayDataset(*test)
+        held_out = ArrayDataset(x[cut:], y[cut:]) if validation else None
+        return train, held_out, ArrayDataset(*test)
     common = {"image_size": size, "batch_size": batch_size, "seed": seed}
     root = Path(options.data)
     if validation:

@@ -28,6 +28,7 @@ from minidl.seeding import draw_seed
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
 from minidl.training.callback import Callback, History
+from minidl.training.progress import format_logs
 from minidl.training.trainer import Trainer
 
 __all__ = ["Model"]
@@ -136,8 +137,6 @@ class Model(Network):
         dataset = as_dataset(x, y, sample_weight, batch_size=batch_size, shuffle=False)
         results = trainer.evaluate_dataset(dataset, steps)
         if verbose not in (0, "auto"):
-            from minidl.training.progress import format_logs
-
             print(format_logs(results))
         if return_dict:
             return results

@@ -69,6 +69,11 @@ class TrainingExecutor:
                 self.readers[i] += 1
         for i in outputs:
             self.readers[i] += 1  # never let go
+        layers = {i: step.layer for i, step in self.steps if self.readers[i] == 1}
+        # For each output, the sigmoid or softmax that makes it and that nothing else reads.
+        self.output_activations = [
+            _activation_of(layers[i]) if i in layers else None for i in outputs
+        ]
         # Where a size is known only with the data, the graph's own check could not see it.
         self.unsettled = {
             i for i, step in self.steps if any(None in nodes[j].shape[1:] for j in step.inputs)
@@ -119,11 +124,6 @@ class TrainingExecutor:
         tape.output_shapes = [y.shape for y in ys]
         return ys, tape
 
-    def output_activations(self) -> list[str | None]:
-        """For each output, the sigmoid or softmax that makes it and that nothing else reads."""
-        layers = {i: step.layer for i, step in self.steps if self.readers[i] == 1}
-        return [layers[i].output_activation if i in layers else None for i in self.outputs]
-
     def backward(
         self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True,
         before_activation: tuple[int, ...] = (),
@@ -131,7 +131,7 @@ class TrainingExecutor:
         """Return the inputs' gradients and a dict ``id(parameter) -> gradient``.
 
         `before_activation` numbers the outputs whose `dys` are gradients of what goes into
-        their activation (see :meth:`output_activations`).
+        their activation (see ``output_activations``).
         """
         if tape.used:
             raise RuntimeError("backward: this cache was used already; run forward again")
@@ -170,6 +170,15 @@ class TrainingExecutor:
             below = any(needs[j] for j in step.inputs)
             needs[i] = below or bool(step.layer.trainable_weights)
         return needs
+
+
+def _activation_of(layer: Layer) -> str | None:
+    """Return the layer's output activation, unless a subclass has a ``backward`` of its own."""
+    owners = [
+        next((cls for cls in type(layer).__mro__ if name in vars(cls)), None)
+        for name in ("backward", "backward_before_activation")
+    ]
+    return layer.output_activation if owners[0] is owners[1] else None
 
 
 class _Accumulator:

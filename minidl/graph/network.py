@@ -186,7 +186,7 @@ class Network:
     @property
     def output_activations(self) -> list[str | None]:
         """For each output "sigmoid" or "softmax" where it comes straight out of one."""
-        return self._executor.output_activations()
+        return self._executor.output_activations
 
     @property
     def dtype(self) -> np.dtype:

@@ -82,6 +82,7 @@ def convolve(
 def convolve_backward(
     x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution,
     relu_output: np.ndarray | None = None, need_dx: bool = True, need_dw: bool = True,
+    with_bias: bool = True,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:  # fmt: skip
     """Return the gradients ``(dx, dw, dbias)`` of a convolution, None for what is not needed.
 
@@ -98,6 +99,8 @@ def convolve_backward(
     relu_output : (N, OH, OW, K), optional
         The output, where it went through the fused ReLU: its gradient is then taken here.
     need_dx, need_dw : bool
+    with_bias : bool
+        False where the convolution has no bias: dbias is then None.
     """
     oh, ow = convolution.output_size(*x.shape[1:3])
     dy_rows = dy.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
@@ -117,7 +120,7 @@ def convolve_backward(
             dz = dy_rows[block]
             if y_rows is not None:
                 dz = mask_relu(dz, y_rows[block], parallel.scratch("dz", dz.shape, dz.dtype))
-            if need_dw:
+            if need_dw and with_bias:
                 dbias_of[strand] += np.ones(len(dz), dz.dtype) @ dz
             for group in range(convolution.groups):
                 dz_group = dz[:, _channels(w, convolution, group)]
@@ -129,7 +132,9 @@ def convolve_backward(
                     _add_input_gradient(w, dz_group, convolution, group, block.start, dx)
 
     parallel.run(task, len(strands))
-    return (dx, dw_of.sum(axis=0), dbias_of.sum(axis=0)) if need_dw else (dx, None, None)
+    if not need_dw:
+        return dx, None, None
+    return dx, dw_of.sum(axis=0), dbias_of.sum(axis=0) if with_bias else None
 
 
 def _add_kernel_gradient(x, w, dz, convolution, group, first, dw) -> None:

@@ -150,8 +150,9 @@ class Conv2D(_Convolution):
         if relu_output is None:
             dz = self._before_activation(dy, saved)
         dx, dw, dbias = convolve_backward(
-            x, self.kernel.value, dz, self.convolution, relu_output, need_dx, self.trainable
-        )
+            x, self.kernel.value, dz, self.convolution, relu_output, need_dx,
+            need_dw=self.trainable, with_bias=self.bias is not None,
+        )  # fmt: skip
         if not self.trainable:
             return dx, []
         return dx, [dw] if self.bias is None else [dw, dbias]

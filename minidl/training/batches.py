@@ -18,11 +18,7 @@ import numpy as np
 
 from minidl.errors import DataError, ShapeError
 from minidl.training.labels import class_weights_to_sample_weights
-from minidl.training.losses import (
-    BinaryCrossentropy,
-    CategoricalCrossentropy,
-    SparseCategoricalCrossentropy,
-)
+from minidl.training.losses import CROSSENTROPIES
 
 __all__ = ["check_finite", "combined_weights", "limit", "sample_count", "unpack"]
 
@@ -71,7 +67,7 @@ def combined_weights(y, y_pred, loss, class_weight, sample_weight=None):
     if class_weight is None:
         return sample_weight
     # For these losses the prediction tells which classes there are.
-    classes = max(2, y_pred.shape[-1]) if isinstance(loss, _CLASSIFYING) else None
+    classes = max(2, y_pred.shape[-1]) if isinstance(loss, CROSSENTROPIES) else None
     by_class = class_weights_to_sample_weights(y, class_weight, classes)
     if sample_weight is None:
         return by_class
@@ -81,6 +77,3 @@ def combined_weights(y, y_pred, loss, class_weight, sample_weight=None):
             f"{np.shape(sample_weight)}"
         )
     return by_class * np.asarray(sample_weight)
-
-
-_CLASSIFYING = (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy)

@@ -283,6 +283,9 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         return targets, predictions
 
 
+CROSSENTROPIES = (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy)
+
+
 def get(identifier) -> Loss:
     """Return the loss for a name ("mse", "binary_crossentropy"), a dict, a class or an object.
 

@@ -21,7 +21,7 @@ from minidl.errors import DataError, ShapeError
 from minidl.training import losses, optimizers
 from minidl.training.batches import check_finite, combined_weights, limit, sample_count, unpack
 from minidl.training.callback import CallbackGroup, History
-from minidl.training.losses import Crossentropy
+from minidl.training.losses import CROSSENTROPIES
 from minidl.training.metrics import Mean
 from minidl.training.metrics import get as choose_metric
 from minidl.training.progress import ProgressBar
@@ -79,12 +79,11 @@ class Trainer:
         if class_weight is not None and len(self.losses) > 1:
             raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
         weights = combined_weights(y, y_pred, self.losses[0], class_weight, sample_weight)
-        loss, dys = self._loss_and_gradients(y, y_pred, weights)
+        early = self._before_activation()
+        loss, dys = self._loss_and_gradients(y, y_pred, weights, early)
         self._update_metrics(y, y_pred)
         dy = dys[0] if self.model.single_output else dys
-        _, gradients = self.model.backward(
-            dy, tape, need_dx=False, before_activation=self._before_activation()
-        )
+        _, gradients = self.model.backward(dy, tape, need_dx=False, before_activation=early)
         parameters = self.model.trainable_weights
         gradients = [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
@@ -97,7 +96,7 @@ class Trainer:
         check_finite(x)
         with np.errstate(over="ignore", invalid="ignore"):
             y_pred = self.model.infer(x)
-            loss, _ = self._loss_and_gradients(y, y_pred, sample_weight, need_gradients=False)
+            loss, _ = self._loss_and_gradients(y, y_pred, sample_weight)
             self._update_metrics(y, y_pred)
         return loss
 
@@ -111,25 +110,22 @@ class Trainer:
         return tuple(
             k
             for k, (loss, activation) in enumerate(zip(self.losses, activations, strict=True))
-            if isinstance(loss, Crossentropy)
+            if type(loss) in CROSSENTROPIES  # a subclass may have a gradient of its own
             and not loss.from_logits
             and activation == loss.activation
         )
 
-    def _loss_and_gradients(self, y, y_pred, sample_weight, need_gradients=True):
+    def _loss_and_gradients(self, y, y_pred, sample_weight, early=()):
+        """Return the loss and each output's gradient, before its activation for those `early`."""
         ys, predictions = self._per_output(y), self._outputs(y_pred)
         total = self.penalty()
         dys, values = [], []
-        early = self._before_activation() if need_gradients else ()
         together = zip(self.losses, self.loss_weights, ys, predictions, strict=True)
         for k, (loss, weight, t, p) in enumerate(together):
-            if not need_gradients:
-                value = loss(t, p, sample_weight)
-            else:
-                value, dy = loss.value_and_gradient(t, p, sample_weight)
-                if k in early:
-                    dy = loss.gradient_before_activation(t, p, sample_weight)
-                dys.append(dy if weight == 1 else dy * p.dtype.type(weight))
+            value, dy = loss.value_and_gradient(t, p, sample_weight)
+            if k in early:
+                dy = loss.gradient_before_activation(t, p, sample_weight)
+            dys.append(dy if weight == 1 else dy * p.dtype.type(weight))
             total += weight * value
             values.append(value)
         for mean, value in zip(self.output_losses, values, strict=False):

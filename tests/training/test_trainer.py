@@ -653,3 +653,28 @@ def test_a_flat_loss_is_said_out_loud():
     model.compile("sgd", "mse")
     with pytest.warns(UserWarning, match="stayed at exactly 1 for an epoch"):
         model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0)
+
+
+def test_a_loss_derived_from_cross_entropy_keeps_its_own_gradient():
+    class Still(losses.BinaryCrossentropy):
+        def value_and_gradient(self, y_true, y_pred, sample_weight=None):
+            return 1.0, np.zeros_like(y_pred)
+
+    model = Sequential([Input((2,)), layers.Dense(1, activation="sigmoid")])
+    before = model.get_weights()
+    model.compile("sgd", Still())
+    model.train_on_batch(np.ones((4, 2)), np.array([0, 1, 0, 0]))
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_layer_derived_from_dense_keeps_its_own_backward():
+    class Deaf(layers.Dense):
+        def backward(self, dy, cache, need_dx=True):
+            dx, gradients = super().backward(dy, cache, need_dx)
+            return dx, [np.zeros_like(g) for g in gradients]
+
+    model = Sequential([Input((2,)), Deaf(1, activation="sigmoid")])
+    before = model.get_weights()
+    model.compile("sgd", "binary_crossentropy")
+    model.train_on_batch(np.ones((4, 2)), np.array([0, 1, 0, 0]))
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))

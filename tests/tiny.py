@@ -28,8 +28,9 @@ def pictures(count=24, size=8, seed=0):
 
 def classifier(*hidden, features=4, outputs=1, dtype="float32"):
     """Return a compiled dense network with the layers `hidden` inside, trained by SGD."""
-    last = layers.Dense(outputs, activation="sigmoid" if outputs == 1 else "softmax")
-    stack = [layers.Dense(6, activation="relu"), *hidden, last]
+    activation = "sigmoid" if outputs == 1 else "softmax"
+    first = layers.Dense(6, activation="relu")
+    stack = [first, *hidden, layers.Dense(outputs, activation=activation)]
     model = Sequential([Input((features,), dtype=dtype), *stack])
     loss = "binary_crossentropy" if outputs == 1 else "sparse_categorical_crossentropy"
     model.compile("sgd", loss, metrics=["accuracy"])

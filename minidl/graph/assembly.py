@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from minidl.graph.executor import Node
+from minidl.graph.node import Node
 from minidl.layers.base import Layer, snake_case
 from minidl.layers.symbolic import InputLayer, SymbolicTensor
 
@@ -95,7 +95,11 @@ def inner_node(tensor: SymbolicTensor, number: dict[int, int]) -> Node:
 
 
 def settle_names(label: str, layers: list[Layer]) -> None:
-    """Give each layer that its user did not name the first free name within the network."""
+    """Give each layer that its user did not name the first free name within the network.
+
+    As in Keras, layers are numbered in the order in which they were constructed: weight files
+    of Keras tell their layers by these numbers.
+    """
     taken: dict[str, Layer] = {}
     unnamed = []
     for layer in layers:
@@ -106,7 +110,8 @@ def settle_names(label: str, layers: list[Layer]) -> None:
         else:
             taken[layer.name] = layer
     # A smaller network that holds a layer knows it by its name already: that one goes first.
-    for layer in sorted(unnamed, key=lambda layer: not hasattr(layer, "settled_name")):
+    unnamed.sort(key=lambda layer: (not hasattr(layer, "settled_name"), layer.construction_number))
+    for layer in unnamed:
         base = snake_case(type(layer).__name__)
         name = getattr(layer, "settled_name", base)
         if name in taken:

@@ -1,8 +1,9 @@
 """The training executor: runs a graph forward with explicit caches, and backward.
 
 Forward keeps of each layer what its ``backward`` needs (the tape) and lets an activation go
-as soon as its last reader is done. Backward walks the tape in reverse and stops at the lowest
-trainable layer: below it nothing is computed, and nothing was kept.
+as soon as its last reader is done. Frozen parts that no gradient has to cross are left to
+inference plans (see :mod:`minidl.graph.segments`). Backward walks the tape in reverse and stops
+at the lowest trainable layer: below it nothing is computed, and nothing was kept.
 """
 
 from __future__ import annotations
@@ -13,29 +14,15 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.graph.node import Node, count_readers
+from minidl.graph.segments import Segment, Timetable, arrange
 from minidl.layers.augmentation import AffineChain
 from minidl.layers.base import Layer, Parameter, as_dtype
 from minidl.seeding import as_generator
 
-__all__ = ["Node", "Tape", "TrainingExecutor"]
+__all__ = ["Tape", "TrainingExecutor"]
 
-
-@dataclass(frozen=True)
-class Node:
-    """One call of a layer: nodes are numbered in topological order.
-
-    Attributes
-    ----------
-    layer : Layer
-    inputs : tuple of int
-        The numbers of the nodes whose outputs the layer reads; empty for model inputs.
-    shape : tuple
-        The output's shape, batch first.
-    """
-
-    layer: Layer
-    inputs: tuple[int, ...]
-    shape: tuple[int | None, ...]
+TIMETABLES_KEPT = 4  # for so many patterns of frozen layers
 
 
 @dataclass
@@ -63,13 +50,9 @@ class TrainingExecutor:
         self.inputs, self.outputs = inputs, outputs
         self.steps = _merge_affine_chains(nodes, outputs)
         self.node_count = len(nodes)
-        self.readers = [0] * len(nodes)
-        for _, step in self.steps:
-            for i in step.inputs:
-                self.readers[i] += 1
-        for i in outputs:
-            self.readers[i] += 1  # never let go
-        layers = {i: step.layer for i, step in self.steps if self.readers[i] == 1}
+        self._timetables: dict[tuple[bool, ...], Timetable] = {}
+        readers = count_readers((step for _, step in self.steps), len(nodes), outputs)
+        layers = {i: step.layer for i, step in self.steps if readers[i] == 1}
         # For each output, the sigmoid or softmax that makes it and that nothing else reads.
         self.output_activations = [
             _activation_of(layers[i]) if i in layers else None for i in outputs
@@ -80,27 +63,32 @@ class TrainingExecutor:
         }
 
     def forward(
-        self, xs: list[np.ndarray], training: bool = False, rng=None, *,
-        keep: bool = True, need_dx: bool = True,
-    ) -> tuple[list[np.ndarray], Tape]:  # fmt: skip
+        self, xs: list[np.ndarray], training: bool = False, rng=None, *, need_dx: bool = True
+    ) -> tuple[list[np.ndarray], Tape]:
         """Return the outputs and the tape.
 
         Parameters
         ----------
         xs : list of arrays
             One for each model input.
-        keep : bool
-            False: no backward will follow, so nothing is kept.
         need_dx : bool
             Whether backward shall reach the model's inputs.
         """
-        tape = Tape(self._needs(need_dx) if keep else [False] * self.node_count)
+        tape = Tape(self._needs(need_dx))
+        timetable = self.timetable(tape.needs, training)
         values: list[Any] = [None] * self.node_count
-        readers = self.readers.copy()
+        readers = timetable.readers.copy()
         for i, x in zip(self.inputs, xs, strict=True):
             values[i] = x
         seed = int(as_generator(rng).integers(2**63)) if training else 0
-        for i, step in self.steps:
+        for item in timetable.items:
+            if isinstance(item, Segment):
+                ys = item.plan.run([values[j] for j in item.inputs])
+                for i, y in zip(item.outputs, ys, strict=True):
+                    values[i] = y
+                _let_go(values, readers, item.inputs)
+                continue
+            i, step = item
             x = [values[j] for j in step.inputs]
             x = x if step.layer.takes_list else x[0]
             if i in self.unsettled:
@@ -116,10 +104,7 @@ class TrainingExecutor:
             if tape.needs[i]:
                 tape.caches[i] = cache
             del x, y, cache
-            for j in step.inputs:
-                readers[j] -= 1
-                if readers[j] == 0:
-                    values[j] = None
+            _let_go(values, readers, step.inputs)
         ys = [values[i] for i in self.outputs]
         tape.output_shapes = [y.shape for y in ys]
         return ys, tape
@@ -161,6 +146,21 @@ class TrainingExecutor:
                     gradients.add(j, d)
         return [gradients.pop(i) if need_dx else None for i in self.inputs], learned
 
+    def timetable(self, needs: list[bool], training: bool) -> Timetable:
+        """Return what runs one by one and what as frozen segments."""
+        frozen = tuple(
+            not needs[i] and (not training or step.layer.promises("same_in_training"))
+            for i, step in self.steps
+        )
+        if frozen not in self._timetables:
+            if len(self._timetables) == TIMETABLES_KEPT:
+                self._timetables.pop(next(iter(self._timetables)))
+            numbers = {i for (i, _), is_frozen in zip(self.steps, frozen, strict=True) if is_frozen}
+            self._timetables[frozen] = arrange(
+                self.steps, self.inputs, self.outputs, numbers, self.node_count
+            )
+        return self._timetables[frozen]
+
     def _needs(self, need_dx: bool) -> list[bool]:
         """Mark the nodes that a gradient has to reach: trainable ones and all above them."""
         needs = [False] * self.node_count
@@ -170,6 +170,14 @@ class TrainingExecutor:
             below = any(needs[j] for j in step.inputs)
             needs[i] = below or bool(step.layer.trainable_weights)
         return needs
+
+
+def _let_go(values: list[Any], readers: list[int], read) -> None:
+    """Count down who still waits for the tensors `read`; forget those that nobody waits for."""
+    for j in read:
+        readers[j] -= 1
+        if readers[j] == 0:
+            values[j] = None
 
 
 def _activation_of(layer: Layer) -> str | None:
@@ -225,12 +233,7 @@ def _merge_affine_chains(nodes: list[Node], outputs: list[int]) -> list[tuple[in
 
     A run can be merged where nothing else reads the pictures in between.
     """
-    readers = [0] * len(nodes)
-    for node in nodes:
-        for i in node.inputs:
-            readers[i] += 1
-    for i in outputs:
-        readers[i] += 1
+    readers = count_readers(nodes, len(nodes), outputs)
     steps: dict[int, Node] = {}
     chains: dict[int, list[Layer]] = {}
     for i, node in enumerate(nodes):

@@ -27,7 +27,9 @@ from minidl.graph.assembly import (
     reachable,
     settle_names,
 )
-from minidl.graph.executor import Node, Tape, TrainingExecutor
+from minidl.graph.executor import Tape, TrainingExecutor
+from minidl.graph.node import Node
+from minidl.graph.plan import InferencePlan
 from minidl.graph.summary import format_summary
 from minidl.kernels import parallel
 from minidl.layers.base import Layer, Parameter, snake_case
@@ -84,6 +86,9 @@ class Network:
         self.output_numbers = [number[id(tensor)] for tensor in self.output_tensors]
         settle_names(self.label, self.layers_of_nodes)
         self._executor = TrainingExecutor(self.nodes, self.input_numbers, self.output_numbers)
+        self._plan = InferencePlan(
+            dict(enumerate(self.nodes)), self.input_numbers, self.output_numbers
+        )
 
     # ------------------------------------------------------------------ structure
 
@@ -330,10 +335,10 @@ class Network:
         return dxs[0] if self.single_input else dxs, gradients
 
     def infer(self, x) -> Any:
-        """Return the outputs for one batch, keeping nothing."""
+        """Return the outputs for one batch through the inference plan, keeping nothing."""
         xs = self.check_inputs(x)
         with parallel.computing():
-            ys, _ = self._executor.forward(xs, keep=False)
+            ys = self._plan.run(xs)
         return ys[0] if self.single_output else ys
 
     def check_inputs(self, x) -> list[np.ndarray]:

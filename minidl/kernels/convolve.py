@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidl.kernels import parallel
-from minidl.kernels.elementwise import add_bias, mask_relu
+from minidl.kernels.elementwise import finish, mask_relu
 from minidl.kernels.geometry import Window
 from minidl.kernels.im2col import col2im, im2col
 
@@ -42,9 +42,10 @@ class Convolution(Window):
 
 def convolve(
     x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, convolution: Convolution,
-    relu: bool = False,
+    relu: bool = False, residual: np.ndarray | None = None, out: np.ndarray | None = None,
+    channel: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """Return ``relu(x * w + bias)``.
+    """Return ``relu(x * w + bias + residual)``.
 
     Parameters
     ----------
@@ -53,30 +54,41 @@ def convolve(
     bias : (K,) or None
     relu : bool
         Cut negative outputs off in the same pass.
+    residual : (N, OH, OW, K), optional
+        Added in the same pass.
+    out : (N, OH, OW, at least K), optional
+        Where to write: into its channels ``channel : channel + K``.
 
     Returns
     -------
-    (N, OH, OW, K)
+    (N, OH, OW, K), or `out`
     """
-    oh, ow = convolution.output_size(*x.shape[1:3])
-    y = np.empty((len(x), oh, ow, w.shape[-1]), x.dtype)
-    rows = y.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
+    channels = w.shape[-1]
+    if out is None:
+        out = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), channels), x.dtype)
+    rows = out.reshape(-1, out.shape[-1])  # (N*OH*OW, K or more)
+    residual_rows = None if residual is None else residual.reshape(-1, channels)
     blocks = parallel.spans(len(rows), _rows_per_block(w, convolution))
+    in_place = out.shape[-1] == channels  # else the block is computed aside
 
     def task(i: int) -> None:
         first, last = blocks[i]
-        block = rows[first:last]
+        target = rows[first:last]
+        block = target
+        if not in_place:
+            block = parallel.scratch("block", (last - first, channels), x.dtype)
         for group in range(convolution.groups):
             cols, kernel, at = _operands(x, w, convolution, group, first, last)
             if convolution.groups == 1:
                 np.matmul(cols, kernel, out=block)
             else:
                 block[:, at] = cols @ kernel
-        if bias is not None or relu:
-            add_bias(block, bias, relu)
+        if bias is not None or relu or residual is not None or not in_place:
+            added = None if residual is None else residual_rows[first:last]
+            finish(block, bias, relu, added, target, channel)
 
     parallel.run(task, len(blocks))
-    return y
+    return out
 
 
 def convolve_backward(

@@ -20,10 +20,13 @@ from minidl.kernels.jit import jit
 __all__ = ["depthwise", "depthwise_backward"]
 
 
-def depthwise(x: np.ndarray, w: np.ndarray, window: Window) -> np.ndarray:
-    """Return (N, OH, OW, C*M) for `x` (N, H, W, C) and `w` (KH, KW, C, M)."""
+def depthwise(
+    x: np.ndarray, w: np.ndarray, window: Window, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return (N, OH, OW, C*M) for `x` (N, H, W, C) and `w` (KH, KW, C, M), in `out` if given."""
     oh, ow = window.output_size(*x.shape[1:3])
-    y = np.zeros((len(x), oh, ow, w.shape[2] * w.shape[3]), x.dtype)
+    y = np.empty((len(x), oh, ow, w.shape[2] * w.shape[3]), x.dtype) if out is None else out
+    y[...] = 0
     numbers = _numbers(x, window)
     flat = w.reshape(*w.shape[:2], -1)
     multiplier = w.shape[3]

@@ -19,7 +19,7 @@ from minidl.kernels import parallel
 from minidl.kernels.jit import jit
 
 __all__ = [
-    "add_bias", "apply", "gradient", "mask_relu", "relu", "relu_backward", "softmax",
+    "add_bias", "apply", "finish", "gradient", "mask_relu", "relu", "relu_backward", "softmax",
     "softmax_backward",
 ]  # fmt: skip
 
@@ -32,6 +32,22 @@ def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> N
         np.maximum(rows, 0, out=rows)
     else:
         _add_bias(rows, bias, relu)
+
+
+def finish(
+    block: np.ndarray, bias: np.ndarray | None, relu: bool, residual: np.ndarray | None,
+    out: np.ndarray, channel: int = 0,
+) -> None:  # fmt: skip
+    """Write ``relu(block + bias + residual)`` to columns ``channel : channel + K`` of `out`.
+
+    What comes after a matrix product, in one pass while the block is in cache. `block` and
+    `residual` are (M, K), `out` is (M, at least K); it may be `block` itself.
+    """
+    if bias is None:
+        bias = np.zeros(block.shape[1], block.dtype)
+    if residual is None:
+        residual = np.empty((0, 0), block.dtype)
+    _finish(block, bias, relu, residual, out, channel)
 
 
 def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -119,6 +135,23 @@ def _add_bias(rows, bias, relu):
         else:
             for k in range(rows.shape[1]):
                 rows[i, k] += bias[k]
+
+
+@jit
+def _finish(block, bias, relu, residual, out, channel):
+    zero = bias.dtype.type(0)
+    width = block.shape[1]
+    for i in range(block.shape[0]):
+        if residual.size > 0:
+            for k in range(width):
+                out[i, channel + k] = block[i, k] + bias[k] + residual[i, k]
+        else:
+            for k in range(width):
+                out[i, channel + k] = block[i, k] + bias[k]
+        if relu:  # the row is in the nearest cache still
+            for k in range(width):
+                v = out[i, channel + k]
+                out[i, channel + k] = zero if v < 0 else v  # this way round NaN stays NaN
 
 
 @jit

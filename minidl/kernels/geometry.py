@@ -21,14 +21,14 @@ class Window:
     ----------
     kernel_size, strides, dilation : tuple of int
         (height, width) each.
-    padding : {"valid", "same"}
+    padding : {"valid", "same"} or (top, bottom, left, right)
         "same" is TensorFlow's rule: ``ceil(size / stride)`` outputs, and where the padding
-        is odd the extra row or column is at the bottom or right.
+        is odd the extra row or column is at the bottom or right. Four numbers are pixels.
     """
 
     kernel_size: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
-    padding: str = "valid"
+    padding: str | tuple[int, int, int, int] = "valid"
     dilation: tuple[int, int] = (1, 1)
 
     @property
@@ -48,12 +48,16 @@ class Window:
         stride = self.strides[axis]
         if self.padding == "same":
             return -(-size // stride)
+        if self.padding != "valid":
+            size += sum(self.padding[2 * axis : 2 * axis + 2])
         return (size - self.extent[axis]) // stride + 1
 
     def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return (top, bottom, left, right) in pixels."""
         if self.padding == "valid":
             return 0, 0, 0, 0
+        if self.padding != "same":
+            return self.padding
         pads: list[int] = []
         for size, stride, extent in zip((height, width), self.strides, self.extent, strict=True):
             total = max((-(-size // stride) - 1) * stride + extent - size, 0)
@@ -63,4 +67,5 @@ class Window:
     @property
     def is_pointwise(self) -> bool:
         """True for 1x1 windows at stride 1: the images are their own im2col matrix."""
-        return self.kernel_size == (1, 1) and self.strides == (1, 1)
+        unpadded = isinstance(self.padding, str) or not any(self.padding)
+        return self.kernel_size == (1, 1) and self.strides == (1, 1) and unpadded

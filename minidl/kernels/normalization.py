@@ -32,9 +32,9 @@ def batch_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[0] + total, np.maximum(squares - total * total, 0.0)
 
 
-def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def scale_shift(x, scale, shift, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``x * scale + shift`` for `x` (M, C) and (C,) in the dtype of `x`."""
-    y = np.empty_like(x)
+    y = np.empty_like(x) if out is None else out
     scale, shift = scale.astype(x.dtype), shift.astype(x.dtype)
     _by_rows(x, lambda first, last: _scale_shift(x, scale, shift, y, first, last))
     return y

@@ -22,7 +22,9 @@ from minidl.kernels.jit import jit
 __all__ = ["average_pool", "average_pool_backward", "max_pool", "max_pool_backward"]
 
 
-def max_pool(x: np.ndarray, window: Window, with_index: bool = False):
+def max_pool(
+    x: np.ndarray, window: Window, with_index: bool = False, out: np.ndarray | None = None
+):
     """Return ``(y, index)``: the maxima, and where in its window each one was found.
 
     Parameters
@@ -30,13 +32,15 @@ def max_pool(x: np.ndarray, window: Window, with_index: bool = False):
     x : (N, H, W, C)
     with_index : bool
         Without it `index` is empty (inference needs none).
+    out : (N, OH, OW, C), optional
+        Where to write the maxima.
 
     Returns
     -------
     y : (N, OH, OW, C)
     index : (N, OH, OW, C) of uint8; wider for windows of more than 256 pixels
     """
-    y = _empty_output(x, window)
+    y = _empty_output(x, window) if out is None else out
     largest = window.kernel_size[0] * window.kernel_size[1] - 1
     index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.min_scalar_type(largest))
     numbers = _numbers(x, window)
@@ -52,9 +56,9 @@ def max_pool_backward(dy, index, input_shape, window: Window) -> np.ndarray:
     return dx
 
 
-def average_pool(x: np.ndarray, window: Window) -> np.ndarray:
-    """Return the averages (N, OH, OW, C) over the real pixels of each window."""
-    y = _empty_output(x, window)
+def average_pool(x: np.ndarray, window: Window, out: np.ndarray | None = None) -> np.ndarray:
+    """Return the averages (N, OH, OW, C) over the real pixels of each window, in `out` if given."""
+    y = _empty_output(x, window) if out is None else out
     numbers = _numbers(x, window)
     _by_rows(y, lambda n, oy: _average_pool_row(x, y, n, oy, *numbers))
     return y

@@ -27,10 +27,14 @@ class ActivationLayer(Layer):
     """
 
     saves_output = True
+    same_in_training = infers_into_out = True
 
     def forward(self, x, training=False, rng=None, out=None):
         y = self.compute(x, out)
         return y, y if self.saves_output else x
+
+    def infer(self, x, out=None):
+        return self.compute(x, out)
 
     def backward(self, dy, cache, need_dx=True):
         return self.gradient(dy, cache) if need_dx else None, []
@@ -154,6 +158,8 @@ class Softmax(ActivationLayer):
 class Linear(ActivationLayer):
     """The identity: what ``activation="linear"`` means."""
 
+    infers_into_out = False
+
     def compute(self, x, out=None):
         return x
 
@@ -177,6 +183,8 @@ class Activation(Layer):
     array([0., 0.])
     """
 
+    same_in_training = True
+
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
         self.function = get_activation(activation, self) or Linear()
@@ -190,6 +198,13 @@ class Activation(Layer):
 
     def forward(self, x, training=False, rng=None):
         return self.function.forward(x)
+
+    @property
+    def infers_into_out(self):
+        return self.function.infers_into_out
+
+    def infer(self, x, out=None):
+        return self.function.infer(x, out)
 
     def backward(self, dy, cache, need_dx=True):
         return self.function.backward(dy, cache, need_dx)

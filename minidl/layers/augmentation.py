@@ -50,6 +50,8 @@ class AffineLayer(ImageLayer):
         See :class:`Layer`.
     """
 
+    identity_in_inference = True
+
     def __init__(
         self, fill_mode="reflect", interpolation="bilinear", fill_value=0.0, seed=None, **kwargs
     ):

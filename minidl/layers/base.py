@@ -19,6 +19,7 @@ gets that cache back. A layer of one's own needs three methods:
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import Counter
 from typing import Any
@@ -35,6 +36,7 @@ __all__ = ["Layer", "Parameter", "Shape"]
 Shape = tuple[int | None, ...]  # the batch comes first; None is a size known only with the data
 
 _provisional_names: Counter[str] = Counter()
+_construction_numbers = itertools.count()
 
 
 class Parameter:
@@ -52,14 +54,34 @@ class Parameter:
         Penalty that training adds to the loss.
     layer : Layer
         The owner, whose ``trainable`` decides together with `learned`.
+    version : int
+        Grows with each change of the numbers (see :meth:`changed`).
     """
 
     def __init__(self, name, value, learned=True, regularizer=None, layer=None):
         self.name = name
+        self.version = 0
         self.value = value
         self.learned = learned
         self.regularizer = regularizer
         self.layer = layer
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, array: np.ndarray) -> None:
+        self._value = array
+        self.changed()
+
+    def changed(self) -> None:
+        """Say that the numbers have changed: who writes into the array in place calls this.
+
+        Inference keeps copies, such as kernels with a BatchNormalization folded in; they are
+        made anew where the `version` of a parameter has moved.
+        """
+        self.version += 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -105,6 +127,10 @@ class Layer(Configurable):
     """
 
     takes_list = False  # True for layers such as Add, whose input is a list of tensors
+    # What a class promises of its own ``forward``; a subclass that overrides forward promises anew.
+    same_in_training = False  # forward ignores `training` and `rng`
+    identity_in_inference = False  # outside training the output is the input
+    infers_into_out = False  # infer writes to `out` and returns it
 
     def __init__(
         self,
@@ -126,6 +152,7 @@ class Layer(Configurable):
             raise ValueError(
                 f"{type(self).__name__}: expected a name without '/', received {name!r}"
             )
+        self.construction_number = next(_construction_numbers)  # Keras numbers names in this order
         self.auto_named = name is None
         self.name = name or self._provisional_name()
         self.trainable = trainable
@@ -166,6 +193,19 @@ class Layer(Configurable):
         `dx` may be None where `need_dx` is False. Never change `dy`.
         """
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def infer(self, x, out: np.ndarray | None = None):
+        """Return the output outside training; where ``infers_into_out``, it is `out` if given."""
+        return self.forward(x)[0]
+
+    def promises(self, what: str) -> bool:
+        """Whether the class that wrote ``forward`` promises `what`, such as "same_in_training"."""
+        for cls in type(self).__mro__:
+            if what in vars(cls):
+                return bool(getattr(self, what))
+            if "forward" in vars(cls):
+                return False
+        return False
 
     @property
     def output_activation(self) -> str | None:

@@ -98,6 +98,8 @@ class Conv2D(_Convolution):
         from the kernel's or that is smaller than the window.
     """
 
+    same_in_training = True
+
     def __init__(
         self, filters, kernel_size, strides=(1, 1), padding="valid", data_format=None,
         dilation_rate=(1, 1), groups=1, activation=None, use_bias=True,
@@ -183,6 +185,8 @@ class DepthwiseConv2D(_Convolution):
     Kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
     """
 
+    same_in_training = True
+
     def __init__(
         self, kernel_size, strides=(1, 1), padding="valid", depth_multiplier=1, data_format=None,
         dilation_rate=(1, 1), activation=None, use_bias=True,
@@ -232,6 +236,8 @@ class ZeroPadding2D(Layer):
     padding : int, (int, int) or ((int, int), (int, int))
         The same on all sides; (vertical, horizontal); or ((top, bottom), (left, right)).
     """
+
+    same_in_training = True
 
     def __init__(self, padding=(1, 1), data_format=None, **kwargs):
         super().__init__(**kwargs)

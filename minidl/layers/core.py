@@ -41,6 +41,8 @@ class Dense(Layer):
     Input (N, ..., C), output (N, ..., units), kernel (C, units), bias (units,).
     """
 
+    same_in_training = True
+
     def __init__(
         self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform",
         bias_initializer="zeros", kernel_regularizer=None, bias_regularizer=None, **kwargs,
@@ -122,6 +124,8 @@ class Dense(Layer):
 class Flatten(Layer):
     """(N, H, W, C) -> (N, H * W * C), without a copy."""
 
+    same_in_training = True
+
     def compute_output_shape(self, input_shape):
         sizes = input_shape[1:]
         return input_shape[0], None if None in sizes else math.prod(sizes)
@@ -141,6 +145,8 @@ class Reshape(Layer):
     target_shape : tuple of int
         Without the batch.
     """
+
+    same_in_training = True
 
     def __init__(self, target_shape, **kwargs):
         super().__init__(**kwargs)

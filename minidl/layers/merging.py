@@ -30,6 +30,8 @@ class _Merging(Layer):
 class Add(_Merging):
     """The sum of tensors of one shape."""
 
+    same_in_training = infers_into_out = True
+
     def compute_output_shape(self, input_shape):
         self._check_inputs(input_shape, 2)
         if any(not _agree(input_shape[0], shape) for shape in input_shape):
@@ -40,10 +42,13 @@ class Add(_Merging):
         return input_shape[0]
 
     def forward(self, x, training=False, rng=None):
-        y = x[0] + x[1]
+        return self.infer(x), len(x)
+
+    def infer(self, x, out=None):
+        y = np.add(x[0], x[1], out=out)
         for other in x[2:]:
             np.add(y, other, out=y)
-        return y, len(x)
+        return y
 
     def backward(self, dy, cache, need_dx=True):
         return [dy] * cache, []
@@ -57,6 +62,8 @@ class Concatenate(_Merging):
     axis : int
         Not the batch axis 0.
     """
+
+    same_in_training = infers_into_out = True
 
     def __init__(self, axis: int = -1, **kwargs):
         super().__init__(**kwargs)
@@ -83,7 +90,10 @@ class Concatenate(_Merging):
 
     def forward(self, x, training=False, rng=None):
         axis = self.axis % x[0].ndim
-        return np.concatenate(x, axis=axis), [item.shape[axis] for item in x]
+        return self.infer(x), [item.shape[axis] for item in x]
+
+    def infer(self, x, out=None):
+        return np.concatenate(x, axis=self.axis, out=out)
 
     def backward(self, dy, cache, need_dx=True):
         edges = np.cumsum(cache)[:-1]

@@ -63,6 +63,13 @@ class BatchNormalization(Layer):
         self.beta_arguments = (beta_initializer, True, beta_regularizer)
         self.moving_initializers = (moving_mean_initializer, moving_variance_initializer)
 
+    infers_into_out = True
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether the moving statistics are used, and left alone, in training, too."""
+        return not self.trainable
+
     def build(self, input_shape):
         shape = (input_shape[-1],)
         self.gamma = self.add_weight("gamma", shape, *self.gamma_arguments) if self.scale else None
@@ -99,6 +106,20 @@ class BatchNormalization(Layer):
         inverse_std = 1 / np.sqrt(variance + self.epsilon)
         y = normalization.normalize(rows, mean, inverse_std, self._gamma(), self._beta())
         return y.reshape(x.shape), (rows, mean, inverse_std, uses_batch)
+
+    def infer(self, x, out=None):
+        rows = x.reshape(-1, x.shape[-1])
+        scale, shift = self.scale_and_shift()
+        into = None if out is None else out.reshape(rows.shape)
+        return normalization.scale_shift(rows, scale, shift, into).reshape(x.shape)
+
+    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 (C,) and (C,): outside training the layer is ``x * scale + shift``."""
+        mean, variance = (
+            p.value.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
+        )
+        scale = self._gamma() / np.sqrt(variance + self.epsilon)
+        return scale, self._beta() - mean * scale
 
     def backward(self, dy, cache, need_dx=True):
         rows, mean, inverse_std, uses_batch = cache

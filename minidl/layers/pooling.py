@@ -46,10 +46,15 @@ class MaxPooling2D(_Pooling2D):
     padding : {"valid", "same"}
     """
 
+    same_in_training = infers_into_out = True
+
     def forward(self, x, training=False, rng=None):
         y, index = pooling.max_pool(x, self.window, with_index=training)
         # Outside training the index is found again from x in the rare case it is asked for.
         return y, (x.shape, index) if training else x
+
+    def infer(self, x, out=None):
+        return pooling.max_pool(x, self.window, out=out)[0]
 
     def backward(self, dy, cache, need_dx=True):
         if not need_dx:
@@ -71,8 +76,13 @@ class AveragePooling2D(_Pooling2D):
     padding : {"valid", "same"}
     """
 
+    same_in_training = infers_into_out = True
+
     def forward(self, x, training=False, rng=None):
         return pooling.average_pool(x, self.window), x.shape
+
+    def infer(self, x, out=None):
+        return pooling.average_pool(x, self.window, out)
 
     def backward(self, dy, cache, need_dx=True):
         if not need_dx:
@@ -97,6 +107,8 @@ class _GlobalPooling2D(Layer):
 class GlobalAveragePooling2D(_GlobalPooling2D):
     """The mean over all pixels: (N, H, W, C) -> (N, C)."""
 
+    same_in_training = True
+
     def forward(self, x, training=False, rng=None):
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x.shape
 
@@ -110,6 +122,8 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
 
 class GlobalMaxPooling2D(_GlobalPooling2D):
     """The largest value of all pixels: (N, H, W, C) -> (N, C)."""
+
+    same_in_training = True
 
     def forward(self, x, training=False, rng=None):
         return x.max(axis=(1, 2), keepdims=self.keepdims), x

@@ -33,6 +33,8 @@ class Dropout(Layer):
         See :class:`Layer`.
     """
 
+    identity_in_inference = True
+
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:

@@ -71,6 +71,8 @@ class SymbolicTensor:
 class InputLayer(Layer):
     """The place where a model's data comes in."""
 
+    same_in_training = identity_in_inference = True
+
     def __init__(self, shape, dtype="float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         self.shape = (None, *(None if n is None else int(n) for n in shape))

@@ -127,6 +127,7 @@ class Optimizer(Configurable):
             self.update(
                 parameter.value, gradient, own, rate * multiplier, rate * multiplier * decay
             )
+            parameter.changed()
         self.iterations += 1
 
     @property

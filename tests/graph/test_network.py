@@ -152,9 +152,19 @@ def test_an_input_that_is_an_output_and_one_that_nobody_reads():
 def test_automatic_names_start_anew_in_each_model():
     for _ in range(2):
         x = Input((4,))
-        y = layers.Dense(2)(layers.Dense(3)(layers.Dense(4)(x)))
+        y = x
+        for units in (4, 3, 2):
+            y = layers.Dense(units)(y)
         network = Network(x, layers.ReLU()(y))
         assert names(network) == ["input_layer", "dense", "dense_1", "dense_2", "re_lu"]
+
+
+def test_automatic_names_are_numbered_in_the_order_of_construction():
+    """As in Keras, whose weight files tell layers by these numbers."""
+    second, first = (layers.Dense(2) for _ in range(2))
+    x = Input((2,))
+    network = Network(x, second(first(x)))
+    assert names(network) == ["input_layer", "dense_1", "dense"]
 
 
 def test_automatic_names_keep_clear_of_given_ones():
@@ -165,10 +175,12 @@ def test_automatic_names_keep_clear_of_given_ones():
 
 def test_an_inlined_model_keeps_its_automatic_names():
     x = Input((4,))
-    base = Network(x, layers.Dense(3)(layers.Dense(4)(x)))
+    y = layers.Dense(4)(x)
+    base = Network(x, layers.Dense(3)(y))
     before = names(base)
     z = Input((4,))
-    network = Network(z, layers.Dense(1)(base(layers.Dense(4)(z))))
+    y = layers.Dense(4)(z)
+    network = Network(z, layers.Dense(1)(base(y)))
     assert names(base) == before == ["input_layer", "dense", "dense_1"]
     assert names(network) == ["input_layer", "dense_2", "dense", "dense_1", "dense_3"]
 

@@ -1,0 +1,250 @@
+"""The inference plan: a graph rewritten for speed, and buffers that are used again and again.
+
+The plan runs a graph, or the frozen part of one, outside training. It is made of fused steps
+(see :mod:`minidl.graph.fusion`), whose outputs lie in one block of memory: two that are never
+needed at the same time share a place. Where a parameter has changed, the plan is made anew.
+
+>>> import numpy as np
+>>> from minidl import Input, Sequential, layers
+>>> from minidl.graph.plan import InferencePlan
+>>> model = Sequential([Input((2,)), layers.Dense(3), layers.ReLU()])
+>>> plan = InferencePlan(dict(enumerate(model.nodes)), inputs=[0], outputs=[2])
+>>> plan.run([np.zeros((1, 2), "float32")])[0].shape
+(1, 3)
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from minidl.graph.fusion import Program, fuse
+from minidl.graph.node import Node
+from minidl.graph.steps import Step
+from minidl.layers.base import Parameter, as_dtype
+
+__all__ = ["InferencePlan"]
+
+ALIGNMENT = 64  # bytes: a cache line
+SCHEDULES_KEPT = 8  # for so many shapes of the inputs
+SAMPLE = 64  # numbers of a parameter that are compared before each run
+
+
+class InferencePlan:
+    """Computes some tensors of a graph from others.
+
+    It may be run from several threads at a time.
+
+    Parameters
+    ----------
+    nodes : dict of int to Node
+        In topological order.
+    inputs, outputs : list of int
+        Numbers of the tensors that are given and wanted.
+    """
+
+    def __init__(self, nodes: dict[int, Node], inputs: list[int], outputs: list[int]):
+        self.nodes = nodes
+        self.inputs, self.outputs = list(inputs), list(outputs)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._program: Program | None = None
+        self._watch: _Watch | None = None
+        self._schedules: dict[tuple, _Schedule] = {}
+        self._arenas: list[np.ndarray] = []  # those that no call is using
+
+    def __getstate__(self) -> dict:
+        """A copy of a model has a plan of its own, made when it is needed."""
+        return {"nodes": self.nodes, "inputs": self.inputs, "outputs": self.outputs}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def run(self, xs: list[np.ndarray], seconds: dict[int, float] | None = None):
+        """Return the outputs, as arrays of the caller's own.
+
+        Parameters
+        ----------
+        xs : list of arrays
+            C-contiguous, one for each of `inputs`.
+        seconds : dict, optional
+            Gets the time of each step added under its number.
+        """
+        program, schedule = self._prepare(tuple(x.shape for x in xs))
+        arena = self._take_arena(schedule.size)
+        try:
+            return self._run(program, schedule, arena, xs, seconds)
+        finally:
+            self._arenas.append(arena)
+
+    def steps(self, shapes: list[tuple[int, ...]]) -> list[tuple[Step, list, tuple]]:
+        """Return each step with the shapes of its inputs and of its output."""
+        program, schedule = self._prepare(tuple(map(tuple, shapes)))
+        return [
+            (step, [schedule.shapes[j] for j in step.inputs], schedule.shapes[step.number])
+            for step in program.steps
+        ]
+
+    def arena_bytes(self, shapes: list[tuple[int, ...]]) -> int:
+        """Return the size of the block of memory that all inner tensors share."""
+        return self._prepare(tuple(map(tuple, shapes)))[1].size
+
+    def _prepare(self, shapes: tuple) -> tuple[Program, _Schedule]:
+        with self._lock:
+            if self._program is None or self._watch.sees_change():
+                self._program = fuse(self.nodes, set(self.outputs))
+                self._watch = _Watch([p for step in self._program.steps for p in step.parameters])
+                self._schedules.clear()
+            if shapes not in self._schedules:
+                if len(self._schedules) == SCHEDULES_KEPT:
+                    self._schedules.pop(next(iter(self._schedules)))
+                given = dict(zip(self.inputs, shapes, strict=True))
+                self._schedules[shapes] = _Schedule(self._program, given, self._wanted())
+            return self._program, self._schedules[shapes]
+
+    def _wanted(self) -> list[int]:
+        return [self._program.source.get(i, i) for i in self.outputs]
+
+    def _take_arena(self, size: int) -> np.ndarray:
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            arena = np.empty(0, np.uint8)
+        return arena if arena.size >= size else np.empty(size, np.uint8)
+
+    def _run(self, program, schedule, arena, xs, seconds):
+        values: dict[int, np.ndarray] = dict(zip(self.inputs, xs, strict=True))
+        places: dict[int, np.ndarray] = {}  # the memory of each root
+        for step in program.steps:
+            start = time.perf_counter() if seconds is not None else 0.0
+            x = [
+                values[j] if j in step.in_place else as_dtype(values[j], step.dtype)
+                for j in step.inputs
+            ]
+            out = None
+            if step.writes_out:
+                root = schedule.root[step.number]
+                if root not in places:
+                    places[root] = schedule.place(root, arena)
+                out = places[root]
+            y = step.run(x, out)
+            channel, width = step.channel, schedule.shapes[step.number][-1]
+            inside = step.root not in (None, step.number)
+            values[step.number] = y[..., channel : channel + width] if inside else y
+            for j in schedule.last_read[step.number]:
+                values.pop(j, None)
+            if seconds is not None:
+                seconds[step.number] = seconds.get(step.number, 0.0) + time.perf_counter() - start
+        results = [values[program.source.get(i, i)] for i in self.outputs]
+        # A layer of the user's own may return a view of what it was given.
+        return [y.copy() if np.may_share_memory(y, arena) else y for y in results]
+
+
+class _Schedule:
+    """Where each tensor lies, for inputs of given shapes.
+
+    Attributes
+    ----------
+    shapes : dict of int to tuple
+    root : dict of int to int
+        For the steps that write to a given array: the tensor in whose memory they do.
+    last_read : dict of int to list of int
+        After each step, the tensors that nobody reads any more.
+    size : int
+        Bytes that the arena needs.
+    """
+
+    def __init__(self, program: Program, given: dict[int, tuple], wanted: list[int]):
+        self.shapes = dict(given)
+        self.dtypes: dict[int, np.dtype] = {}
+        for step in program.steps:
+            self.shapes[step.number] = step.output_shape([self.shapes[j] for j in step.inputs])
+            self.dtypes[step.number] = step.dtype
+        self.root = {
+            step.number: step.number if step.root is None else step.root
+            for step in program.steps
+            if step.writes_out
+        }
+        self.wanted = set(wanted)
+        first, last = self._lifetimes(program.steps)
+        self.last_read: dict[int, list[int]] = {step.number: [] for step in program.steps}
+        for number, position in last.items():
+            if number not in self.wanted:
+                self.last_read[program.steps[position].number].append(number)
+        self.offset, self.size = self._pack(first, self._with_views(program.steps, last))
+
+    def place(self, root: int, arena: np.ndarray) -> np.ndarray:
+        """Return the memory of `root`; what the caller gets is memory of its own."""
+        shape, dtype = self.shapes[root], self.dtypes[root]
+        if root not in self.offset:
+            return np.empty(shape, dtype)
+        return np.ndarray(shape, dtype, arena, self.offset[root])
+
+    def _lifetimes(self, steps: list[Step]) -> tuple[dict[int, int], dict[int, int]]:
+        """Return the positions of the steps that write each tensor first and read it last."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for position, step in enumerate(steps):
+            first.setdefault(self.root.get(step.number, step.number), position)
+            for j in (step.number, *step.inputs):
+                last[j] = position
+        return first, last
+
+    def _with_views(self, steps: list[Step], last: dict[int, int]) -> dict[int, int]:
+        """Return until when the memory of each tensor is read, be it by a view of it."""
+        last = {**last, **dict.fromkeys(self.wanted, len(steps))}
+        for step in reversed(steps):
+            if step.number not in self.root:  # what it returns may be a view of what it read
+                for j in step.inputs:
+                    last[j] = max(last[j], last[step.number])
+        return last
+
+    def _pack(self, first, last) -> tuple[dict[int, int], int]:
+        """Return an offset in the arena for each root, the largest placed first."""
+        sizes = {
+            root: int(np.prod(self.shapes[root], dtype=np.int64)) * self.dtypes[root].itemsize
+            for root in set(self.root.values()) - self.wanted
+        }
+        offset: dict[int, int] = {}
+        for root in sorted(sizes, key=lambda root: (-sizes[root], root)):
+            together = sorted(
+                (offset[other], offset[other] + sizes[other])
+                for other in offset
+                if first[other] <= last[root] and first[root] <= last[other]
+            )
+            at = 0
+            for begin, end in together:
+                if at + sizes[root] <= begin:
+                    break
+                at = max(at, -(-end // ALIGNMENT) * ALIGNMENT)
+            offset[root] = at
+        return offset, max((offset[root] + sizes[root] for root in offset), default=0)
+
+
+class _Watch:
+    """Notices changed parameters.
+
+    minidl counts every change that it makes. For arrays that a user wrote to in place, a
+    sample of each is compared: that finds all but a change of single numbers.
+    """
+
+    def __init__(self, parameters: list[Parameter]):
+        self.parameters = parameters
+        self.versions = self._versions()
+        flat = [p.value.reshape(-1) for p in parameters]
+        self.samples = [a[:: max(1, a.size // SAMPLE)] for a in flat]
+        self.seen = self._look()
+
+    def sees_change(self) -> bool:
+        return self._versions() != self.versions or self._look() != self.seen
+
+    def _versions(self) -> int:
+        return sum(parameter.version for parameter in self.parameters)  # they only ever grow
+
+    def _look(self) -> bytes:
+        return np.concatenate(self.samples).tobytes() if self.samples else b""

@@ -1,0 +1,222 @@
+"""The steps of an inference plan: one layer each, or a convolution with all that it takes along.
+
+A step reads tensors by number and writes one. It knows nothing of buffers: the plan hands it
+the arrays, and `out` to write to where the step asks for one.
+
+>>> import numpy as np
+>>> from minidl import layers
+>>> from minidl.graph.steps import LayerStep
+>>> step = LayerStep(layers.ReLU(), number=1, inputs=(0,))
+>>> step.run([np.array([-1.0, 2.0])], out=np.empty(2))
+array([0., 2.])
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from minidl.errors import ShapeError
+from minidl.kernels.convolve import convolve
+from minidl.kernels.depthwise import depthwise
+from minidl.kernels.elementwise import finish
+from minidl.layers.base import Layer, Parameter
+from minidl.layers.merging import Concatenate
+from minidl.layers.normalization import BatchNormalization
+
+__all__ = ["ConvolutionStep", "DepthwiseStep", "JoinStep", "LayerStep", "Step"]
+
+
+class Step:
+    """Base class.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        What it computes, in order.
+    number : int
+        Of the tensor that it makes.
+    inputs : tuple of int
+        Of those that it reads.
+    root, channel : int
+        The tensor in whose memory the output lies, and its first channel there: its own and
+        0, unless a JoinStep has taken it in.
+    in_place : set of int
+        Numbers of those inputs of a JoinStep that were written straight to their place.
+    parameters : list of Parameter
+        Those that were copied into the step: it is out of date when they change.
+    writes_out, writes_slices : bool
+        Whether it writes to a given array; whether also to some channels of a wider one.
+    """
+
+    writes_out = True
+    writes_slices = False
+
+    def __init__(self, layer: Layer, number: int, inputs: tuple[int, ...]):
+        self.layers = [layer]
+        self.number, self.inputs = number, inputs
+        self.root: int | None = None
+        self.channel = 0
+        self.in_place: set[int] = set()
+        self.parameters: list[Parameter] = []
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.layers[0].dtype
+
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        """Return the shape of the output; raise ShapeError where the inputs do not fit."""
+        raise NotImplementedError(f"{type(self).__name__}.output_shape")
+
+    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
+        """Return the output, which is `out` where ``writes_out`` holds."""
+        raise NotImplementedError(f"{type(self).__name__}.run")
+
+    def describe(self) -> str:
+        """Say how the step computes: for ``plan_summary``."""
+        return "layer"
+
+    def multiply_adds(self, shapes, output_shape) -> int:
+        """Return the multiplications for the whole batch."""
+        return 0
+
+
+class LayerStep(Step):
+    """A layer as it is."""
+
+    @property
+    def writes_out(self) -> bool:
+        return self.layers[0].promises("infers_into_out")
+
+    def output_shape(self, shapes):
+        layer = self.layers[0]
+        return tuple(layer.compute_output_shape(shapes if layer.takes_list else shapes[0]))
+
+    def run(self, xs, out):
+        layer = self.layers[0]
+        x = xs if layer.takes_list else xs[0]
+        return layer.infer(x, out) if self.writes_out else layer.infer(x)
+
+    def multiply_adds(self, shapes, output_shape):
+        layer = self.layers[0]
+        shape = shapes if layer.takes_list else shapes[0]
+        return layer.multiply_adds(shape, output_shape) * output_shape[0]
+
+
+class JoinStep(Step):
+    """Concatenate along the channels; most inputs lie in place already."""
+
+    writes_slices = True
+
+    def __init__(self, layer: Concatenate, number: int, inputs: tuple[int, ...]):
+        super().__init__(layer, number, inputs)
+        self.root = number
+
+    def output_shape(self, shapes):
+        return tuple(self.layers[0].compute_output_shape(list(shapes)))
+
+    def run(self, xs, out):
+        channel = self.channel
+        for number, x in zip(self.inputs, xs, strict=True):
+            width = x.shape[-1]
+            if number not in self.in_place:
+                out[..., channel : channel + width] = x
+            channel += width
+        return out
+
+    def describe(self):
+        return f"join, {len(self.in_place)} of {len(self.inputs)} in place"
+
+
+class ConvolutionStep(Step):
+    """Conv2D with the zero padding before it and what follows it, until the ReLU."""
+
+    writes_slices = True
+
+    def __init__(self, layer: Layer, number: int, x: int, before: list[Layer]):
+        super().__init__(layer, number, (x,))
+        self.layers = [*before, layer]
+        self.layer = layer
+        self.convolution = layer.convolution if hasattr(layer, "convolution") else layer.window
+        if before:
+            self.convolution = replace(self.convolution, padding=sum(before[0].pads, ()))
+        self.kernel = layer.kernel.value
+        self.bias = None if layer.bias is None else layer.bias.value
+        self.activation = layer.activation
+        self.relu = getattr(layer.activation, "is_plain", False)
+        self.parameters = list(layer.parameters)
+        # Any other activation runs over the whole output once more.
+        self.writes_slices = layer.activation is None or self.relu
+
+    def fold(self, normalization: BatchNormalization) -> None:
+        """Multiply a BatchNormalization into copies of kernel and bias, in float64."""
+        scale, shift = normalization.scale_and_shift()
+        dtype = self.kernel.dtype
+        bias = np.zeros(len(scale)) if self.bias is None else self.bias.astype(np.float64)
+        self.kernel = self._scaled(self.kernel.astype(np.float64), scale).astype(dtype)
+        self.bias = (bias * scale + shift).astype(dtype)
+        self.parameters += normalization.parameters
+        self.layers.append(normalization)
+
+    def _scaled(self, kernel: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return kernel * scale
+
+    def add(self, layer: Layer, other: int) -> None:
+        """Take an addition of the tensor `other` along."""
+        self.inputs = (*self.inputs, other)
+        self.layers.append(layer)
+
+    def follow_with_relu(self, layer: Layer) -> None:
+        self.relu = True
+        self.layers.append(layer)
+
+    def output_shape(self, shapes):
+        shape = shapes[0]
+        for layer in self.layers[: self.layers.index(self.layer) + 1]:
+            shape = layer.compute_output_shape(shape)
+        if len(shapes) > 1 and tuple(shapes[1]) != tuple(shape):
+            raise ShapeError(
+                f"{self.layers[-1].label}: expected tensors of one shape, received "
+                f"{tuple(shape)}, {tuple(shapes[1])}"
+            )
+        return tuple(shape)
+
+    def run(self, xs, out):
+        residual = xs[1] if len(xs) > 1 else None
+        convolve(
+            xs[0], self.kernel, self.bias, self.convolution, self.relu, residual, out, self.channel
+        )
+        if self.activation is not None and not self.relu:
+            out[...] = self.activation.compute(out)
+        return out
+
+    def describe(self):
+        return "im2col" if not self.convolution.is_pointwise else "1x1"
+
+    def multiply_adds(self, shapes, output_shape):
+        return math.prod(output_shape[:3]) * self.kernel.size
+
+
+class DepthwiseStep(ConvolutionStep):
+    """DepthwiseConv2D with the BatchNormalization and the ReLU after it."""
+
+    def __init__(self, layer: Layer, number: int, x: int, before: list[Layer]):
+        super().__init__(layer, number, x, before)
+        self.writes_slices = False
+
+    def _scaled(self, kernel, scale):
+        return kernel * scale.reshape(kernel.shape[2:])
+
+    def run(self, xs, out):
+        depthwise(xs[0], self.kernel, self.convolution, out)
+        rows = out.reshape(-1, out.shape[-1])
+        if self.bias is not None or self.relu:
+            finish(rows, self.bias, self.relu, None, rows)
+        if self.activation is not None and not self.relu:
+            out[...] = self.activation.compute(out)
+        return out
+
+    def describe(self):
+        return "depthwise"

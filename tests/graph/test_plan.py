@@ -1,0 +1,184 @@
+"""The inference plan against the training executor: the same numbers, in less memory."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minidl import Input, Model, Sequential, layers
+from minidl.errors import ShapeError
+from minidl.graph.fusion import fuse
+
+RNG = np.random.default_rng(0)
+
+
+def randomize(model, seed=0):
+    """Give all parameters random numbers, BatchNormalization's statistics among them."""
+    rng = np.random.default_rng(seed)
+    for parameter in model.weights:
+        value = rng.normal(size=parameter.shape) * 0.5
+        if parameter.name in ("moving_variance", "gamma"):
+            value = rng.uniform(0.5, 1.5, parameter.shape)
+        parameter.assign(value)
+    return model
+
+
+def executed(model, x):
+    """Return the outputs layer by layer, nothing fused."""
+    return model.forward(x, training=False)[0]
+
+
+def steps(model):
+    outputs = {*model.output_numbers}
+    return [[layer.name for layer in s.layers] for s in fuse(model.nodes, outputs).steps]
+
+
+def residual_block(x, filters, strides=1, relu="after"):
+    y = layers.ZeroPadding2D(1)(x)
+    y = layers.Conv2D(filters, 3, strides=strides, use_bias=False)(y)
+    y = layers.BatchNormalization(scale=False, epsilon=1e-2)(y)
+    y = layers.Activation("relu")(y)
+    y = layers.BatchNormalization()(layers.Conv2D(filters, 1)(y))
+    shortcut = layers.BatchNormalization()(layers.Conv2D(filters, 1, strides=strides)(x))
+    y = layers.Add()([shortcut, y])
+    return layers.ReLU()(y) if relu == "after" else y
+
+
+def joined(x):
+    """Return what Inception blocks have: a Concatenate within another, a pooling beside them."""
+    a = layers.Conv2D(3, 1, activation="relu")(x)
+    b = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, (1, 3), padding="same")(x)))
+    c = layers.AveragePooling2D(3, 1, "same")(x)
+    inner = layers.Concatenate()([layers.Conv2D(2, 1)(b), layers.Conv2D(5, 3, padding="same")(b)])
+    return layers.Concatenate()([a, inner, c, layers.Conv2D(2, 1, activation="tanh")(x)])
+
+
+def pictures_net():
+    x = Input((None, None, 3), dtype="float64")
+    y = joined(residual_block(layers.Rescaling(1 / 127.5, -1)(x), 6, strides=2))
+    y = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(layers.Dropout(0.5)(y))
+    y = layers.ReLU(6)(layers.BatchNormalization()(y))
+    y = residual_block(layers.MaxPooling2D()(y), 4, relu=None)
+    y = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(y))
+    return randomize(Model(x, y))
+
+
+@given(
+    batch=st.integers(1, 3), height=st.integers(5, 20), width=st.integers(5, 20),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_plan_computes_what_the_layers_compute(batch, height, width, seed):
+    model = pictures_net()
+    x = np.random.default_rng(seed).uniform(0, 255, (batch, height, width, 3))
+    np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-10)
+
+
+def test_what_is_fused():
+    model = Model(x := Input((9, 9, 2)), residual_block(x, 4))
+    assert steps(model) == [
+        ["zero_padding2d", "conv2d", "batch_normalization", "activation"],
+        ["conv2d_2", "batch_normalization_2"],
+        ["conv2d_1", "batch_normalization_1", "add", "re_lu"],
+    ]
+
+
+def test_layers_that_do_nothing_in_inference_are_left_out():
+    model = Sequential([Input((4,)), layers.Dropout(0.5), layers.Dense(2), layers.Dropout(0.1)])
+    assert steps(model) == [["dense"]]
+
+
+def test_what_others_read_is_not_fused_away():
+    x = Input((6, 6, 2))
+    conv = layers.Conv2D(3, 3)(x)
+    norm = layers.BatchNormalization()(conv)
+    model = randomize(Model(x, [conv, layers.ReLU()(norm), norm]))
+    images = RNG.normal(size=(2, 6, 6, 2)).astype(np.float32)
+    for y, expected in zip(model.infer(images), executed(model, images), strict=True):
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_of_ones_own_is_called_as_it_is():
+    class Louder(layers.Conv2D):
+        def forward(self, x, training=False, rng=None):
+            y, cache = super().forward(x, training, rng)
+            return 10 * y, cache
+
+    stack = [Input((5, 5, 1)), Louder(2, 3), layers.BatchNormalization(), layers.Flatten()]
+    model = randomize(Sequential(stack))
+    x = RNG.normal(size=(1, 5, 5, 1)).astype(np.float32)
+    np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["assign", "set_weights", "in place", "training"])
+def test_changed_weights_are_seen(change):
+    stack = [Input((6, 6, 1)), layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Flatten()]
+    model = randomize(Sequential([*stack, layers.Dense(1)]))
+    model.compile("sgd", "mse")
+    x = RNG.normal(size=(4, 6, 6, 1)).astype(np.float32)
+    before = model.infer(x)
+    if change == "assign":
+        model.weights[0].assign(model.weights[0].value * 2)
+    elif change == "set_weights":
+        model.get_layer("batch_normalization").set_weights([np.full(2, 3.0)] * 4)
+    elif change == "in place":
+        model.weights[0].value[...] *= 2
+    else:
+        model.train_on_batch(x, np.ones((4, 1)))
+    after = model.infer(x)
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(after, executed(model, x), rtol=1e-4, atol=1e-5)
+
+
+def test_results_belong_to_the_caller():
+    """Buffers are used again in the next call; what was returned must not change with them."""
+    x = Input((4, 4, 2))
+    y = layers.Conv2D(3, 1)(x)
+    model = Model(x, [y, layers.Flatten()(layers.ReLU()(y)), layers.Flatten()(x)])
+    first = model.infer(np.ones((2, 4, 4, 2), np.float32))
+    kept = [item.copy() for item in first]
+    model.infer(np.full((2, 4, 4, 2), 7, np.float32))
+    for item, copy in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(item, copy)
+
+
+def test_buffers_are_shared_and_used_again():
+    stack = [Input((32, 32, 4)), *[layers.Conv2D(4, 1) for _ in range(10)], layers.Flatten()]
+    model = Sequential([*stack, layers.Dense(1)])
+    x = np.ones((2, 32, 32, 4), np.float32)
+    model.infer(x)
+    one = 2 * 32 * 32 * 4 * 4
+    assert model._plan.arena_bytes([x.shape]) == 2 * one
+    (arena,) = model._plan._arenas
+    model.infer(x)
+    assert model._plan._arenas[0] is arena
+
+
+def test_several_threads_may_predict_at_a_time():
+    model = pictures_net()
+    xs = [RNG.uniform(0, 255, (2, 12 + i % 3, 16, 3)) for i in range(8)]
+    expected = [model.infer(x) for x in xs]
+    results = [None] * len(xs)
+
+    def work(i):
+        results[i] = [model.infer(xs[i]) for _ in range(3)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(xs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result, wanted in zip(results, expected, strict=True):
+        for y in result:
+            np.testing.assert_array_equal(y, wanted)
+
+
+def test_images_that_do_not_fit_are_refused_by_name():
+    x = Input((None, None, 2))
+    y = layers.Add(name="sum")([layers.Conv2D(2, 3, name="small")(x), x])
+    with pytest.raises(ShapeError, match="'sum'"):
+        Model(x, y).infer(np.zeros((1, 6, 6, 2)))
+    net = Model(x, layers.ReLU()(layers.Conv2D(2, 3, name="small")(x)))
+    with pytest.raises(ShapeError, match="'small'"):
+        net.infer(np.zeros((1, 2, 2, 2)))

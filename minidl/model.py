@@ -80,7 +80,8 @@ class Model(Network):
         validation_data=None, shuffle: bool = True, class_weight: dict[int, float] | None = None,
         sample_weight=None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
         validation_steps: int | None = None, validation_batch_size: int | None = None,
-        validation_freq: int = 1, resume: bool = False,
+        validation_freq: int = 1, resume: bool = False, cache_features: bool | str = "auto",
+        augmented_passes: int = 0,
     ) -> History:  # fmt: skip
         """Train, and return the :class:`History`.
 
@@ -111,6 +112,13 @@ class Model(Network):
             Continue where the training of this model, or of the file it was loaded from,
             stands. From a file of ModelCheckpoint it continues exactly. A training that was
             interrupted within an epoch begins that epoch anew, with a warning.
+        cache_features : "auto", True or False
+            Whether the outputs of frozen layers below the first trainable or random one are
+            computed once and kept: in memory up to 1 GiB, else in a file in the cache folder
+            (``MINIDL_HOME``). "auto": wherever that is possible.
+        augmented_passes : int
+            Where random layers lie below the frozen ones: keep the features of so many
+            augmented versions of each sample; the epochs take them in turn.
 
         Raises
         ------
@@ -125,7 +133,7 @@ class Model(Network):
             class_weight=class_weight, sample_weight=sample_weight, initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
             validation_batch_size=validation_batch_size, validation_freq=validation_freq,
-            resume=resume,
+            resume=resume, cache_features=cache_features, augmented_passes=augmented_passes,
         )  # fmt: skip
 
     def evaluate(

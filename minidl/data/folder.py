@@ -17,6 +17,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import hashlib
 import math
 import os
 import warnings
@@ -175,6 +177,24 @@ class ImageFolder(Dataset):
             for images, rows in ready:
                 yield images, self._encode(self._labels[rows])
         self._report()
+
+    def in_order(self) -> ImageFolder:
+        """Return the same photos in the order of ``files``; what is decoded stays shared."""
+        ordered = copy.copy(self)
+        ordered.shuffle = False
+        return ordered
+
+    def fingerprint(self) -> str:
+        """Return a text that differs where files, their sizes or times, or settings differ."""
+        digest = hashlib.blake2b()
+        settings = self.image_shape, self.color_mode, self.label_mode, self.class_names
+        digest.update(repr(settings).encode())
+        for file, label in zip(self._files, self._labels, strict=True):
+            with contextlib.suppress(OSError):  # a file that has gone counts by its name
+                status = os.stat(file)
+                digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+            digest.update(f"{os.path.abspath(file)} {label}\n".encode())
+        return digest.hexdigest()
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return all images, uint8 (N, H, W, C), and labels as in `labels`, for small sets.

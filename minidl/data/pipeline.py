@@ -12,6 +12,7 @@ on the seed and on e only, so a resumed run sees what an uninterrupted one would
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import queue
@@ -57,6 +58,14 @@ class Dataset:
     def batches(self, epoch: int = 0) -> Iterator[tuple]:
         """Return an iterator over the batches of one epoch."""
         raise NotImplementedError(f"{type(self).__name__}.batches")
+
+    def in_order(self) -> Dataset | None:
+        """Return the same samples in an order that never changes, or None if there is none."""
+        return None
+
+    def fingerprint(self) -> str | None:
+        """Return a text that differs where the samples or labels differ; None: not known."""
+        return None
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch; TypeError where it is not known."""
@@ -123,6 +132,18 @@ class ArrayDataset(Dataset):
             rows = rows if order is None else order[rows]
             batch = (as_floats(take(self.x, rows)), take(self.y, rows))
             yield batch if self.sample_weight is None else (*batch, take(self.sample_weight, rows))
+
+    def in_order(self) -> ArrayDataset:
+        return ArrayDataset(self.x, self.y, self.sample_weight, self.batch_size)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b()
+        for part in (self.x, self.y, self.sample_weight):
+            for array in part if isinstance(part, (list, tuple)) else [part]:
+                array = np.asarray([] if array is None else array)
+                digest.update(f"{array.shape} {array.dtype}".encode())
+                digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1))
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return math.ceil(self.count / self.batch_size)

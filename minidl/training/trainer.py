@@ -19,8 +19,9 @@ from minidl.data.checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
 from minidl.errors import DataError, ShapeError
 from minidl.training import losses, optimizers
-from minidl.training.batches import check_finite, combined_weights, limit, sample_count, unpack
+from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
 from minidl.training.callback import CallbackGroup, History
+from minidl.training.features import FeatureCache, batches, choose_cache
 from minidl.training.losses import CROSSENTROPIES
 from minidl.training.metrics import Mean
 from minidl.training.metrics import get as choose_metric
@@ -63,50 +64,54 @@ class Trainer:
 
     # ------------------------------------------------------------------ one batch
 
-    def train_step(self, x, y, sample_weight=None, class_weight=None) -> float:
-        """Make one optimizer step and return the loss of the batch."""
+    def train_step(self, x, y, sample_weight=None, class_weight=None, network=None) -> float:
+        """Make one optimizer step and return the loss of the batch.
+
+        `network` is the model or, where `x` are the features of a frozen base, its head.
+        """
         check_finite(x)
+        network = network or self.model
         # A loss that is not finite is said out loud in the end: NumPy need not warn as well.
-        with np.errstate(over="ignore", invalid="ignore"), _statistics_kept(self.model):
-            loss, gradients = self._gradients(x, y, sample_weight, class_weight)
-            self.optimizer.apply(self.model.trainable_weights, gradients)
+        with np.errstate(over="ignore", invalid="ignore"), _statistics_kept(network):
+            loss, gradients = self._gradients(network, x, y, sample_weight, class_weight)
+            self.optimizer.apply(network.trainable_weights, gradients)
         return loss
 
-    def _gradients(self, x, y, sample_weight, class_weight):
+    def _gradients(self, network, x, y, sample_weight, class_weight):
         """Run one batch forward and backward, and count it in the metrics."""
         rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
-        y_pred, tape = self.model.forward(x, training=True, rng=rng, need_dx=False)
+        y_pred, tape = network.forward(x, training=True, rng=rng, need_dx=False)
         if class_weight is not None and len(self.losses) > 1:
             raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
         weights = combined_weights(y, y_pred, self.losses[0], class_weight, sample_weight)
-        early = self._before_activation()
+        early = self._before_activation(network)
         loss, dys = self._loss_and_gradients(y, y_pred, weights, early)
         self._update_metrics(y, y_pred)
         dy = dys[0] if self.model.single_output else dys
-        _, gradients = self.model.backward(dy, tape, need_dx=False, before_activation=early)
-        parameters = self.model.trainable_weights
+        _, gradients = network.backward(dy, tape, need_dx=False, before_activation=early)
+        parameters = network.trainable_weights
         gradients = [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
             for p, g in zip(parameters, gradients, strict=True)
         ]
         return loss, gradients
 
-    def test_step(self, x, y, sample_weight=None) -> float:
-        """Return the loss of one batch and count it in the metrics."""
+    def test_step(self, x, y, sample_weight=None, network=None) -> float:
+        """Return the loss of one batch and count it in the metrics; see train_step."""
         check_finite(x)
         with np.errstate(over="ignore", invalid="ignore"):
-            y_pred = self.model.infer(x)
+            y_pred = (network or self.model).infer(x)
             loss, _ = self._loss_and_gradients(y, y_pred, sample_weight)
             self._update_metrics(y, y_pred)
         return loss
 
-    def _before_activation(self) -> tuple[int, ...]:
+    def _before_activation(self, network) -> tuple[int, ...]:
         """Number the outputs whose loss takes the gradient of what goes into the activation.
 
         A sigmoid or softmax that is all but certain, and wrong, has a slope of zero; together
         with its cross-entropy the slope is ``probability - label``, and the model learns.
         """
-        activations = self.model.output_activations
+        activations = network.output_activations
         return tuple(
             k
             for k, (loss, activation) in enumerate(zip(self.losses, activations, strict=True))
@@ -173,12 +178,14 @@ class Trainer:
         self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
         validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
         sample_weight=None, initial_epoch=0, steps_per_epoch=None, validation_steps=None,
-        validation_batch_size=None, validation_freq=1, resume=False,
+        validation_batch_size=None, validation_freq=1, resume=False, cache_features="auto",
+        augmented_passes=0,
     ) -> History:  # fmt: skip
         """See :meth:`minidl.Model.fit`."""
         _check_counts(
             epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps, validation_freq=validation_freq,
+            augmented_passes=augmented_passes,
         )  # fmt: skip
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_arrays(
@@ -187,11 +194,15 @@ class Trainer:
         train = as_dataset(
             x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=self.model.seed
         )
+        bar = ProgressBar(verbose)
+        cache = choose_cache(
+            self.model, train, cache_features, augmented_passes, steps_per_epoch, bar.bars
+        )
         validation = self._validation_dataset(
-            validation_data, validation_batch_size or batch_size, train
+            validation_data, validation_batch_size or batch_size, train, cache
         )
         history = History()
-        group = CallbackGroup(self.model, history, callbacks, ProgressBar(verbose))
+        group = CallbackGroup(self.model, history, callbacks, bar)
         steps = steps_per_epoch or _length(train)
         group.begin(epochs=epochs, steps=steps, verbose=verbose, resume=resume)
         initial_epoch = group.restore() if resume else group.start(initial_epoch)
@@ -199,9 +210,9 @@ class Trainer:
             for epoch in range(initial_epoch, epochs):
                 if self.model.stop_training:
                     break
-                logs = self._train_epoch(train, epoch, group, class_weight, steps_per_epoch)
+                logs = self._train_epoch(train, epoch, group, class_weight, steps_per_epoch, cache)
                 if validation is not None and (epoch + 1) % validation_freq == 0:
-                    results = self.evaluate_dataset(validation, validation_steps)
+                    results = self.evaluate_dataset(validation, validation_steps, cache)
                     logs.update({f"val_{name}": value for name, value in results.items()})
                 group.epoch_end(epoch, logs)
                 _say_if_flat(history.history["loss"], self.optimizer.current_learning_rate())
@@ -214,16 +225,17 @@ class Trainer:
             group.end()
         return history
 
-    def _train_epoch(self, train, epoch, group, class_weight, steps) -> dict[str, float]:
+    def _train_epoch(self, train, epoch, group, class_weight, steps, cache) -> dict[str, float]:
         """Train on each batch once and return the means of the epoch."""
         self.reset_metrics()
         mean = Mean()
         logs: dict[str, float] = {}
         group.call("on_epoch_begin", epoch, {})
-        for number, batch in enumerate(limit(train.batches(self.model.epochs_seen), steps)):
+        source = batches(self.model, train, self.model.epochs_seen, steps, cache, augmented=True)
+        for number, (network, batch) in enumerate(source):
             x, y, weight = unpack(batch)
             group.call("on_train_batch_begin", number, {})
-            loss = self.train_step(x, y, weight, class_weight)
+            loss = self.train_step(x, y, weight, class_weight, network)
             if not math.isfinite(loss) and math.isfinite(logs.get("loss", 0.0)):
                 warnings.warn(
                     f"epoch {epoch + 1}, batch {number}: the loss is {loss}; lower the learning "
@@ -242,13 +254,16 @@ class Trainer:
             self.model.metadata.setdefault("class_names", _class_names(train))
         return {"loss": mean.result(), **self.metric_results()}
 
-    def evaluate_dataset(self, dataset: Dataset, steps: int | None = None) -> dict[str, float]:
+    def evaluate_dataset(
+        self, dataset: Dataset, steps: int | None = None, cache: FeatureCache | None = None
+    ) -> dict[str, float]:
         """Return the mean loss and the metrics over one pass."""
         self.reset_metrics()
         mean = Mean()
-        for batch in limit(dataset.batches(0), steps):
+        for network, batch in batches(self.model, dataset, 0, steps, cache):
             x, y, weight = unpack(batch)
-            mean.update_state(self.test_step(x, y, weight), sample_weight=sample_count(x))
+            loss = self.test_step(x, y, weight, network)
+            mean.update_state(loss, sample_weight=sample_count(x))
         if mean.count == 0:
             raise DataError(f"{self.model.label}: evaluate received no batches")
         return {"loss": mean.result(), **self.metric_results()}
@@ -276,7 +291,7 @@ class Trainer:
                     results[prefix + metric.name] = metric.result()
         return results
 
-    def _validation_dataset(self, data, batch_size, train: Dataset) -> Dataset | None:
+    def _validation_dataset(self, data, batch_size, train: Dataset, cache) -> Dataset | None:
         if data is None:
             return None
         given, size = (data,), None  # a Dataset makes its own batches
@@ -295,8 +310,8 @@ class Trainer:
                 f"{theirs}; ImageFolder(class_names=...) sets their order"
             )
         if not isinstance(dataset, IterableDataset):  # such data might be given only once
-            for batch in limit(dataset.batches(0), 1):
-                self.test_step(*unpack(batch))  # says what is wrong before an epoch is spent
+            for network, batch in batches(self.model, dataset, 0, 1, cache):
+                self.test_step(*unpack(batch), network)  # complains before an epoch is spent
         return dataset
 
 
@@ -347,7 +362,7 @@ def _length(dataset) -> int | None:
 def _check_counts(**counts) -> None:
     """Raise ValueError for what is no number of epochs or steps; steps may be None."""
     for name, value in counts.items():
-        least = 0 if name in ("epochs", "initial_epoch") else 1
+        least = 0 if name in ("epochs", "initial_epoch", "augmented_passes") else 1
         good = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         unlimited = value is None and "steps" in name
         if not unlimited and not (good and value >= least):

@@ -1,4 +1,5 @@
-"""How models learn: losses, metrics, optimizers, schedules, callbacks, the loop, gradcheck.
+"""How models learn: losses, metrics, optimizers, schedules, callbacks, the loop, fine-tuning,
+gradcheck.
 
 >>> from minidl.training import gradcheck
 >>> from minidl import layers
@@ -7,6 +8,7 @@
 True
 """
 
+from minidl.training.fine_tuning import fine_tune
 from minidl.training.gradcheck import GradientError, gradcheck
 
-__all__ = ["GradientError", "gradcheck"]
+__all__ = ["GradientError", "fine_tune", "gradcheck"]

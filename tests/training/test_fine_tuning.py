@@ -1,0 +1,109 @@
+"""fine_tune: head first, then the base's upper layers at a lower rate."""
+
+import numpy as np
+import pytest
+
+from minidl import Input, Model, Sequential, callbacks, layers
+from minidl.data import ArrayDataset
+from minidl.training import fine_tune
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 5)).astype(np.float32)
+Y = (X[:, 0] * X[:, 1] > 0).astype(int)
+
+
+def make_model(optimizer="sgd"):
+    x = Input((5,))
+    y = layers.Dense(6, activation="tanh", name="low")(x)
+    y = layers.BatchNormalization(name="norm")(y)
+    base = Model(x, layers.Dense(4, activation="tanh", name="high")(y), name="base")
+    model = Sequential([base, layers.Dense(1, activation="sigmoid", name="top")])
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+class Snapshots(callbacks.Callback):
+    """Notes all weights at the end of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append({p.path: p.value.copy() for p in self.model.weights})
+
+
+def changed(a, b):
+    return {path.split("/")[0] for path in a if not np.array_equal(a[path], b[path])}
+
+
+def test_who_learns_when():
+    model, notes = make_model(), Snapshots()
+    fine_tune(model, (X, Y), None, 2, 2, "high", 0.1, 0.5, callbacks=[notes], verbose=0)
+    assert changed(notes.epochs[0], notes.epochs[1]) == {"top"}
+    assert changed(notes.epochs[1], notes.epochs[3]) == {"top", "high"}
+
+
+def test_batch_normalization_of_the_base_stays_as_it_was():
+    model, notes = make_model(), Snapshots()
+    fine_tune(model, (X, Y), epochs=2, head_epochs=1, callbacks=[notes], verbose=0)
+    assert changed(notes.epochs[0], notes.epochs[2]) == {"top", "high", "low"}
+
+
+def test_the_base_learns_at_the_lower_rate():
+    steps = []
+    for multiplier in (1.0, 0.01):
+        model, notes = make_model(), Snapshots()
+        model.set_weights([np.full(w.shape, 0.3) for w in model.get_weights()])
+        fine_tune(
+            model, (X, Y), head_epochs=0, epochs=1, lr_multiplier=multiplier,
+            batch_size=60, callbacks=[notes], verbose=0,
+        )  # fmt: skip
+        steps.append(notes.epochs[0]["high/kernel"] - np.float32(0.3))
+        top = notes.epochs[0]["top/kernel"]
+    np.testing.assert_allclose(steps[1], steps[0] * 0.01, rtol=1e-2)
+    assert np.abs(top - 0.3).max() > 1e-4
+
+
+def test_the_history_is_that_of_both_parts():
+    data = ArrayDataset(X, Y, batch_size=20)
+    history = fine_tune(make_model("adam"), data, data, 3, 2, verbose=0)
+    assert history.epoch == [0, 1, 2, 3, 4]
+    assert len(history.history["val_accuracy"]) == 5
+
+
+def test_layers_that_the_user_froze_are_the_base():
+    model = make_model()
+    model.freeze(until="low")
+    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="low", verbose=0)
+    multipliers = {layer.name: layer.learning_rate_multiplier for layer in model.layers}
+    assert multipliers["low"] == 0.1
+    assert multipliers["high"] == 1.0
+
+
+def test_a_head_layer_that_the_user_froze_stays_frozen():
+    model = make_model()
+    model.add(layers.Dense(1, activation="sigmoid", name="last"))
+    model.compile("sgd", "binary_crossentropy")
+    model.freeze(until="top")
+    for name in ("low", "norm", "high"):
+        model.get_layer(name).trainable = False
+    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="top", verbose=0)
+    assert model.get_layer("top").trainable
+    assert not model.get_layer("high").trainable
+
+
+def test_what_is_wrong_is_said_before_anything_is_trained():
+    model = make_model()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="no layer 'nothing'"):
+        fine_tune(model, (X, Y), unfreeze_from="nothing", verbose=0)
+    plain = Sequential([Input((5,)), layers.Dense(1)])
+    plain.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="no base"):
+        fine_tune(plain, (X, Y))
+    plain.trainable = False
+    with pytest.raises(ValueError, match="no head"):
+        fine_tune(plain, (X, Y))
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

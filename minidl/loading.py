@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from minidl.errors import FileFormatError
 from minidl.io.architecture import rebuild, revive
-from minidl.io.checkpoint import read_checkpoint, unpack
+from minidl.io.checkpoint import is_native, read_checkpoint, unpack
+from minidl.io.keras_architecture import rebuild_keras
+from minidl.io.matching import match
+from minidl.io.reading import read_weight_file
 from minidl.io.weights import assign_weights
 from minidl.model import Model
 from minidl.sequential import Sequential
@@ -25,9 +28,13 @@ __all__ = ["load_model"]
 def load_model(path, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Model:
     """Read a model written by :meth:`Model.save`; it predicts the same bits.
 
+    Models that Keras saved whole (``.h5``, ``.keras``) are read, too, for predicting: built of
+    minidl's layers, with their weights, not compiled.
+
     Parameters
     ----------
     path : str or Path
+        The content decides what it is, not the name.
     custom_objects : dict of str to class, optional
         The user's own layers, losses, metrics and optimizers by class name.
     compile : bool
@@ -41,6 +48,8 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
     """
     if not isinstance(custom_objects, (dict, type(None))):
         raise TypeError(f"custom_objects: expected {{name: class}}, received {custom_objects!r}")
+    if not is_native(path):
+        return _load_keras(path)
     document, arrays = read_checkpoint(path)
     if document.get("kind") != "model":
         raise FileFormatError(
@@ -59,6 +68,21 @@ def load_model(path, custom_objects: dict[str, type] | None = None, compile: boo
                 "{name: class}), compile=False does without them"
             ) from error
         model.optimizer.set_state(unpack(document["optimizer"], arrays))
+    return model
+
+
+def _load_keras(path) -> Model:
+    """Return the model of a file that Keras wrote."""
+    file = read_weight_file(path)
+    if file.architecture is None:
+        raise FileFormatError(
+            f"{path} ({file.dialect}): holds weights without an architecture; build the model and "
+            "load_weights it"
+        )
+    inputs, outputs, name, kind = rebuild_keras(file.architecture, path, model_class=Model)
+    model = (Sequential if kind == "Sequential" else Model)._functional(inputs, outputs, name=name)
+    for parameter, array in match(model.layers, file, network=model):
+        parameter.value = array
     return model
 
 

@@ -22,8 +22,9 @@ from minidl.data.pipeline import as_dataset
 from minidl.errors import MinidlError, ShapeError
 from minidl.graph.network import Network
 from minidl.io.architecture import describe
-from minidl.io.checkpoint import pack, read_checkpoint, write_checkpoint
-from minidl.io.weights import assign_weights, named_weights
+from minidl.io.checkpoint import pack, write_checkpoint
+from minidl.io.matching import load_weights
+from minidl.io.weights import named_weights
 from minidl.seeding import draw_seed
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
@@ -274,13 +275,18 @@ class Model(Network):
     def load_weights(self, path) -> None:
         """Read the weights of a file; every tensor has to fit, else nothing is changed.
 
+        Parameters
+        ----------
+        path : str or Path
+            A file of minidl or of Keras (``.h5``, ``.weights.h5``, ``.keras``), or safetensors;
+            the content decides, not the name.
+
         Raises
         ------
         FileFormatError
             If the file is damaged, or its tensors are not those of this model.
         """
-        _, arrays = read_checkpoint(path)
-        assign_weights(self, arrays, path)
+        load_weights(self, path)
 
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as JSON can hold it."""

@@ -152,6 +152,12 @@ def rescaling(draw):
     return layers.Rescaling(scale, offset), smooth(draw, shape)
 
 
+@st.composite
+def imagenet_preprocessing(draw):
+    layer = layers.ImageNetPreprocessing(draw(st.sampled_from(["caffe", "tf", "torch"])))
+    return layer, smooth(draw, (*draw(SHAPES)[:-1], 3))
+
+
 SEEDS = {"seed": st.none() | st.integers(0, 9)}
 AFFINE = {
     "fill_mode": st.sampled_from(["reflect", "constant", "nearest", "wrap"]),
@@ -199,6 +205,7 @@ CASES = {
     layers.GlobalMaxPooling2D: on_images(
         layers.GlobalMaxPooling2D, distinct, keepdims=st.booleans()
     ),
+    layers.ImageNetPreprocessing: imagenet_preprocessing(),
     layers.InputLayer: input_layer(),
     layers.LeakyReLU: elementwise(layers.LeakyReLU, off_grid, negative_slope=SLOPES),
     layers.MaxPooling2D: pooling(layers.MaxPooling2D, distinct),

@@ -542,12 +542,16 @@ def test_each_option_is_explained_with_its_default():
     (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
     for name, command in commands.choices.items():
         for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                assert all(choice.help for choice in action._choices_actions)
+                continue
             assert action.help, f"{name} {action.option_strings or action.dest}"
             takes_number = action.type is not None
-            assert not takes_number or "default: " in action.help
+            told = "default: " in (action.help or "") or action.dest == "name"
+            assert not takes_number or told, f"{name} {action.dest}"
     text = " ".join(commands.choices["train"].format_help().split())
     for default in ("30", "96", "32", "0.002", "0.2", "0", "model.h5"):
-        assert f"(default: {default})" in text
+        assert f"(default: {default}" in text
 
 
 def test_demo_interrupted(tmp_path, monkeypatch, capsys):

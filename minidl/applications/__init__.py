@@ -1,5 +1,14 @@
-"""Networks that are ready to use."""
+"""Networks that are ready to use, and ImageNet's classes.
 
+>>> from minidl import applications
+>>> applications.VGG16(weights=None, input_shape=(64, 64, 3), classes=10).output_shape
+(None, 10)
+"""
+
+from minidl.applications import imagenet
+from minidl.applications.inception_v3 import InceptionV3
+from minidl.applications.resnet50 import ResNet50
 from minidl.applications.small_cnn import augmentation, small_cnn
+from minidl.applications.vgg16 import VGG16
 
-__all__ = ["augmentation", "small_cnn"]
+__all__ = ["InceptionV3", "ResNet50", "VGG16", "augmentation", "imagenet", "small_cnn"]

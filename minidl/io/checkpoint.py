@@ -27,7 +27,7 @@ import numpy as np
 
 from minidl.errors import FileFormatError
 
-__all__ = ["pack", "read_checkpoint", "unpack", "write_checkpoint"]
+__all__ = ["is_native", "pack", "read_checkpoint", "unpack", "write_checkpoint"]
 
 MARK, VERSION = b"minidl model file, checksum ", 1
 SEAL_SIZE = 512  # the smallest "user block" of HDF5
@@ -98,6 +98,15 @@ def read_checkpoint(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             f"{path}: cannot be read ({_first_line(error)}); restore it from a copy"
         ) from error
     return document, arrays
+
+
+def is_native(path) -> bool:
+    """Whether a file was written by :func:`write_checkpoint`; also where there is no file."""
+    path = Path(path)
+    if not path.is_file():
+        return True  # reading it says what is wrong
+    with open(path, "rb") as file:
+        return file.read(len(MARK)) == MARK
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:

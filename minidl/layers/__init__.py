@@ -26,6 +26,7 @@ from minidl.layers.augmentation import (
 from minidl.layers.base import Layer, Parameter
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from minidl.layers.core import Dense, Flatten, Reshape
+from minidl.layers.imagenet import ImageNetPreprocessing
 from minidl.layers.merging import Add, Concatenate
 from minidl.layers.normalization import BatchNormalization
 from minidl.layers.pooling import (
@@ -41,8 +42,9 @@ from minidl.layers.symbolic import Input, InputLayer
 __all__ = [
     "Activation", "Add", "AffineChain", "AveragePooling2D", "BatchNormalization", "Concatenate",
     "Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GELU",
-    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LeakyReLU",
-    "MaxPooling2D", "Parameter", "RandomBrightness", "RandomContrast", "RandomCrop",
-    "RandomFlip", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom", "ReLU",
-    "Rescaling", "Reshape", "SiLU", "Sigmoid", "Softmax", "Tanh", "ZeroPadding2D",
+    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "ImageNetPreprocessing", "Input",
+    "InputLayer", "Layer", "LeakyReLU", "MaxPooling2D", "Parameter", "RandomBrightness",
+    "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation", "RandomShear",
+    "RandomTranslation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "SiLU", "Sigmoid",
+    "Softmax", "Tanh", "ZeroPadding2D",
 ]  # fmt: skip

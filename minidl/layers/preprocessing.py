@@ -49,6 +49,8 @@ class Rescaling(Layer):
     array([[ 1., 12.]], dtype=float32)
     """
 
+    same_in_training = True
+
     def __init__(self, scale, offset=0.0, **kwargs):
         super().__init__(**kwargs)
         self.scale, self.offset = np.asarray(scale), np.asarray(offset)
@@ -70,10 +72,10 @@ class Rescaling(Layer):
         return input_shape
 
     def forward(self, x, training=False, rng=None):
-        return _scale(x, self.scale, self.offset, _float_dtype(x, self.dtype)), None
+        return scale_channels(x, self.scale, self.offset, float_dtype(x, self.dtype)), None
 
     def backward(self, dy, cache, need_dx=True):
-        return (_scale(dy, self.scale, np.asarray(0.0), dy.dtype) if need_dx else None), []
+        return (scale_channels(dy, self.scale, np.asarray(0.0), dy.dtype) if need_dx else None), []
 
 
 class ImageLayer(Layer):
@@ -85,7 +87,7 @@ class ImageLayer(Layer):
 
     def to_float(self, x: np.ndarray) -> np.ndarray:
         """Return float images as they are, others (uint8) in the layer's dtype."""
-        return x.astype(_float_dtype(x, self.dtype), copy=False)
+        return x.astype(float_dtype(x, self.dtype), copy=False)
 
 
 class RandomBrightness(ImageLayer):
@@ -109,6 +111,8 @@ class RandomBrightness(ImageLayer):
     >>> RandomBrightness((0.2, 0.2))(x, training=True).ravel()
     array([151., 151., 151.], dtype=float32)
     """
+
+    identity_in_inference = True
 
     def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -173,6 +177,8 @@ class RandomContrast(ImageLayer):
     >>> RandomContrast((-0.5, 0.5))(x, training=True).ravel()
     array([ 95., 125.])
     """
+
+    identity_in_inference = True
 
     def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -323,12 +329,12 @@ def _value_range(layer: Layer, value_range) -> tuple[float, float]:
     return low, high
 
 
-def _float_dtype(x, dtype):
+def float_dtype(x, dtype):
     """The dtype to compute in: that of float32/float64 data, else the layer's."""
     return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(dtype or np.float32)
 
 
-def _scale(x, scale, offset, dtype):
+def scale_channels(x, scale, offset, dtype):
     """Return ``x * scale + offset`` in `dtype`; scale and offset: () or (C,)."""
     x = np.ascontiguousarray(x)
     y = np.empty(x.shape, dtype)

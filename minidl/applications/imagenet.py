@@ -1,0 +1,117 @@
+"""ImageNet's preprocessing and its 1000 classes.
+
+>>> import numpy as np
+>>> from minidl.applications import imagenet
+>>> imagenet.decode_predictions(np.eye(1000)[[281]], top=1)
+[[('n02123045', 'tabby', 1.0)]]
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from minidl.errors import ShapeError
+from minidl.layers.imagenet import ImageNetPreprocessing
+
+__all__ = ["class_names", "decode_predictions", "preprocess_input"]
+
+CLASSES = Path(__file__).with_name("imagenet_classes.csv")
+
+
+def preprocess_input(x, mode: str = "caffe") -> np.ndarray:
+    """Return images as a network made with ``include_preprocessing=False`` expects them.
+
+    Parameters
+    ----------
+    x : array (..., 3)
+        Raw RGB from 0 to 255. It is not changed.
+    mode : {"caffe", "tf", "torch"}
+        See :class:`~minidl.layers.ImageNetPreprocessing`: "caffe" for VGG16 and ResNet50,
+        "tf" for InceptionV3.
+
+    Returns
+    -------
+    array
+        A new one of the same shape, float32, or float64 where `x` is.
+
+    Raises
+    ------
+    ValueError
+        For another mode, or if the last axis does not have 3 channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> preprocess_input(np.full((1, 1, 1, 3), 255, "uint8"), mode="tf").ravel()
+    array([1., 1., 1.], dtype=float32)
+    """
+    return ImageNetPreprocessing(mode, name="preprocess_input")(x)
+
+
+def decode_predictions(p, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """Return the most probable classes of each image.
+
+    Parameters
+    ----------
+    p : array (N, 1000)
+        What a network with the ImageNet weights predicts.
+    top : int
+        How many classes.
+
+    Returns
+    -------
+    list of list of (wnid, name, probability)
+        For each image, the most probable class first.
+
+    Raises
+    ------
+    ShapeError
+        If `p` does not have that shape.
+    ValueError
+        If `top` is not an integer from 1 to 1000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decode_predictions(np.linspace(0, 1, 1000)[None], top=2)[0][0]
+    ('n15075141', 'toilet_tissue', 1.0)
+    """
+    p = np.asarray(p)
+    if p.ndim != 2 or p.shape[1] != 1000:
+        hint = "; for one image: p[None]" if p.shape == (1000,) else ""
+        raise ShapeError(
+            f"decode_predictions: expected predictions of shape (N, 1000), received {p.shape}{hint}"
+        )
+    if not isinstance(top, (int, np.integer)) or not 1 <= top <= 1000:
+        raise ValueError(
+            f"decode_predictions: expected top to be an integer from 1 to 1000, received {top!r}"
+        )
+    order = np.argsort(-p, axis=1, kind="stable")[:, :top]
+    return [
+        [(*_classes()[i], float(row[i])) for i in best] for row, best in zip(p, order, strict=True)
+    ]
+
+
+def class_names() -> list[str]:
+    """Return the names of the 1000 classes in order.
+
+    A name that two classes share (a crane is a bird and a machine) has the class's wnid appended.
+
+    Examples
+    --------
+    >>> [class_names()[i] for i in (281, 134, 517)]
+    ['tabby', 'crane_n02012849', 'crane_n03126707']
+    """
+    count = Counter(name for _, name in _classes())
+    return [name if count[name] == 1 else f"{name}_{wnid}" for wnid, name in _classes()]
+
+
+@functools.cache
+def _classes() -> list[tuple[str, str]]:
+    """Return (wnid, name) of each class; names as Keras spells them."""
+    lines = CLASSES.read_text(encoding="utf-8").splitlines()
+    return [tuple(line.split(",")) for line in lines]

@@ -14,6 +14,8 @@ import common
 from minidl import Input, Sequential, layers, optimizers
 from minidl.layers.regularizers import L2
 
+EPOCHS = 60
+
 
 def build(image_size: int) -> Sequential:
     """Return the model for square RGB images with values 0..255."""
@@ -41,4 +43,4 @@ def train_once(options, seed):
 
 
 if __name__ == "__main__":
-    common.run(common.parse(__doc__, epochs=60), "logistic_regression", train_once)
+    common.run(common.parse(__doc__, epochs=EPOCHS), "logistic_regression", train_once)

@@ -12,6 +12,8 @@ import common
 
 from minidl import Input, Sequential, layers, optimizers
 
+EPOCHS = 60
+
 
 def build(image_size: int) -> Sequential:
     """Return the network for square RGB images with values 0..255."""
@@ -38,4 +40,4 @@ def train_once(options, seed):
 
 
 if __name__ == "__main__":
-    common.run(common.parse(__doc__, epochs=60), "dense_network", train_once)
+    common.run(common.parse(__doc__, epochs=EPOCHS), "dense_network", train_once)

@@ -12,6 +12,8 @@ import common
 
 from minidl import Input, Sequential, callbacks, layers, optimizers
 
+EPOCHS = 25
+
 
 def build(image_size: int) -> Sequential:
     """Return the network for square RGB images with values 0..255."""
@@ -41,4 +43,4 @@ def train_once(options, seed):
 
 
 if __name__ == "__main__":
-    common.run(common.parse(__doc__, epochs=25), "small_cnn", train_once)
+    common.run(common.parse(__doc__, epochs=EPOCHS), "small_cnn", train_once)

@@ -15,6 +15,8 @@ import common
 
 from minidl import Input, Sequential, layers, optimizers
 
+EPOCHS = 60
+
 
 def build(image_size: int) -> Sequential:
     """Return the network for square RGB images with values 0..255."""
@@ -61,4 +63,4 @@ def train_once(options, seed):
 
 
 if __name__ == "__main__":
-    common.run(common.parse(__doc__, epochs=60), "cnn_with_augmentation", train_once)
+    common.run(common.parse(__doc__, epochs=EPOCHS), "cnn_with_augmentation", train_once)

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import minidl
-from minidl import datasets, plotting
-from minidl.data import ArrayDataset, ImageFolder
-from minidl.errors import DataError
+from minidl import Model, datasets, plotting
+from minidl.callbacks import History
+from minidl.data import ArrayDataset, Dataset, ImageFolder
+from minidl.errors import MinidlError
 
 
-def parse(text: str, epochs: int, image_size: int = 150) -> argparse.Namespace:
-    """Read the command line; `text` is the example's docstring."""
+def parse(
+    text: str,
+    epochs: int | None,
+    image_size: int = 150,
+    cartoon_size: int = 64,
+    weights: str = "",
+    add=None,
+) -> argparse.Namespace:
+    """Read the command line; `text` is the example's docstring.
+
+    Examples that need pretrained weights say in `weights` of which network; ``add(parser)`` adds
+    options of the example's own.
+    """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,14 +41,30 @@ def parse(text: str, epochs: int, image_size: int = 150) -> argparse.Namespace:
         help="folder with train/ and test/, each with one folder of photos per class "
         "(default: cartoon cats and dogs drawn by minidl)",
     )
-    parser.add_argument("--epochs", type=int, default=epochs, help=f"default {epochs}")
+    parser.add_argument(
+        "--also-test", metavar="DIR", help="another folder of test photos of the same classes"
+    )
+    default = epochs or "as in each example"
+    parser.add_argument("--epochs", type=int, default=epochs, help=f"default {default}")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one or more; default 0")
     parser.add_argument(
-        "--image-size", type=int, help=f"default {image_size} for photos, 64 for cartoons"
+        "--image-size",
+        type=int,
+        help=f"default {image_size} for photos, {cartoon_size} for cartoons",
     )
+    if weights:
+        parser.add_argument(
+            "--weights",
+            metavar="FILE",
+            default="imagenet",
+            help=f"{weights}'s weights, a file of Keras or minidl "
+            "(default: the official one, downloaded)",
+        )
+    if add:
+        add(parser)
     parser.add_argument("--output", default="outputs", help="folder for plots and models")
     options = parser.parse_args()
-    options.image_size = options.image_size or (image_size if options.data else 64)
+    options.image_size = options.image_size or (image_size if options.data else cartoon_size)
     return options
 
 
@@ -68,31 +98,60 @@ def load(options: argparse.Namespace, seed: int, batch_size: int = 32, validatio
     return train, held_out, test
 
 
-def run(options: argparse.Namespace, name: str, train_once) -> None:
-    """Train once for each seed, test, and print and draw the results.
+def other_test(options: argparse.Namespace) -> ImageFolder | None:
+    """Return the photos of --also-test, if there are any."""
+    if not options.also_test:
+        return None
+    size = (options.image_size, options.image_size)
+    names = ImageFolder(Path(options.data) / "train").class_names if options.data else None
+    return ImageFolder(options.also_test, image_size=size, shuffle=False, class_names=names)
 
-    ``train_once(options, seed) -> (model, history, test data)``
-    """
+
+@contextlib.contextmanager
+def guarded(name: str):
+    """End the program with one sentence where photos, weights or arguments are wrong."""
     try:
-        _run(options, name, train_once)
-    except DataError as error:
+        yield
+    except (MinidlError, OSError, ValueError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{name}: stopped")
 
 
+class Run(NamedTuple):
+    """What one training gave: the test's loss and metrics are in `result`."""
+
+    model: Model
+    history: History
+    test: Dataset
+    result: dict[str, float]
+    seconds: float
+
+
+def train_and_test(options: argparse.Namespace, seed: int, train_once) -> Run:
+    """Train and test once; ``train_once(options, seed) -> (model, history, test data)``."""
+    minidl.set_random_seed(seed)
+    began = time.perf_counter()
+    model, history, test = train_once(options, seed)
+    if history.interrupted:  # fit ends in order at Ctrl-C; the next seed should not begin
+        raise KeyboardInterrupt
+    seconds = time.perf_counter() - began
+    return Run(model, history, test, model.evaluate(test, return_dict=True, verbose=0), seconds)
+
+
+def run(options: argparse.Namespace, name: str, train_once) -> None:
+    """Train once for each seed, test, and print and draw the results."""
+    with guarded(name):
+        _run(options, name, train_once)
+
+
 def _run(options: argparse.Namespace, name: str, train_once) -> None:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
+    other = other_test(options)
     accuracies, start = [], time.perf_counter()
     for seed in options.seed:
-        minidl.set_random_seed(seed)
-        began = time.perf_counter()
-        model, history, test = train_once(options, seed)
-        if history.interrupted:  # fit ends in order at Ctrl-C; the next seed should not begin
-            raise KeyboardInterrupt
-        seconds = time.perf_counter() - began
-        result = model.evaluate(test, return_dict=True, verbose=0)
+        model, history, test, result, seconds = train_and_test(options, seed, train_once)
         accuracies.append(result["accuracy"])
         model.metadata["class_names"] = getattr(test, "class_names", datasets.CARTOON_CLASSES)
         model.save(folder / f"{name}-seed{seed}.h5")
@@ -101,6 +160,9 @@ def _run(options: argparse.Namespace, name: str, train_once) -> None:
             f"seed {seed}: test accuracy {result['accuracy']:.4f}, "
             f"test loss {result['loss']:.4f}, {seconds:.0f} s"
         )
+        if other is not None:
+            result = model.evaluate(other, return_dict=True, verbose=0)
+            print(f"seed {seed}: accuracy {result['accuracy']:.4f} on {options.also_test}")
     print(
         f"{name}: mean test accuracy {np.mean(accuracies):.4f} over seeds "
         f"{' '.join(map(str, options.seed))} ({time.perf_counter() - start:.0f} s in all)"

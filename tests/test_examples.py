@@ -3,23 +3,29 @@
 import argparse
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from minidl import callbacks, datasets, load_model
+from minidl.applications import VGG16, InceptionV3, ResNet50
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("0*.py"))
 
 
-def run(script, *arguments, cwd):
+def run(script, *arguments, cwd, **environment):
     command = [sys.executable, str(script), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120,
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +40,71 @@ def photos(tmp_path_factory):
 
 
 def test_there_are_examples():
-    assert [script.name[:2] for script in SCRIPTS] == ["01", "02", "03", "04"]
+    assert [script.name[:2] for script in SCRIPTS] == [f"0{i}" for i in range(1, 9)]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Return a file of random weights for each network."""
+    folder = tmp_path_factory.mktemp("weights")
+    files = {}
+    for build, until in ((VGG16, None), (ResNet50, None), (InceptionV3, "mixed8")):
+        files[build.__name__] = path = folder / f"{build.__name__}.h5"
+        build(weights=None, include_top=False, until=until).save_weights(path)
+    return files
+
+
+@pytest.mark.parametrize("script", SCRIPTS[4:7], ids=lambda script: script.stem)
+def test_an_example_trains_on_a_pretrained_network(script, photos, weights, tmp_path):
+    (file,) = [
+        path for name, path in weights.items() if name.lower() in script.stem.replace("_", "")
+    ]
+    done = run(
+        script, "--data", photos, "--image-size", 75, "--epochs", 1, "--weights", file,
+        "--also-test", photos / "test", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (summary,) = [json.loads(path.read_text()) for path in (tmp_path / "outputs").glob("*.json")]
+    (accuracy,) = summary["accuracy"]
+    assert f"seed 0: test accuracy {accuracy:.4f}" in done.stdout
+    assert f"accuracy {accuracy:.4f} on {photos / 'test'}" in done.stdout
+    model = load_model(next((tmp_path / "outputs").glob("*seed0.h5")))
+    assert model.metadata["class_names"] == ["cats", "dogs"]
+    loaded = dict(zip((p.path for p in model.weights), model.get_weights(), strict=True))
+    first = "block1_conv1" if "vgg" in script.stem else None
+    if first:  # below the tuned layers nothing has moved
+        network = VGG16(weights=file, include_top=False)
+        expected = network.get_layer(first).get_weights()[0]
+        np.testing.assert_array_equal(loaded["block1_conv1/kernel"], expected)
+
+
+def test_an_example_without_weights_says_which_file_to_get(photos, tmp_path):
+    done = run(
+        SCRIPTS[5], "--data", photos, "--image-size", 75, "--epochs", 1, cwd=tmp_path,
+        MINIDL_HOME=tmp_path, MINIDL_WEIGHTS_URL="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "resnet50" in line
+    assert str(tmp_path) in line
+
+
+def test_models_are_compared_and_missing_weights_are_reported(photos, weights, tmp_path):
+    done = run(
+        SCRIPTS[7], "--data", photos, "--image-size", 75, "--epochs", 1, "--weights",
+        weights["InceptionV3"], cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.endswith((" s", "no weights"))]
+    table = {row[:22].strip(): row[22:] for row in rows if not row.startswith("Epoch")}
+    for name in ("VGG16", "ResNet50"):
+        assert table[name].strip() == "no weights"
+    for name in ("logistic regression", "dense network", "small CNN", "InceptionV3"):
+        assert "%" in table[name]
+    assert (tmp_path / "outputs" / "compare_models.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("script", SCRIPTS[:4], ids=lambda script: script.stem)
 def test_an_example_reports_each_seed_and_the_mean(script, photos, tmp_path):
     done = run(
         script, "--data", photos, "--image-size", 40, "--epochs", 1, "--seed", 3, 4, cwd=tmp_path
@@ -81,7 +148,7 @@ def test_ctrl_c_ends_an_example_and_not_only_its_first_seed(tmp_path, monkeypatc
         history.interrupted = True
         return None, history, None
 
-    options = argparse.Namespace(seed=[1, 2], output=tmp_path, data=None)
+    options = argparse.Namespace(seed=[1, 2], output=tmp_path, data=None, also_test=None)
     with pytest.raises(SystemExit, match="an_example: stopped"):
         common.run(options, "an_example", train_once)
     assert seeds == [1]

@@ -80,10 +80,11 @@ def open_hdf5(source, path=None) -> Iterator[Any]:
         stack.enter_context(as_format_errors(path))
         size = raw.seek(0, os.SEEK_END)
         _check_superblock(raw, path)
-        _check_heaps(raw, size, path)
+        heaps = _heaps(raw, size, path)
         raw.seek(0)
         file = stack.enter_context(h5py.File(raw if is_stream else os.fspath(source), "r"))
         _check_tree(file, size, path)
+        _check_references(raw, heaps, path)
         yield file
 
 
@@ -182,7 +183,9 @@ def _attribute(group, name: str, path) -> list[str] | None:
 
 
 def _decoded(value) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    text.encode()  # h5py has signs of its own for what is no UTF-8; they cannot be printed
+    return text
 
 
 # Before h5py opens the file
@@ -200,11 +203,11 @@ def _check_superblock(raw: BinaryIO, path) -> None:
         raise FileFormatError(f"{path}: the beginning of the HDF5 file is damaged; get it again")
 
 
-def _check_heaps(raw: BinaryIO, size: int, path) -> None:
-    """Check where HDF5 keeps texts: a wrong length there sends the C library around for ever.
+def _heaps(raw: BinaryIO, size: int, path) -> dict[int, dict[int, int]]:
+    """Return where HDF5 keeps texts: the addresses of its "global heaps" with their lengths.
 
-    Texts lie one after the other in "global heaps", each with its length. What refers to a text
-    says its length, the heap's address and the text's number.
+    Texts lie there one after the other, each with its length. A wrong one sends the C library
+    around for ever.
     """
     heaps = {}
     for address in _occurrences(raw, HEAP_MARK):
@@ -215,6 +218,14 @@ def _check_heaps(raw: BinaryIO, size: int, path) -> None:
             heaps[address] = _heap_objects(raw.read(length), path)
         if len(heaps) * size > MAX_SEARCH:
             raise FileFormatError(f"{path}: holds more texts than a weight file needs")
+    return heaps
+
+
+def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], path) -> None:
+    """Compare the lengths that references to texts claim: for 2 GB HDF5 would first make room.
+
+    A reference is the text's length, the heap's address and the text's number.
+    """
     for address, lengths in heaps.items():
         for place in _occurrences(raw, address.to_bytes(8, "little")):
             raw.seek(max(place - 4, 0))

@@ -117,6 +117,7 @@ class _Sides:
         self.extras = [layer for layer in whole if layer.parameters and layer.name not in names]
         self.file = _named(file, network)
         self.scopes = _scopes(network)
+        self.joined = bool(network and network.inlined)
         self.notes: list[str] = []
 
     def complaint(self, what: str) -> str:
@@ -191,6 +192,12 @@ class _Sides:
             return {}
         pairs = {}
         for some_wanted, some_entries in parts or [(wanted, entries)]:
+            if some_entries and not self._is_ordered([*some_wanted, *extras]):
+                self.notes.append(
+                    f"the numbers of its {kind} layers are not in the order in which they were "
+                    "made, by which Keras counts; give these layers names of their own"
+                )
+                continue
             found = _by_rank(some_wanted, extras, some_entries)
             if found is None and some_entries and some_wanted:
                 self.notes.append(
@@ -200,6 +207,15 @@ class _Sides:
                 )
             pairs |= found or {}
         return pairs
+
+    def _is_ordered(self, layers: list[Layer]) -> bool:
+        """Say whether it is certain which of some layers without names was made first.
+
+        The order of construction is Keras' own. It is lost where a file was loaded whose layers
+        had been called in another order; their numbers in the names then tell. Where networks
+        were joined, some got new numbers that say nothing.
+        """
+        return self.joined or sorted(layers, key=_number) == sorted(layers, key=_made)
 
     def _by_inner_model(self, wanted: list[Layer], entries: list[LayerTensors]):
         """Return the layers in groups, one for each model inside the model, if both sides agree."""
@@ -222,7 +238,7 @@ def _by_rank(wanted, extras, entries) -> dict[int, LayerTensors] | None:
     The file may hold the complete network, the model itself, or a part in between: numbers then
     tell the places, counted from the first.
     """
-    wanted, complete = (sorted(some, key=_number) for some in (wanted, [*wanted, *extras]))
+    wanted, complete = (sorted(some, key=_made) for some in (wanted, [*wanted, *extras]))
     entries = sorted(entries, key=lambda entry: kind_and_number(entry.name)[1])
     if len(entries) == len(complete):
         return {id(layer): entry for layer, entry in zip(complete, entries, strict=True)}
@@ -247,6 +263,10 @@ def _kind(layer: Layer) -> str:
 def _number(layer: Layer) -> int:
     """Return the number in the name that a layer got by itself."""
     return kind_and_number(layer.name)[1]
+
+
+def _made(layer: Layer) -> int:
+    return layer.construction_number
 
 
 def _parts(entry: LayerTensors) -> set[str]:

@@ -2,7 +2,7 @@
 
 While a base is frozen its outputs are the same in every epoch. ``fit`` computes them in one
 pass, keeps them together with the labels, and trains the head on them; the next ``fit`` on the
-same data with the same frozen weights starts at once.
+same data with the same frozen weights, be it of another model, starts at once.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
@@ -21,7 +21,6 @@ import hashlib
 import itertools
 import json
 import math
-import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,11 +34,10 @@ from minidl.training.feature_set import FeatureSet, FeatureWriter, open_features
 
 __all__ = ["FeatureCache", "FeatureDataset", "batches", "choose_cache"]
 
-MEMORY_LIMIT = 2**30  # bytes of features that a model keeps in memory; more go to a file
-SETS_KEPT = 4  # of features for different data or weights
+MEMORY_LIMIT = 2**30  # bytes of features that are kept in memory; more go to a file
+SETS_KEPT = 8  # of features for different data or weights
 
-# Per model its sets by fingerprint, the newest last; they go when the model goes.
-_kept: weakref.WeakKeyDictionary[Network, dict[str, FeatureSet]] = weakref.WeakKeyDictionary()
+_kept: dict[str, FeatureSet] = {}  # by fingerprint, the newest last: for all models
 
 
 class FeatureCache:
@@ -110,11 +108,11 @@ class FeatureCache:
         """Look for the features where they may be from an earlier fit, else compute them."""
         passes = max(1, self.passes) if augmented and self.split.is_random else 0
         key = self._fingerprint(data, passes)
-        sets = _kept.setdefault(self.model, {})
-        features = sets.pop(key, None) or open_features(key)
-        sets[key] = features = features or self._compute(data.in_order(), key, passes)
-        while len(sets) > SETS_KEPT or (len(sets) > 1 and _in_memory(sets) > MEMORY_LIMIT):
-            sets.pop(next(iter(sets)))
+        features = _kept.pop(key, None) or open_features(key)
+        features = features or self._compute(data.in_order(), key, passes)
+        _kept[key] = features
+        while len(_kept) > SETS_KEPT or (len(_kept) > 1 and _memory() > MEMORY_LIMIT):
+            _kept.pop(next(iter(_kept)))
         return FeatureDataset(features, data)
 
     def _compute(self, ordered: Dataset, key: str, passes: int) -> FeatureSet:
@@ -244,8 +242,8 @@ class FeatureDataset(Dataset):
         return math.ceil(self.features.count / self.batch_size)
 
 
-def _in_memory(sets: dict[str, FeatureSet]) -> int:
-    return sum(features.memory for features in sets.values())
+def _memory() -> int:
+    return sum(features.memory for features in _kept.values())
 
 
 def _bar(total: int, shown: bool):

@@ -236,19 +236,40 @@ def test_one_name_in_two_models_of_the_file_needs_the_models_name(tmp_path):
     assert_refused(network, tmp_path / "a.h5", "conv", "a, b", "which")
 
 
+def test_joined_networks_count_in_the_order_of_construction(tmp_path):
+    """Where both have a "dense", one gets another number; the order stays."""
+    first, second = auto_net(1), auto_net(2)
+    network = Sequential([first, second])
+    assert [layer.name for layer in network.layers][:2] != ["dense_1", "dense_2"]
+    content = random_layers(Sequential([first, second]))
+    in_file = [(f"dense_{i}", tensors) for i, (_, tensors) in enumerate(content)]
+    for nested in (in_file, [("a", in_file[:1]), ("b", in_file[1:])]):
+        write_keras2(nested, tmp_path / "a.h5")
+        assert_loads(network, tmp_path / "a.h5", content)
+
+
+def test_numbers_against_the_order_of_construction_are_refused(tmp_path):
+    """Keras would count the head first, as it was made first; minidl named it last."""
+    head = layers.Dense(3)
+    base = auto_net(1)
+    network = Model(base.input, head(base.output))
+    content = random_layers(network)
+    write_keras2([("dense", content[0][1]), ("dense_1", content[1][1])], tmp_path / "a.h5")
+    assert_refused(network, tmp_path / "a.h5", "dense", "order", "names of their own")
+
+
 # Parts of a network
 
 
+def beginning(whole, name):
+    """Return a network up to a layer."""
+    return Model(whole.input, whole.tap(name).output)
+
+
 def cut_net(depth=6, kept=4):
-    """A network without names, and its beginning."""
+    """A network without names, and its first layers."""
     whole = auto_net(depth)
-    return whole, Model(
-        whole.input, whole.layers[kept].output_tensor if False else _tap(whole, kept)
-    )
-
-
-def _tap(whole, kept):
-    return whole.tensors[kept]
+    return whole, beginning(whole, f"dense_{kept - 1}")
 
 
 @pytest.mark.parametrize("start", [0, 1, 95])

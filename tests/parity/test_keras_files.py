@@ -6,6 +6,7 @@ shape cannot be taken for one another unnoticed.
 
 import functools
 import re
+import shutil
 
 import pytest
 
@@ -286,29 +287,36 @@ def network_of_keras(name, size):
     return whole, base, images, as_list(whole(x)), as_list(base(x))
 
 
+@pytest.fixture
+def large(tmp_path):
+    """A folder for files of hundreds of megabytes, which pytest would keep for a while."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.parametrize(("name", "size", "file"), CASES)
-def test_a_network_file_gives_the_same_outputs(name, size, file, tmp_path):
+def test_a_network_file_gives_the_same_outputs(name, size, file, large):
     whole, base, images, logits, features = network_of_keras(name, size)
     make = functools.partial(getattr(applications, name), input_shape=(size, size, 3))
-    DIALECTS[file](whole, tmp_path / file)
-    ours = make(tmp_path / file, classes=10, classifier_activation=None)
+    DIALECTS[file](whole, large / file)
+    ours = make(large / file, classes=10, classifier_activation=None)
     assert_predicts(ours, images, logits, DEEP)
     if size == 96:  # the same file serves without the top, and so does one that never had it
-        ours = make(tmp_path / file, classes=10, include_top=False)
+        ours = make(large / file, classes=10, include_top=False)
         assert_predicts(ours, images, features, DEEP)
-    DIALECTS[file](base, tmp_path / file)
-    assert_predicts(make(tmp_path / file, include_top=False), images, features, DEEP)
+    DIALECTS[file](base, large / file)
+    assert_predicts(make(large / file, include_top=False), images, features, DEEP)
 
 
 @pytest.mark.parametrize("file", MODELS)
-def test_a_classifier_on_top_of_inception(file, tmp_path):
+def test_a_classifier_on_top_of_inception(file, large):
     """Two hundred layers without names, one level down, and a head: as in many tutorials."""
     base = network_of_keras("InceptionV3", 96)[1]
     layers = keras.layers
     head = [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(2)]
     scale = layers.Rescaling(1 / 127.5, offset=-1)
     model = keras.Sequential([keras.Input((96, 96, 3)), scale, base, *head])
-    model.save(tmp_path / file)
+    model.save(large / file)
     images = np.random.default_rng(2).uniform(0, 255, (2, 96, 96, 3)).astype("float32")
     expected = as_list(model(images, training=False))
-    assert_predicts(minidl.load_model(tmp_path / file), images, expected, DEEP)
+    assert_predicts(minidl.load_model(large / file), images, expected, DEEP)

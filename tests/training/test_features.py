@@ -41,6 +41,7 @@ def make_model(*before, dropout=0.0, seed=3):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
+    features._kept.clear()
     monkeypatch.setenv("MINIDL_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -146,6 +147,7 @@ def test_augmented_passes_differ_and_come_in_turn():
 
 def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, home):
     expected = fit(make_model(), shuffle=True)
+    features._kept.clear()
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
     model = make_model()
     history = fit(model, shuffle=True)
@@ -259,7 +261,14 @@ def test_old_sets_are_let_go():
     model = make_model()
     for i in range(features.SETS_KEPT + 3):
         fit(model, X + i, epochs=1, validation_split=0)
-    assert len(features._kept[model]) == features.SETS_KEPT
+    assert len(features._kept) == features.SETS_KEPT
+
+
+def test_another_head_on_the_same_base_starts_at_once():
+    fit(make_model())
+    other = make_model(dropout=0.5)
+    fit(other)
+    assert other.get_layer("low").seen == 0
 
 
 def test_a_set_that_changed_while_it_was_read_is_refused():

@@ -1,0 +1,96 @@
+"""Six models on one folder of photos: three from scratch, three on pretrained networks.
+
+    python examples/08_compare_models.py --data PHOTOS --weights inception.h5 vgg16.h5 resnet50.h5
+
+Each model is that of the example with its name, trained as there. Which network a weight file
+belongs to is read from the file itself. A network without weights is reported as missing: random
+numbers in their place would tell nothing about it.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import common
+import numpy as np
+
+from minidl import plotting
+from minidl.io import inspect_weights
+
+FROM_SCRATCH = {
+    "logistic regression": "01_logistic_regression",
+    "dense network": "02_dense_network",
+    "small CNN": "03_small_cnn",
+}
+PRETRAINED = {
+    "VGG16": "05_transfer_vgg16",
+    "ResNet50": "06_transfer_resnet50",
+    "InceptionV3": "07_transfer_inception_v3",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the files of weights, and a way to shorten the trainings from scratch."""
+    parser.add_argument("--weights", metavar="FILE", nargs="+", default=[], help="any of the three")
+
+
+def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
+    """Return for each network that a file fits the file and the layer that it ends at."""
+    found = {}
+    for file in files:
+        report = inspect_weights(file)
+        if not report.fits:
+            sys.exit(f"{file}: fits none of {', '.join(PRETRAINED)}: {report.problem}")
+        found[report.fits[0].network] = file, report.fits[0].until
+    return found
+
+
+def options_for(options, example, weights, until) -> argparse.Namespace:
+    """Return the options as the example itself would have them."""
+    given = vars(options)
+    epochs = options.epochs or example.EPOCHS
+    return argparse.Namespace(
+        **{**given, "epochs": epochs, "weights": weights, "until": until, "fine_tune": None}
+    )
+
+
+def compare(options: argparse.Namespace) -> list[tuple[str, list[float] | None, float]]:
+    """Train all models; return name, test accuracies (None: no weights) and seconds a run."""
+    weights = find_weights(options.weights)
+    rows = []
+    for name, module in {**FROM_SCRATCH, **PRETRAINED}.items():
+        if name in PRETRAINED and name not in weights:
+            rows.append((name, None, 0.0))
+            continue
+        example = importlib.import_module(module)
+        file, until = weights.get(name, (None, None))
+        settings = options_for(options, example, file, until)
+        accuracies, seconds = [], []
+        for seed in options.seed:
+            run = common.train_and_test(settings, seed, example.train_once)
+            accuracies.append(run.result["accuracy"])
+            seconds.append(run.seconds)
+        rows.append((name, accuracies, float(np.mean(seconds))))
+    return rows
+
+
+def report(rows, options: argparse.Namespace) -> None:
+    """Print a table and draw the accuracies as bars."""
+    print(f"\n{'model':22} {'test accuracy':>14} {'training':>10}")
+    for name, accuracies, seconds in rows:
+        if accuracies is None:
+            print(f"{name:22} {'no weights':>14}")
+        else:
+            print(f"{name:22} {np.mean(accuracies):>13.1%} {seconds:>8.0f} s")
+    known = {name: float(100 * np.mean(a)) for name, a, _ in rows if a is not None}
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    plotting.plot_bars(known, folder / "compare_models.png", "test accuracy, %")
+    print(f"Bar chart: {folder / 'compare_models.png'}")
+
+
+if __name__ == "__main__":
+    options = common.parse(__doc__, epochs=None, cartoon_size=96, add=add_options)
+    with common.guarded("compare_models"):
+        report(compare(options), options)

@@ -79,7 +79,10 @@ def _load_keras(path) -> Model:
             f"{path} ({file.dialect}): holds weights without an architecture; build the model and "
             "load_weights it"
         )
-    inputs, outputs, name, kind = rebuild_keras(file.architecture, path, model_class=Model)
+    held = sum(a.size for layer in file.layers for a in layer.tensors.values())
+    inputs, outputs, name, kind = rebuild_keras(
+        file.architecture, path, model_class=Model, max_parameters=held
+    )
     model = (Sequential if kind == "Sequential" else Model)._functional(inputs, outputs, name=name)
     for parameter, array in match(model.layers, file, network=model):
         parameter.value = array

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import assert_same_arrays, pictures
+from tiny import assert_same_arrays, make_photos, pictures
 
 import minidl
 from minidl import Input, Sequential, datasets, layers
@@ -22,15 +22,6 @@ from minidl.data import ImageFolder
 from minidl.training.trainer import Trainer
 
 SMALL = ["--image-size", "32", "--batch-size", "8"]
-
-
-def make_photos(folder, classes=("cats", "dogs"), count=6, seed=0):
-    """Write `count` images of each class: the left half brighter, or the right one."""
-    for i, image in enumerate(pictures(count * len(classes), 32, seed)[0]):
-        target = folder / classes[i % len(classes)]
-        target.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.astype(np.uint8)).save(target / f"{i}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -228,7 +228,9 @@ def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], path) -> 
     """
     for address, lengths in heaps.items():
         for place in _occurrences(raw, address.to_bytes(8, "little")):
-            raw.seek(max(place - 4, 0))
+            if place % 8 != 4:
+                continue  # the same bytes by chance: HDF5 aligns what refers to a text
+            raw.seek(place - 4)
             claimed, _, number = struct.unpack("<IQI", raw.read(16).ljust(16, b"\xff"))
             if claimed not in (0, lengths.get(number, claimed)):
                 _refuse_heap(path)
@@ -240,11 +242,12 @@ def _heap_objects(heap: bytes, path) -> dict[int, int]:
     place = HEAP_HEADER
     while place + OBJECT_HEADER <= len(heap):
         number, length = struct.unpack_from("<H6xQ", heap, place)
-        # Number 0 is the free rest, whose length includes the header.
+        # Number 0 is the free rest, whose length includes the header; nothing refers to it.
         step = OBJECT_HEADER + -(-length // 8) * 8 if number else length
         if step < OBJECT_HEADER or place + step > len(heap) or number in lengths:
             _refuse_heap(path)
-        lengths[number] = length
+        if number:
+            lengths[number] = length
         place += step
     return lengths
 

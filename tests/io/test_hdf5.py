@@ -269,3 +269,17 @@ def test_the_mark_of_a_heap_across_the_border_of_two_blocks(tmp_path):
         with open(tmp_path / "a", "rb") as file:
             found = list(hdf5._occurrences(file, b"xx", block))
         assert found == [i for i in range(48) if (b"xx.yyy.xx...xx.x" * 3)[i : i + 2] == b"xx"]
+
+
+def test_bytes_that_look_like_a_reference_to_a_text_by_chance_do_no_harm(tmp_path):
+    """Keras' own large files have the heap's address, shifted, among their tables."""
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["fc"]
+        file.flush()
+        address = path.read_bytes().index(b"GCOL\x01").to_bytes(8, "little")
+        for shift in (1, 3, 7):
+            numbers = np.frombuffer((b"\1" * (4 + shift) + address).ljust(64, b"\0"), "f4")
+            file[f"fc{shift}"] = numbers
+    with open_hdf5(path) as file:
+        assert read_names(file, "layer_names", path) == ["fc"]

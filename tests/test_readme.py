@@ -10,6 +10,7 @@ from PIL import Image
 
 import minidl
 from minidl import cli, datasets
+from minidl.applications import InceptionV3
 from minidl.data import load_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,9 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
             folder = tmp_path / "photos" / part / ("cats", "dogs")[label]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / f"{i}.png")
+    InceptionV3(weights=None, include_top=False, until="mixed8").save_weights(
+        tmp_path / "inception_v3.h5"
+    )
     monkeypatch.chdir(tmp_path)
     python = blocks("python")
     assert len(python) >= 3

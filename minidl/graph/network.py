@@ -30,6 +30,7 @@ from minidl.graph.assembly import (
 from minidl.graph.executor import Tape, TrainingExecutor
 from minidl.graph.node import Node
 from minidl.graph.plan import InferencePlan
+from minidl.graph.plan_summary import format_plan
 from minidl.graph.summary import format_summary
 from minidl.kernels import parallel
 from minidl.layers.base import Layer, Parameter, snake_case
@@ -205,6 +206,42 @@ class Network:
     def summary(self, print_fn=None) -> None:
         """Print each layer with its output shape, parameters, frozen mark and multiply-adds."""
         (print_fn or print)(format_summary(self))
+
+    def plan_summary(
+        self, batch_size: int = 1, input_shape=None, profile: bool = False, print_fn=print
+    ) -> str:
+        """Print what inference does step by step, and return the text.
+
+        Parameters
+        ----------
+        batch_size : int
+        input_shape : tuple of int, or list of tuples for several inputs, optional
+            Without the batch; needed where the model leaves sizes open.
+        profile : bool
+            Also run it and tell milliseconds and GFLOP/s of each step.
+        print_fn : callable or None
+
+        Raises
+        ------
+        ShapeError
+            If a size is not known.
+        """
+        text = format_plan(self, self._plan, self._full_shapes(batch_size, input_shape), profile)
+        if print_fn is not None:
+            print_fn(text)
+        return text
+
+    def _full_shapes(self, batch_size: int, input_shape) -> list[tuple[int, ...]]:
+        """Return the inputs' shapes with no size left open."""
+        given = [tensor.shape[1:] for tensor in self.input_tensors]
+        if input_shape is not None:
+            given = [input_shape] if self.single_input else input_shape
+        shapes = [(batch_size, *shape) for shape in given]
+        for number, shape in zip(self.input_numbers, shapes, strict=True):
+            _check_shape(self, self.nodes[number], shape)
+            if None in shape:
+                raise ShapeError(f"{self.label}: sizes are open; give input_shape=(H, W, C)")
+        return shapes
 
     def _number(self, name: str) -> int:
         for i, node in enumerate(self.nodes):

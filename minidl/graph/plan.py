@@ -90,6 +90,12 @@ class InferencePlan:
             for step in program.steps
         ]
 
+    def place_of(self, step: Step, shapes: list[tuple[int, ...]]) -> str:
+        """Say where a step writes: at an offset of the arena, or to memory of its own."""
+        schedule = self._prepare(tuple(map(tuple, shapes)))[1]
+        offset = schedule.offset.get(schedule.root.get(step.number))
+        return "own memory" if offset is None else f"+{offset / 2**20:.2f} MiB"
+
     def arena_bytes(self, shapes: list[tuple[int, ...]]) -> int:
         """Return the size of the block of memory that all inner tensors share."""
         return self._prepare(tuple(map(tuple, shapes)))[1].size

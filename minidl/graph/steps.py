@@ -74,8 +74,8 @@ class Step:
         """Return the output, which is `out` where ``writes_out`` holds."""
         raise NotImplementedError(f"{type(self).__name__}.run")
 
-    def describe(self) -> str:
-        """Say how the step computes: for ``plan_summary``."""
+    def describe(self, shape: tuple[int, ...]) -> str:
+        """Say how the step computes an input of `shape`: for ``plan_summary``."""
         return "layer"
 
     def multiply_adds(self, shapes, output_shape) -> int:
@@ -126,7 +126,7 @@ class JoinStep(Step):
             channel += width
         return out
 
-    def describe(self):
+    def describe(self, shape):
         return f"join, {len(self.in_place)} of {len(self.inputs)} in place"
 
 
@@ -192,7 +192,7 @@ class ConvolutionStep(Step):
             out[...] = self.activation.compute(out)
         return out
 
-    def describe(self):
+    def describe(self, shape):
         return "im2col" if not self.convolution.is_pointwise else "1x1"
 
     def multiply_adds(self, shapes, output_shape):
@@ -218,5 +218,5 @@ class DepthwiseStep(ConvolutionStep):
             out[...] = self.activation.compute(out)
         return out
 
-    def describe(self):
+    def describe(self, shape):
         return "depthwise"

@@ -222,17 +222,16 @@ def _heaps(raw: BinaryIO, size: int, path) -> dict[int, dict[int, int]]:
 
 
 def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], path) -> None:
-    """Compare the lengths that references to texts claim: for 2 GB HDF5 would first make room.
+    """Raise for references to texts that claim gigabytes: HDF5 would make room for them first.
 
-    A reference is the text's length, the heap's address and the text's number.
+    A reference is the text's length, the heap's address and the text's number. Remains of older
+    ones lie about in a file, so that only a length that no text has tells of damage.
     """
     for address, lengths in heaps.items():
         for place in _occurrences(raw, address.to_bytes(8, "little")):
-            if place % 8 != 4:
-                continue  # the same bytes by chance: HDF5 aligns what refers to a text
-            raw.seek(place - 4)
+            raw.seek(max(place - 4, 0))
             claimed, _, number = struct.unpack("<IQI", raw.read(16).ljust(16, b"\xff"))
-            if claimed not in (0, lengths.get(number, claimed)):
+            if claimed > MAX_ATTRIBUTE and number in lengths:
                 _refuse_heap(path)
 
 

@@ -77,10 +77,10 @@ def read_legacy(file, path) -> WeightFile:
     if _TOP_LEVEL in root:
         reader.read_group(root[_TOP_LEVEL], _TOP_LEVEL, prefix)
     layers = [layer for layer in reader.layers if layer.tensors]
-    return WeightFile(path, _dialect(version, layers, what), layers, architecture)
+    return WeightFile(path, _dialect(version, what), layers, architecture)
 
 
-def _dialect(version: str, layers: list[LayerTensors], what: str) -> str:
+def _dialect(version: str, what: str) -> str:
     major = version.split(".")[0]
     return {"1": f"Keras 1 {what}", "2": f"Keras 2 {what}"}.get(major, f"Keras 3 legacy {what}")
 
@@ -112,12 +112,11 @@ class _Reader:
                     f"{self.path}: lacks the tensor {f'{place}/{tensor}'!r} that it lists; get the "
                     "file again"
                 )
-        for tensor in datasets:
-            if tensor not in listed:
-                raise FileFormatError(
-                    f"{self.path}: holds the tensor {f'{place}/{tensor}'!r} that it does not list; "
-                    "it may be a second version of another"
-                )
+        for tensor in datasets.keys() - set(listed):
+            raise FileFormatError(
+                f"{self.path}: holds the tensor {f'{place}/{tensor}'!r} that it does not list; "
+                "it may be a second version of another"
+            )
         listed = [tensor for tensor in listed if not _RANDOM_STATE.search(tensor)]
         owners = self._owners(name, listed)
         found: dict[tuple[str, str], LayerTensors] = {}

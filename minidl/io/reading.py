@@ -22,7 +22,7 @@ from minidl.errors import FileFormatError
 from minidl.io.checkpoint import MARK, SEAL_SIZE, read_checkpoint
 from minidl.io.hdf5 import SIGNATURE, as_format_errors, check_file, open_hdf5
 from minidl.io.keras_legacy import read_legacy
-from minidl.io.weight_file import LayerTensors, WeightFile
+from minidl.io.weight_file import LayerTensors, WeightFile, role_of
 
 __all__ = ["read_weight_file"]
 
@@ -88,20 +88,29 @@ def _what_else(head: bytes) -> str:
 def _read_native(path: Path) -> WeightFile:
     """Return the weights in minidl's own file; what training needs is left out."""
     document, arrays = read_checkpoint(path)
-    layers: dict[str, LayerTensors] = {}
+    layers: dict[tuple[str, str], LayerTensors] = {}
     for key, array in arrays.items():
         kind, _, rest = key.partition("/")
-        name, _, role = rest.partition("/")
         if kind != "weights":
             continue
+        scope, name, role = _split(rest)
         if not (isinstance(array, np.ndarray) and array.dtype.kind == "f"):
             raise FileFormatError(f"{path}: {rest} does not hold floating-point numbers")
         if not np.isfinite(array).all():
             raise FileFormatError(f"{path}: {rest} contains NaN or infinite values")
-        layer = layers.setdefault(name, LayerTensors(name))
+        layer = layers.setdefault((scope, name), LayerTensors(name, scope=scope))
         layer.tensors[role], layer.places[role] = array, key
     kind = document.get("kind", "weights") if isinstance(document, dict) else "weights"
     return WeightFile(path, f"minidl {kind}", list(layers.values()))
+
+
+def _split(path: str) -> tuple[str, str, str]:
+    """Return scope, layer and role; files converted from Keras may have models around a layer."""
+    *around, name, role = ["", *path.split("/")]
+    if len(around) > 1 and role_of(role) == role:
+        return "/".join(around[1:]), name, role
+    name, _, role = path.partition("/")
+    return "", name, role
 
 
 def _read_hdf5(path: Path) -> WeightFile:

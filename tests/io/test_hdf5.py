@@ -241,14 +241,33 @@ def test_a_text_with_a_wrong_length(texts, which, length):
         read_names(file, "names", path)
 
 
-@pytest.mark.parametrize("claimed", [4, 6, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("claimed", [4, 6, 5000, 2**20])
 def test_a_reference_that_claims_another_length_than_the_text(texts, claimed):
     path, content, heap = texts
-    reference = content.index(struct.pack("<IQ", 5, heap))
-    struct.pack_into("<I", content, reference, claimed)
+    struct.pack_into("<I", content, content.index(struct.pack("<IQ", 5, heap)), claimed)
+    path.write_bytes(content)
+    with refused(FileFormatError, "a.h5"), open_hdf5(path) as file:
+        read_names(file, "names", path)
+
+
+@pytest.mark.parametrize("claimed", [2**27, 2**31, 2**32 - 1])
+def test_a_reference_that_claims_gigabytes(texts, claimed):
+    path, content, heap = texts
+    struct.pack_into("<I", content, content.index(struct.pack("<IQ", 5, heap)), claimed)
     path.write_bytes(content)
     with refused(FileFormatError, "a.h5", "damaged"):
         walk(path)
+
+
+def test_remains_of_older_references_do_no_harm(texts):
+    """Attributes that are written again leave the old ones' bytes behind."""
+    path, _, _ = texts
+    with h5py.File(path, "a") as file:
+        for i in range(20):
+            file.attrs["names"] = [f"{'y' * (i % 7)}{j}" for j in range(i + 1)]
+            file.attrs[f"more{i % 3}"] = ["z" * i] * 3
+    with open_hdf5(path) as file:
+        assert read_names(file, "names", path) == [f"{'y' * 5}{j}" for j in range(20)]
 
 
 def test_a_list_of_names_whose_type_is_not_text(texts):

@@ -16,6 +16,7 @@ from tiny import assert_same_arrays, refused
 
 from minidl import Input, Sequential, layers
 from minidl.errors import FileFormatError
+from minidl.io.checkpoint import write_checkpoint
 from minidl.io.matching import load_weights
 from minidl.io.reading import read_weight_file
 
@@ -103,6 +104,15 @@ def test_files_of_other_readers_reach_them(tmp_path, content, dialect, layer):
     file = read_weight_file(tmp_path / "a.h5")
     assert file.dialect.startswith(dialect)
     assert [found.name for found in file.layers] == [layer]
+
+
+def test_own_files_with_models_around_layers_and_with_odd_parameters(tmp_path):
+    arrays = {f"weights/{name}": np.ones(2) for name in ("a/fc/bias", "b/fc/bias", "mine/w/x")}
+    write_checkpoint(tmp_path / "a.h5", {"kind": "weights"}, {**arrays, "optimizer/m": np.ones(1)})
+    found = read_weight_file(tmp_path / "a.h5").layers
+    assert {(layer.scope, layer.name, *layer.tensors) for layer in found} == {
+        ("a", "fc", "bias"), ("b", "fc", "bias"), ("", "mine", "w/x")
+    }  # fmt: skip
 
 
 # What is refused

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from minidl.errors import ShapeError
-from minidl.kernels.convolve import convolve
+from minidl.kernels.convolve import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.depthwise import depthwise
 from minidl.kernels.elementwise import finish
 from minidl.layers.base import Layer, Parameter
@@ -146,6 +146,7 @@ class ConvolutionStep(Step):
         self.bias = None if layer.bias is None else layer.bias.value
         self.activation = layer.activation
         self.relu = getattr(layer.activation, "is_plain", False)
+        self.prepared: dict[str, np.ndarray | None] = {}  # the kernel's transform by algorithm
         self.parameters = list(layer.parameters)
         # Any other activation runs over the whole output once more.
         self.writes_slices = layer.activation is None or self.relu
@@ -184,16 +185,24 @@ class ConvolutionStep(Step):
         return tuple(shape)
 
     def run(self, xs, out):
-        residual = xs[1] if len(xs) > 1 else None
+        algorithm = self.algorithm(xs[0].shape)
+        if algorithm not in self.prepared:
+            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm)
         convolve(
-            xs[0], self.kernel, self.bias, self.convolution, self.relu, residual, out, self.channel
-        )
+            xs[0], self.kernel, self.bias, self.convolution, self.relu,
+            xs[1] if len(xs) > 1 else None, out, self.channel, algorithm,
+            self.prepared[algorithm],
+        )  # fmt: skip
         if self.activation is not None and not self.relu:
             out[...] = self.activation.compute(out)
         return out
 
+    def algorithm(self, shape: tuple[int, ...]) -> str:
+        """Return how inputs of `shape` are convolved."""
+        return choose_algorithm(shape, self.kernel.shape, self.convolution, self.kernel.dtype)
+
     def describe(self, shape):
-        return "im2col" if not self.convolution.is_pointwise else "1x1"
+        return self.algorithm(shape)
 
     def multiply_adds(self, shapes, output_shape):
         return math.prod(output_shape[:3]) * self.kernel.size

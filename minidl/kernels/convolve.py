@@ -1,13 +1,21 @@
-"""Convolution, forward and backward: im2col and GEMM in blocks that stay in cache.
+"""Convolution, forward and backward: the algorithm is chosen by the shapes.
 
-The output pixels of the whole batch are cut into blocks of a few hundred. For each block a
-task gathers the patches (im2col), multiplies them with the kernel (BLAS), and adds bias and
-ReLU while the block is still in cache. A 1x1 convolution needs no gathering at all.
+=============  ==========================================================================
+"pointwise"    1x1 at stride 1: the images are a matrix already, one product
+"winograd"     3x3 at stride 1 in float32: F(4x4, 3x3), a quarter of the multiplications
+"im2col"       everything else: patches become rows of a matrix, one product
+=============  ==========================================================================
+
+In float64, which is for checking gradients, Winograd is never chosen: it rounds ten times as much.
 
 >>> import numpy as np
->>> from minidl.kernels.convolve import Convolution, convolve
+>>> from minidl.kernels.convolve import choose_algorithm, convolve
+>>> from minidl.kernels.geometry import Convolution
 >>> x, w = np.ones((1, 4, 4, 2), "float32"), np.ones((3, 3, 2, 5), "float32")
->>> convolve(x, w, None, Convolution((3, 3), padding="same"))[0, :, :, 0]
+>>> convolution = Convolution((3, 3), padding="same")
+>>> choose_algorithm(x.shape, w.shape, convolution, x.dtype)
+'im2col'
+>>> convolve(x, w, None, convolution)[0, :, :, 0]
 array([[ 8., 12., 12.,  8.],
        [12., 18., 18., 12.],
        [12., 18., 18., 12.],
@@ -16,34 +24,57 @@ array([[ 8., 12., 12.,  8.],
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from minidl.kernels import parallel
-from minidl.kernels.elementwise import finish, mask_relu
-from minidl.kernels.geometry import Window
-from minidl.kernels.im2col import col2im, im2col
+from minidl.kernels.gemm import convolve_gemm, convolve_gemm_backward
+from minidl.kernels.geometry import Convolution
+from minidl.kernels.winograd import convolve_winograd, transform_kernel, winograd_pays
+from minidl.kernels.winograd_backward import convolve_winograd_backward
 
-__all__ = ["Convolution", "convolve", "convolve_backward"]
+__all__ = ["ALGORITHMS", "choose_algorithm", "convolve", "convolve_backward", "prepare_kernel"]
 
-# Size of one block of the im2col matrix: well inside a core's second-level cache. At least
-# MINIMUM_ROWS rows, or BLAS starves: for 512 channels the block is then 4.5 MiB.
-BLOCK_BYTES = 2**21
-MINIMUM_ROWS = 256
+ALGORITHMS = ("pointwise", "winograd", "im2col")
 
 
-@dataclass(frozen=True)
-class Convolution(Window):
-    """The geometry of one convolution: a window and its channel groups."""
+def choose_algorithm(x_shape, w_shape, convolution: Convolution, dtype) -> str:
+    """Return the name of the algorithm that is fastest for an input and a kernel.
 
-    groups: int = 1
+    Parameters
+    ----------
+    x_shape : (N, H, W, C)
+    w_shape : (KH, KW, C / groups, K)
+    convolution : Convolution
+    dtype : numpy.dtype
+    """
+    if convolution.is_pointwise and convolution.groups == 1:
+        return "pointwise"
+    n, height, width, c = x_shape
+    if fits_winograd(convolution) and dtype == np.float32:
+        oh, ow = convolution.output_size(height, width)
+        if winograd_pays(n, oh, ow, c, w_shape[3]):
+            return "winograd"
+    return "im2col"
+
+
+def fits_winograd(convolution: Convolution) -> bool:
+    """Whether Winograd's algorithm can compute a convolution at all."""
+    return (
+        convolution.kernel_size == (3, 3)
+        and convolution.strides == (1, 1)
+        and convolution.dilation == (1, 1)
+        and convolution.groups == 1
+    )
+
+
+def prepare_kernel(w: np.ndarray, algorithm: str) -> np.ndarray | None:
+    """Return what an algorithm computes of the kernel beforehand, None where there is nothing."""
+    return transform_kernel(w) if algorithm == "winograd" else None
 
 
 def convolve(
     x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, convolution: Convolution,
     relu: bool = False, residual: np.ndarray | None = None, out: np.ndarray | None = None,
-    channel: int = 0,
+    channel: int = 0, algorithm: str | None = None, prepared: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Return ``relu(x * w + bias + residual)``.
 
@@ -58,54 +89,34 @@ def convolve(
         Added in the same pass.
     out : (N, OH, OW, at least K), optional
         Where to write: into its channels ``channel : channel + K``.
+    algorithm : str, optional
+        One of ``ALGORITHMS``, where the choice is not to be left to :func:`choose_algorithm`.
+    prepared : array, optional
+        From :func:`prepare_kernel` for this kernel and algorithm.
 
     Returns
     -------
     (N, OH, OW, K), or `out`
     """
-    channels = w.shape[-1]
-    if out is None:
-        out = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), channels), x.dtype)
-    rows = out.reshape(-1, out.shape[-1])  # (N*OH*OW, K or more)
-    residual_rows = None if residual is None else residual.reshape(-1, channels)
-    blocks = parallel.spans(len(rows), _rows_per_block(w, convolution))
-    in_place = out.shape[-1] == channels  # else the block is computed aside
-
-    def task(i: int) -> None:
-        first, last = blocks[i]
-        target = rows[first:last]
-        block = target
-        if not in_place:
-            block = parallel.scratch("block", (last - first, channels), x.dtype)
-        for group in range(convolution.groups):
-            cols, kernel, at = _operands(x, w, convolution, group, first, last)
-            if convolution.groups == 1:
-                np.matmul(cols, kernel, out=block)
-            else:
-                block[:, at] = cols @ kernel
-        if bias is not None or relu or residual is not None or not in_place:
-            added = None if residual is None else residual_rows[first:last]
-            finish(block, bias, relu, added, target, channel)
-
-    parallel.run(task, len(blocks))
-    return out
+    algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
+    if algorithm != "winograd":
+        return convolve_gemm(x, w, bias, convolution, relu, residual, out, channel)
+    u = prepare_kernel(w, algorithm) if prepared is None else prepared
+    return convolve_winograd(x, u, bias, convolution, relu, residual, out, channel)
 
 
 def convolve_backward(
     x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution,
     relu_output: np.ndarray | None = None, need_dx: bool = True, need_dw: bool = True,
-    with_bias: bool = True,
+    with_bias: bool = True, algorithm: str | None = None, prepared: np.ndarray | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:  # fmt: skip
     """Return the gradients ``(dx, dw, dbias)`` of a convolution, None for what is not needed.
-
-    The patches are gathered again rather than kept from the forward pass: that costs a
-    tenth of the time and saves KH * KW times the memory of `x`. `x` may be anything with the
-    input's shape and dtype where `need_dw` is False.
 
     Parameters
     ----------
     x, w
-        As in :func:`convolve`.
+        As in :func:`convolve`. `x` may be anything with the input's shape and dtype where
+        `need_dw` is False.
     dy : (N, OH, OW, K)
         Gradient of the output.
     relu_output : (N, OH, OW, K), optional
@@ -113,83 +124,12 @@ def convolve_backward(
     need_dx, need_dw : bool
     with_bias : bool
         False where the convolution has no bias: dbias is then None.
+    algorithm, prepared
+        As in :func:`convolve`.
     """
-    oh, ow = convolution.output_size(*x.shape[1:3])
-    dy_rows = dy.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
-    y_rows = None if relu_output is None else relu_output.reshape(dy_rows.shape)
-    dx = np.zeros(x.shape, x.dtype) if need_dx else None
-    # Each thread owns some images, so that scattering never meets another thread's pixels,
-    # and sums of its own for dw and dbias, so that they do not depend on who was quicker.
-    strands = parallel.spans(len(x))
-    dw_of = np.zeros((len(strands), *w.shape), w.dtype)
-    dbias_of = np.zeros((len(strands), w.shape[-1]), w.dtype)
-    per_block = _rows_per_block(w, convolution)
-
-    def task(strand: int) -> None:
-        begin, end = (n * oh * ow for n in strands[strand])
-        for a, b in parallel.spans(end - begin, per_block):
-            block = slice(begin + a, begin + b)
-            dz = dy_rows[block]
-            if y_rows is not None:
-                dz = mask_relu(dz, y_rows[block], parallel.scratch("dz", dz.shape, dz.dtype))
-            if need_dw and with_bias:
-                dbias_of[strand] += np.ones(len(dz), dz.dtype) @ dz
-            for group in range(convolution.groups):
-                dz_group = dz[:, _channels(w, convolution, group)]
-                if need_dw:
-                    _add_kernel_gradient(
-                        x, w, dz_group, convolution, group, block.start, dw_of[strand]
-                    )
-                if need_dx:
-                    _add_input_gradient(w, dz_group, convolution, group, block.start, dx)
-
-    parallel.run(task, len(strands))
-    if not need_dw:
-        return dx, None, None
-    return dx, dw_of.sum(axis=0), dbias_of.sum(axis=0) if with_bias else None
-
-
-def _add_kernel_gradient(x, w, dz, convolution, group, first, dw) -> None:
-    """Add ``cols' dz`` of one block to `dw`."""
-    cols, kernel, at = _operands(x, w, convolution, group, first, first + len(dz))
-    product = parallel.scratch("dw", kernel.shape, w.dtype)
-    np.matmul(cols.T, dz, out=product)
-    view = dw.reshape(-1, w.shape[-1])[:, at]
-    np.add(view, product, out=view)
-
-
-def _add_input_gradient(w, dz, convolution, group, first, dx) -> None:
-    """Scatter ``dz w'`` of one block onto the pixels of `dx`."""
-    kernel = w.reshape(-1, w.shape[-1])[:, _channels(w, convolution, group)]
-    if convolution.is_pointwise and convolution.groups == 1:
-        np.matmul(dz, kernel.T, out=dx.reshape(-1, dx.shape[-1])[first : first + len(dz)])
-        return
-    dcols = parallel.scratch("dcols", (len(dz), len(kernel)), w.dtype)
-    np.matmul(dz, kernel.T, out=dcols)
-    depth = w.shape[2]
-    col2im(dcols, dx, first, convolution, group * depth, depth)
-
-
-def _operands(x, w, convolution, group, first, last):
-    """Return the patches, the kernel matrix and the output channels of one block and group."""
-    at = _channels(w, convolution, group)
-    kernel = w.reshape(-1, w.shape[-1])[:, at]  # (KH*KW*C/groups, K/groups)
-    if convolution.is_pointwise and convolution.groups == 1:
-        return x.reshape(-1, x.shape[-1])[first:last], kernel, at
-    cols = parallel.scratch("cols", (last - first, len(kernel)), x.dtype)
-    depth = w.shape[2]
-    im2col(x, cols, first, convolution, group * depth, depth)
-    return cols, kernel, at
-
-
-def _channels(w, convolution, group) -> slice:
-    """The output channels of a group."""
-    per_group = w.shape[-1] // convolution.groups
-    return slice(group * per_group, (group + 1) * per_group)
-
-
-def _rows_per_block(w, convolution) -> int:
-    """How many output pixels one task takes."""
-    kh, kw, depth, channels = w.shape
-    widest = max(kh * kw * depth, channels)  # of the patches and of the outputs
-    return max(MINIMUM_ROWS, BLOCK_BYTES // (widest * w.itemsize))
+    algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
+    arguments = (convolution, relu_output, need_dx, need_dw, with_bias)
+    if algorithm != "winograd":
+        return convolve_gemm_backward(x, w, dy, *arguments)
+    u = prepare_kernel(w, algorithm) if prepared is None else prepared
+    return convolve_winograd_backward(x, u, dy, *arguments)

@@ -1,7 +1,7 @@
 """Depthwise convolution: each channel has kernels of its own, so there is no GEMM in it.
 
 >>> import numpy as np
->>> from minidl.kernels.convolve import Convolution
+>>> from minidl.kernels.geometry import Convolution
 >>> from minidl.kernels.depthwise import depthwise
 >>> x, w = np.ones((1, 3, 3, 2)), np.ones((2, 2, 2, 1))
 >>> depthwise(x, w, Convolution((2, 2)))[0, :, :, 1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Window"]
+__all__ = ["Convolution", "Window"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,10 @@ class Window:
         """True for 1x1 windows at stride 1: the images are their own im2col matrix."""
         unpadded = isinstance(self.padding, str) or not any(self.padding)
         return self.kernel_size == (1, 1) and self.strides == (1, 1) and unpadded
+
+
+@dataclass(frozen=True)
+class Convolution(Window):
+    """The geometry of one convolution: a window and its channel groups."""
+
+    groups: int = 1

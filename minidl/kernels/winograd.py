@@ -1,0 +1,308 @@
+"""Winograd's F(4x4, 3x3): 3x3 convolutions at stride 1 with a quarter of the multiplications.
+
+The output is cut into tiles of 4x4 pixels; each sees 6x6 input pixels d. With fixed small
+matrices A, B and G (Lavin and Gray, 2015), kernel g and * element by element, a tile is
+
+    y = A' [ (G g G') * (B' d B) ] A
+
+and the sum over the input channels goes inside the brackets. There it makes each of the 36
+elements ("taps") a matrix product (tiles, C) @ (C, K), which BLAS computes. Tiles go through
+in blocks, so that a block's V = B' d B and M = V U are still in cache when they are needed.
+
+The price is rounding: float32 results are off by up to 1e-5 of the largest output, ten times
+as much as with im2col.
+
+>>> import numpy as np
+>>> from minidl.kernels.geometry import Window
+>>> from minidl.kernels.winograd import convolve_winograd, transform_kernel
+>>> x, w = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 5))
+>>> y = convolve_winograd(x, transform_kernel(w), None, Window((3, 3), padding="same"))
+>>> y[0, :, :, 0].round(9)
+array([[ 8., 12., 12.,  8.],
+       [12., 18., 18., 12.],
+       [12., 18., 18., 12.],
+       [ 8., 12., 12.,  8.]])
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.kernels import parallel
+from minidl.kernels.geometry import Window
+from minidl.kernels.jit import jit
+
+__all__ = [
+    "convolve_winograd", "is_small", "tile_grid", "tile_scratch", "tiles_per_block",
+    "transform_input", "transform_kernel", "winograd_pays",
+]  # fmt: skip
+
+TILES_PER_BLOCK = 128  # fewer starve BLAS; more take memory and gain little
+SMALL_KERNEL, SMALL_PRODUCT = 10**4, 10**6  # multiplications per tile, per block
+KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of float32
+
+
+def winograd_pays(n: int, oh: int, ow: int, c: int, k: int) -> bool:
+    """Say whether Winograd beats im2col for n images, oh x ow outputs, C and K channels.
+
+    It does nearly always, by up to three times. It does not where tiles hang over the edge so
+    much that half of the saving is gone (5x5 outputs take the 8x8 pixels of four tiles), where
+    few tiles share the cost of reading U, four times the size of the kernel (7x7 outputs of
+    fewer than four images), and where there are too few channels to fill a vector register.
+
+    >>> winograd_pays(1, 56, 56, 64, 64), winograd_pays(1, 7, 7, 512, 512)
+    (True, False)
+    """
+    tiles = n * -(-oh // 4) * -(-ow // 4)
+    return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 3 and k >= 3
+
+
+def transform_kernel(w: np.ndarray) -> np.ndarray:
+    """Return ``U = G w G'`` of a kernel (3, 3, C, K) as (36, C, K), computed in float64.
+
+    >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0].round(4)
+    array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
+    """
+    c, k = w.shape[2:]
+    u = np.empty((36, c, k), w.dtype)
+    arrays = np.ascontiguousarray(w).reshape(9, c * k), u.reshape(36, c * k)
+    spans = parallel.spans(c * k, KERNEL_SPAN)
+    parallel.run(lambda i: _transform_kernel(*arrays, *spans[i]), len(spans))
+    return u
+
+
+def convolve_winograd(
+    x: np.ndarray, u: np.ndarray, bias: np.ndarray | None, window: Window, relu: bool = False,
+    residual: np.ndarray | None = None, out: np.ndarray | None = None, offset: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return ``relu(x * w + bias + residual)`` for a 3x3 kernel w at stride 1.
+
+    Parameters
+    ----------
+    x : (N, H, W, C), contiguous
+    u : (36, C, K)
+        The kernel as :func:`transform_kernel` returns it.
+    bias : (K,) or None
+    window : Window
+        3x3, stride and dilation 1, padding "same" or "valid".
+    relu : bool
+        Cut negative outputs off in the same pass.
+    residual : (N, OH, OW, K), contiguous, optional
+        Added before the ReLU. It may be `out` itself.
+    out : (N, OH, OW, channels), contiguous, optional
+        Where to write: its channels ``offset : offset + K``. The others stay as they are.
+
+    Returns
+    -------
+    `out`, or a new array (N, OH, OW, K)
+    """
+    c, k = u.shape[1:]
+    oh, ow = window.output_size(*x.shape[1:3])
+    if out is None:
+        out = np.empty((len(x), oh, ow, k), x.dtype)
+    bias = np.zeros(k, x.dtype) if bias is None else bias
+    has_residual = residual is not None
+    residual = residual if has_residual else out  # a kernel argument must be some array
+    grid = tile_grid(x, window)
+    blocks, parts = _tasks(len(x) * grid[0] * grid[1], c, k)
+
+    def task(i: int) -> None:
+        first, last = blocks[i // len(parts)]
+        begin, end = parts[i % len(parts)]
+        tiles = last - first
+        v, v_taps = tile_scratch("v", tiles, c, x.dtype)
+        m, m_taps = tile_scratch("m", tiles, end - begin, x.dtype)
+        transform_input(x, v, 0, c, first, last, *grid)
+        np.matmul(v_taps, u[:, :, begin:end], out=m_taps)
+        _transform_output(
+            m, out, bias, residual, offset, begin, end, first, last, *grid[:2], relu, has_residual
+        )
+
+    parallel.run(task, len(blocks) * len(parts))
+    return out
+
+
+def tile_grid(x: np.ndarray, window: Window) -> tuple[int, int, int, int]:
+    """Return how many tiles an image has (down, across) and its padding (top, left)."""
+    oh, ow = window.output_size(*x.shape[1:3])
+    top, _, left, _ = window.pads(*x.shape[1:3])
+    return -(-oh // 4), -(-ow // 4), top, left
+
+
+def tile_scratch(key: str, tiles: int, channels: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return this thread's buffer for a block's taps twice: for kernels and for BLAS.
+
+    Kernels see it as (36, tiles * channels + 48), BLAS as (36, tiles, channels). The spare
+    numbers keep the taps from lying a power of two apart in memory, where they would evict
+    one another from the first-level cache.
+    """
+    size = tiles * channels
+    rows = parallel.scratch(f"winograd {key}", (36, size + 48), dtype)
+    return rows, rows[:, :size].reshape(36, tiles, channels)
+
+
+def is_small(c: int, k: int) -> bool:
+    """Say whether a block's products with C and K channels can be small ones for BLAS.
+
+    OpenBLAS multiplies straight from memory, without packing, up to 10**6 multiplications:
+    that is a third faster, as long as the right-hand matrix is not transposed.
+    """
+    return c * k <= SMALL_KERNEL
+
+
+def tiles_per_block(c: int, k: int, most: int) -> int:
+    """Return how many tiles to take at once: `most`, or so few that the products are small."""
+    return min(most, SMALL_PRODUCT // (c * k)) if is_small(c, k) else most
+
+
+def _tasks(tiles: int, c: int, k: int) -> tuple[list, list]:
+    """Return blocks of tiles and parts of the output channels: each pair is a task.
+
+    Where there are fewer blocks than threads, the threads share out the channels: each reads
+    its part of U, and reading U is what takes the time then.
+    """
+    threads = parallel.get_num_threads()
+    at_most = tiles_per_block(c, k, TILES_PER_BLOCK)
+    blocks = max(1, -(-tiles // at_most))
+    if blocks < threads:
+        return parallel.spans(tiles, at_most), parallel.spans(k, -(-k * blocks // threads))
+    blocks = -(-blocks // threads) * threads  # none idle at the end
+    return parallel.spans(tiles, -(-tiles // blocks)), [(0, k)]
+
+
+# In the kernels `c` and `k` count channels from 0 and offsets to them are unsigned: then they
+# cannot be negative, no access needs Python's wrap-around, and LLVM vectorises the loop.
+# Channels go through in runs of 128, so that one tile's scratch stays in first-level cache.
+
+
+@jit
+def _transform_kernel(w, u, first, last):
+    """U = G w G' of the (C, K) pairs first ... last - 1; w and u have a row per tap."""
+    d = np.empty((18, 128))
+    for at in range(np.uint64(first), np.uint64(last), np.uint64(128)):
+        n = min(np.uint64(128), np.uint64(last) - at)
+        for i in range(3):
+            for c in range(n):
+                a0 = np.float64(w[3 * i, at + c])
+                a1 = np.float64(w[3 * i + 1, at + c])
+                a2 = np.float64(w[3 * i + 2, at + c])
+                s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
+                d[6 * i, c] = a0 / 4
+                d[6 * i + 1, c] = -s - a1 * (1 / 6)
+                d[6 * i + 2, c] = -s + a1 * (1 / 6)
+                d[6 * i + 3, c] = p + a1 * (1 / 12)
+                d[6 * i + 4, c] = p - a1 * (1 / 12)
+                d[6 * i + 5, c] = a2
+        for j in range(6):
+            for c in range(n):
+                a0, a1, a2 = d[j, c], d[j + 6, c], d[j + 12, c]
+                s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
+                u[j, at + c] = a0 / 4
+                u[j + 6, at + c] = -s - a1 * (1 / 6)
+                u[j + 12, at + c] = -s + a1 * (1 / 6)
+                u[j + 18, at + c] = p + a1 * (1 / 12)
+                u[j + 24, at + c] = p - a1 * (1 / 12)
+                u[j + 30, at + c] = a2
+
+
+@jit
+def transform_input(x, v, begin, end, first, last, tiles_y, tiles_x, top, left):
+    """V = B' d B of x's channels begin ... end - 1 in tiles first ... last - 1."""
+    _, height, width, _ = x.shape
+    channels = np.uint64(end - begin)
+    two, four, five = x.dtype.type(2), x.dtype.type(4), x.dtype.type(5)
+    d = np.empty((36, 128), x.dtype)
+    border = np.empty((1, 6, 6, 128), x.dtype)
+    for t in range(last - first):
+        tile = first + t
+        image = tile // (tiles_y * tiles_x)
+        y0 = 4 * (tile // tiles_x % tiles_y) - top
+        x0 = 4 * (tile % tiles_x) - left
+        inside = y0 >= 0 and x0 >= 0 and y0 + 6 <= height and x0 + 6 <= width
+        for c0 in range(np.uint64(0), channels, np.uint64(128)):
+            n = min(np.uint64(128), channels - c0)
+            at = np.uint64(begin) + c0
+            to = np.uint64(t) * channels + c0
+            # A tile inside the image is read where it lies, others from a padded copy.
+            if inside:
+                source, si, sy, sx, sc = x, image, y0, x0, at
+            else:
+                source, si, sy, sx, sc = border, 0, 0, 0, np.uint64(0)
+                for i in range(6):
+                    for j in range(6):
+                        if 0 <= y0 + i < height and 0 <= x0 + j < width:
+                            for c in range(n):
+                                border[0, i, j, c] = x[image, y0 + i, x0 + j, at + c]
+                        else:
+                            for c in range(n):
+                                border[0, i, j, c] = 0
+            for i in range(6):
+                for c in range(n):
+                    a0, a1 = source[si, sy + i, sx, sc + c], source[si, sy + i, sx + 1, sc + c]
+                    a2, a3 = source[si, sy + i, sx + 2, sc + c], source[si, sy + i, sx + 3, sc + c]
+                    a4, a5 = source[si, sy + i, sx + 4, sc + c], source[si, sy + i, sx + 5, sc + c]
+                    p, q, r, s = a4 - four * a2, a3 - four * a1, a4 - a2, two * (a3 - a1)
+                    d[6 * i, c] = four * a0 - five * a2 + a4
+                    d[6 * i + 1, c] = p + q
+                    d[6 * i + 2, c] = p - q
+                    d[6 * i + 3, c] = r + s
+                    d[6 * i + 4, c] = r - s
+                    d[6 * i + 5, c] = four * a1 - five * a3 + a5
+            for j in range(6):
+                for c in range(n):
+                    a0, a1, a2 = d[j, c], d[j + 6, c], d[j + 12, c]
+                    a3, a4, a5 = d[j + 18, c], d[j + 24, c], d[j + 30, c]
+                    p, q, r, s = a4 - four * a2, a3 - four * a1, a4 - a2, two * (a3 - a1)
+                    v[j, to + c] = four * a0 - five * a2 + a4
+                    v[j + 6, to + c] = p + q
+                    v[j + 12, to + c] = p - q
+                    v[j + 18, to + c] = r + s
+                    v[j + 24, to + c] = r - s
+                    v[j + 30, to + c] = four * a1 - five * a3 + a5
+
+
+@jit
+def _transform_output(
+    m, y, bias, residual, offset, begin, end, first, last, tiles_y, tiles_x, relu, has_residual
+):
+    """y = A' M A + bias + residual, for output channels begin ... end - 1."""
+    _, height, width, _ = y.shape
+    channels = np.uint64(end - begin)
+    zero, two, four, eight = y.dtype.type(0), y.dtype.type(2), y.dtype.type(4), y.dtype.type(8)
+    d = np.empty((24, 128), y.dtype)
+    for t in range(last - first):
+        tile = first + t
+        image = tile // (tiles_y * tiles_x)
+        y0 = 4 * (tile // tiles_x % tiles_y)
+        x0 = 4 * (tile % tiles_x)
+        rows, columns = min(4, height - y0), min(4, width - x0)
+        for k0 in range(np.uint64(0), channels, np.uint64(128)):
+            n = min(np.uint64(128), channels - k0)
+            source = np.uint64(t) * channels + k0
+            at = np.uint64(begin) + k0
+            to = np.uint64(offset) + at
+            for j in range(6):
+                for k in range(n):
+                    a1, a2 = m[j + 6, source + k], m[j + 12, source + k]
+                    a3, a4 = m[j + 18, source + k], m[j + 24, source + k]
+                    p, q, r, s = a1 + a2, a3 + a4, a1 - a2, a3 - a4
+                    d[j, k] = m[j, source + k] + p + q
+                    d[j + 6, k] = r + two * s
+                    d[j + 12, k] = p + four * q
+                    d[j + 18, k] = r + eight * s + m[j + 30, source + k]
+            for i in range(rows):
+                for k in range(n):
+                    a0, a1, a2 = d[6 * i, k], d[6 * i + 1, k], d[6 * i + 2, k]
+                    a3, a4, a5 = d[6 * i + 3, k], d[6 * i + 4, k], d[6 * i + 5, k]
+                    p, q, r, s, b = a1 + a2, a3 + a4, a1 - a2, a3 - a4, bias[at + k]
+                    d[6 * i, k] = a0 + p + q + b
+                    d[6 * i + 1, k] = r + two * s + b
+                    d[6 * i + 2, k] = p + four * q + b
+                    d[6 * i + 3, k] = r + eight * s + a5 + b
+                for j in range(columns):
+                    if has_residual:
+                        for k in range(n):
+                            d[6 * i + j, k] += residual[image, y0 + i, x0 + j, at + k]
+                    for k in range(n):
+                        a = d[6 * i + j, k]  # the ReLU is written so that NaN stays NaN
+                        y[image, y0 + i, x0 + j, to + k] = zero if relu and a < 0 else a

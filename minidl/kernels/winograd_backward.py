@@ -1,0 +1,250 @@
+"""Both gradients of a Winograd convolution: the exact adjoint of its forward pass.
+
+With V = B' d B, M = V U and y = A' M A (see :mod:`minidl.kernels.winograd`), the gradients go
+back through the same three steps at the same cost:
+
+    dM = A dy A'        dU = V' dM   (per tap)        dV = dM U'   (per tap)
+    dw = G' dU G        dd = B dV B', added where the 6x6 patches of two tiles overlap
+
+One pass over the tiles computes both, and neither needs another transform of the kernel.
+
+>>> import numpy as np
+>>> from minidl.kernels.geometry import Window
+>>> from minidl.kernels.winograd import transform_kernel
+>>> x, w, dy = np.ones((1, 3, 3, 1)), np.ones((3, 3, 1, 1)), np.ones((1, 3, 3, 1))
+>>> window = Window((3, 3), padding="same")
+>>> dx, dw, dbias = convolve_winograd_backward(x, transform_kernel(w), dy, window)
+>>> dx[0, :, :, 0].round(9)
+array([[4., 6., 4.],
+       [6., 9., 6.],
+       [4., 6., 4.]])
+>>> dw[:, :, 0, 0].round(9)
+array([[4., 6., 4.],
+       [6., 9., 6.],
+       [4., 6., 4.]])
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.kernels import parallel
+from minidl.kernels.geometry import Window
+from minidl.kernels.jit import jit
+from minidl.kernels.winograd import (
+    is_small,
+    tile_grid,
+    tile_scratch,
+    tiles_per_block,
+    transform_input,
+)
+
+__all__ = ["convolve_winograd_backward"]
+
+TILES_PER_BLOCK = 256  # twice the forward pass': each block costs a pass over dU and dw
+
+
+def convolve_winograd_backward(
+    x: np.ndarray, u: np.ndarray, dy: np.ndarray, window: Window,
+    relu_output: np.ndarray | None = None, need_dx: bool = True, need_dw: bool = True,
+    with_bias: bool = True, out: np.ndarray | None = None,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:  # fmt: skip
+    """Return the gradients ``(dx, dw, dbias)``, None for what is not needed.
+
+    Parameters
+    ----------
+    x, u, window
+        As in :func:`~minidl.kernels.winograd.convolve_winograd`. `x` may be anything with the
+        input's shape and dtype where `need_dw` is False.
+    dy : (N, OH, OW, K), contiguous
+        Gradient of the output.
+    relu_output : (N, OH, OW, K), contiguous, optional
+        The output, where it went through the fused ReLU: its gradient is then taken here.
+    need_dx, need_dw : bool
+    with_bias : bool
+        False where the convolution has no bias: dbias is then None.
+    out : (N, H, W, C), contiguous, optional
+        Where to write dx.
+    """
+    c, k = u.shape[1:]
+    grid = tile_grid(x, window)
+    per_image = grid[0] * grid[1]
+    masked = relu_output is not None
+    y = relu_output if masked else dy  # a kernel argument must be some array
+    dx = (np.empty(x.shape, x.dtype) if out is None else out) if need_dx else None
+    u_transposed = u.transpose(0, 2, 1)
+    if is_small(c, k):
+        u_transposed = np.ascontiguousarray(u_transposed)
+    at_most = tiles_per_block(c, k, TILES_PER_BLOCK)
+    strands, parts = _tasks(len(x), len(x) * per_image, c)
+    dw_of = np.zeros((len(strands), 9, c * k), x.dtype)
+    dbias_of = np.zeros((len(strands), k), x.dtype)
+
+    def task(i: int) -> None:
+        strand, (begin, end) = i // len(parts), parts[i % len(parts)]
+        first_tile, last_tile = (n * per_image for n in strands[strand])
+        for a, b in parallel.spans(last_tile - first_tile, at_most):
+            first, last = first_tile + a, first_tile + b
+            tiles = last - first
+            v, v_taps = tile_scratch("v", tiles, end - begin, x.dtype)
+            dm, dm_taps = tile_scratch("m", tiles, k, x.dtype)
+            _transform_gradient(dy, y, dm, first, last, *grid[:2], masked)
+            if need_dw:
+                transform_input(x, v, begin, end, first, last, *grid)
+                du = parallel.scratch("winograd du", (36, end - begin, k), x.dtype)
+                np.matmul(v_taps.transpose(0, 2, 1), dm_taps, out=du)
+                _add_kernel_gradient(du.reshape(36, -1), dw_of[strand], begin * k)
+                if with_bias and begin == 0:  # tap (1, 1) of A dy A' is the sum of the tile
+                    dbias_of[strand] += np.ones(tiles, x.dtype) @ dm_taps[7]
+            if need_dx:
+                np.matmul(dm_taps, u_transposed[:, :, begin:end], out=v_taps)
+                _add_input_gradient(v, dx, begin, end, first, last, *grid)
+
+    parallel.run(task, len(strands) * len(parts))
+    if not need_dw:
+        return dx, None, None
+    dw = dw_of[0] if len(strands) == 1 else dw_of.sum(axis=0)
+    return dx, dw.reshape(3, 3, c, k), dbias_of.sum(axis=0) if with_bias else None
+
+
+def _tasks(images: int, tiles: int, c: int) -> tuple[list, list]:
+    """Return spans of images and parts of the input channels: each pair is a task.
+
+    A task shares neither pixels of dx nor sums of dw with another one. Sharing out the
+    channels makes the threads compute the same dM, sharing out the images gives each of them
+    a dU and dw of its own to fill: that is worse where there are few tiles.
+    """
+    threads = parallel.get_num_threads()
+    if images < threads or tiles <= TILES_PER_BLOCK:
+        return [(0, images)], parallel.spans(c, -(-c // threads))
+    return parallel.spans(images), [(0, c)]
+
+
+@jit
+def _transform_gradient(dy, y, dm, first, last, tiles_y, tiles_x, masked):
+    """dM = A dz A' of tiles first ... last - 1, where dz is dy, or 0 where the ReLU was."""
+    _, height, width, depth = dy.shape
+    channels = np.uint64(depth)
+    zero, two, four, eight = dy.dtype.type(0), dy.dtype.type(2), dy.dtype.type(4), dy.dtype.type(8)
+    d = np.empty((24, 128), dy.dtype)
+    for t in range(last - first):
+        tile = first + t
+        image = tile // (tiles_y * tiles_x)
+        y0 = 4 * (tile // tiles_x % tiles_y)
+        x0 = 4 * (tile % tiles_x)
+        for at in range(np.uint64(0), channels, np.uint64(128)):
+            n = min(np.uint64(128), channels - at)
+            to = np.uint64(t) * channels + at
+            for i in range(4):
+                for j in range(4):
+                    if y0 + i >= height or x0 + j >= width:
+                        for k in range(n):
+                            d[6 * i + j, k] = 0
+                    elif masked:
+                        for k in range(n):
+                            a = dy[image, y0 + i, x0 + j, at + k]
+                            hidden = y[image, y0 + i, x0 + j, at + k] <= 0
+                            d[6 * i + j, k] = zero if hidden else a
+                    else:
+                        for k in range(n):
+                            d[6 * i + j, k] = dy[image, y0 + i, x0 + j, at + k]
+                for k in range(n):
+                    a0, a1, a2, a3 = d[6 * i, k], d[6 * i + 1, k], d[6 * i + 2, k], d[6 * i + 3, k]
+                    p, q, r, s = a0 + a2, a1 + a3, a0 + four * a2, two * a1 + eight * a3
+                    d[6 * i + 1, k] = p + q
+                    d[6 * i + 2, k] = p - q
+                    d[6 * i + 3, k] = r + s
+                    d[6 * i + 4, k] = r - s
+                    d[6 * i + 5, k] = a3
+            for j in range(6):
+                for k in range(n):
+                    a0, a1, a2, a3 = d[j, k], d[j + 6, k], d[j + 12, k], d[j + 18, k]
+                    p, q, r, s = a0 + a2, a1 + a3, a0 + four * a2, two * a1 + eight * a3
+                    dm[j, to + k] = a0
+                    dm[j + 6, to + k] = p + q
+                    dm[j + 12, to + k] = p - q
+                    dm[j + 18, to + k] = r + s
+                    dm[j + 24, to + k] = r - s
+                    dm[j + 30, to + k] = a3
+
+
+@jit
+def _add_input_gradient(dv, dx, begin, end, first, last, tiles_y, tiles_x, top, left):
+    """dx's channels begin ... end - 1: B dV B' of each tile, on top of the tiles before it."""
+    _, height, width, _ = dx.shape
+    channels = np.uint64(end - begin)
+    two, four, five = dx.dtype.type(2), dx.dtype.type(4), dx.dtype.type(5)
+    d = np.empty((36, 128), dx.dtype)
+    for t in range(last - first):
+        tile = first + t
+        image = tile // (tiles_y * tiles_x)
+        down, across = tile // tiles_x % tiles_y, tile % tiles_x
+        y0, x0 = 4 * down - top, 4 * across - left
+        for c0 in range(np.uint64(0), channels, np.uint64(128)):
+            n = min(np.uint64(128), channels - c0)
+            source = np.uint64(t) * channels + c0
+            at = np.uint64(begin) + c0
+            for j in range(6):
+                for c in range(n):
+                    a0, a1, a2 = dv[j, source + c], dv[j + 6, source + c], dv[j + 12, source + c]
+                    a3, a4, a5 = (
+                        dv[j + 18, source + c],
+                        dv[j + 24, source + c],
+                        dv[j + 30, source + c],
+                    )
+                    p, q, r, s = a1 + a2, a3 + a4, a1 - a2, two * (a3 - a4)
+                    d[j, c] = four * a0
+                    d[j + 6, c] = four * (a5 - r) - s
+                    d[j + 12, c] = -five * a0 - four * p - q
+                    d[j + 18, c] = r + s - five * a5
+                    d[j + 24, c] = a0 + p + q
+                    d[j + 30, c] = a5
+            for i in range(6):
+                if y0 + i < 0 or y0 + i >= height:
+                    continue
+                for c in range(n):
+                    a0, a1, a2 = d[6 * i, c], d[6 * i + 1, c], d[6 * i + 2, c]
+                    a3, a4, a5 = d[6 * i + 3, c], d[6 * i + 4, c], d[6 * i + 5, c]
+                    p, q, r, s = a1 + a2, a3 + a4, a1 - a2, two * (a3 - a4)
+                    d[6 * i, c] = four * a0
+                    d[6 * i + 1, c] = four * (a5 - r) - s
+                    d[6 * i + 2, c] = -five * a0 - four * p - q
+                    d[6 * i + 3, c] = r + s - five * a5
+                    d[6 * i + 4, c] = a0 + p + q
+                for j in range(6):
+                    if x0 + j < 0 or x0 + j >= width:
+                        continue
+                    # The tiles above and to the left have been here before.
+                    if (i < 2 and down > 0) or (j < 2 and across > 0):
+                        for c in range(n):
+                            dx[image, y0 + i, x0 + j, at + c] += d[6 * i + j, c]
+                    else:
+                        for c in range(n):
+                            dx[image, y0 + i, x0 + j, at + c] = d[6 * i + j, c]
+
+
+@jit
+def _add_kernel_gradient(du, dw, offset):
+    """dw += G' dU G; both have a row per tap; dw's columns from `offset` on."""
+    quarter, sixth, twelfth = du.dtype.type(1 / 4), du.dtype.type(1 / 6), du.dtype.type(1 / 12)
+    d = np.empty((18, 128), du.dtype)
+    columns = np.uint64(du.shape[1])
+    for c0 in range(np.uint64(0), columns, np.uint64(128)):
+        n = min(np.uint64(128), columns - c0)
+        at = np.uint64(offset) + c0
+        for j in range(6):
+            for c in range(n):
+                a1, a2 = du[j + 6, c0 + c], du[j + 12, c0 + c]
+                a3, a4 = du[j + 18, c0 + c], du[j + 24, c0 + c]
+                p, q = sixth * (a1 + a2), sixth * (a3 + a4)
+                d[j, c] = quarter * (du[j, c0 + c] + q) - p
+                d[j + 6, c] = sixth * (a2 - a1) + twelfth * (a3 - a4)
+                d[j + 12, c] = q - p + du[j + 30, c0 + c]
+        for i in range(3):
+            for c in range(n):
+                a0, a1, a2 = d[6 * i, c], d[6 * i + 1, c], d[6 * i + 2, c]
+                a3, a4, a5 = d[6 * i + 3, c], d[6 * i + 4, c], d[6 * i + 5, c]
+                p, q = sixth * (a1 + a2), sixth * (a3 + a4)
+                dw[3 * i, at + c] += quarter * (a0 + q) - p
+                dw[3 * i + 1, at + c] += sixth * (a2 - a1) + twelfth * (a3 - a4)
+                dw[3 * i + 2, at + c] += q - p + a5

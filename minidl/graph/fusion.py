@@ -1,8 +1,8 @@
 """From nodes to the steps of an inference plan: what can be done at once is one step.
 
-A convolution takes along the padding before it and the BatchNormalization, addition and ReLU
-after it; layers that do nothing outside training vanish; what a Concatenate joins is written
-straight to its place. The layers themselves stay as they are: folded kernels are copies.
+A convolution takes along the padding or scaling before it and the BatchNormalization, addition
+and ReLU after it; layers that do nothing outside training vanish; what a Concatenate joins is
+written straight to its place. The layers themselves stay as they are: folded kernels are copies.
 
 >>> from minidl import Input, Sequential, layers
 >>> from minidl.graph.fusion import fuse
@@ -17,12 +17,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minidl.graph.node import Node
-from minidl.graph.steps import ConvolutionStep, DepthwiseStep, JoinStep, LayerStep, Step
+from minidl.graph.steps import (
+    ConvolutionStep,
+    DepthwiseStep,
+    JoinStep,
+    LayerStep,
+    PaddedPoolStep,
+    Step,
+)
 from minidl.layers.activation import Activation, ActivationLayer, ReLU
 from minidl.layers.base import Layer
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
+from minidl.layers.imagenet import ImageNetPreprocessing
 from minidl.layers.merging import Add, Concatenate
 from minidl.layers.normalization import BatchNormalization
+from minidl.layers.pooling import MaxPooling2D
+from minidl.layers.preprocessing import Rescaling
 
 __all__ = ["Program", "fuse"]
 
@@ -82,6 +92,7 @@ class _Fuser:
             for j in node.inputs:
                 self.readers.setdefault(j, []).append(i)
         self.taken: set[int] = set()  # nodes that are part of another node's step
+        self.positive: set[int] = set()  # outputs of a fused ReLU
 
     def steps(self) -> list[Step]:
         steps: dict[int, Step] = {}
@@ -97,25 +108,33 @@ class _Fuser:
     def _step(self, i: int) -> tuple[int, Step]:
         node = self.nodes[i]
         kind = type(node.layer)
-        if kind is ZeroPadding2D:
-            reader = self._sole_reader(i)
-            if reader is not None and _takes_padding(self.nodes[reader].layer):
-                self.taken.add(reader)
-                return self._convolution(reader, node.inputs[0], node.layer)
+        reader = self._sole_reader(i)
+        after = None if reader is None else self.nodes[reader].layer
+        if kind is ZeroPadding2D and _pads_nothing(after):
+            self.taken.add(reader)
+            return self._convolution(reader, node.inputs[0], node.layer)
+        if kind is ZeroPadding2D and _pools_unpadded(after) and node.inputs[0] in self.positive:
+            self.taken.add(reader)
+            return reader, PaddedPoolStep(node.layer, after, reader, node.inputs)
+        scales = kind in (Rescaling, ImageNetPreprocessing)
+        if scales and _pads_nothing(after) and after.convolution.groups == 1:
+            self.taken.add(reader)
+            return self._convolution(reader, node.inputs[0], node.layer)
         if kind in (Conv2D, DepthwiseConv2D):
             return self._convolution(i, node.inputs[0])
         if kind is Concatenate and node.layer.axis % len(node.shape) == len(node.shape) - 1:
             return i, JoinStep(node.layer, i, node.inputs)
         return i, LayerStep(node.layer, i, node.inputs)
 
-    def _convolution(
-        self, i: int, x: int, padding: ZeroPadding2D | None = None
-    ) -> tuple[int, Step]:
+    def _convolution(self, i: int, x: int, before: Layer | None = None) -> tuple[int, Step]:
         """Return the step of the convolution `i` and of what it can take along after it."""
         layer = self.nodes[i].layer
         step_class = ConvolutionStep if type(layer) is Conv2D else DepthwiseStep
-        before = [] if padding is None else [padding]
-        step = step_class(layer, i, x, before)
+        step = step_class(layer, i, x)
+        if type(before) is ZeroPadding2D:
+            step.pad_input(before)
+        elif before is not None:
+            step.rescale_input(before)
         if layer.activation is None:
             last = self._take(i, lambda node: type(node.layer) is BatchNormalization)
             if last != i:
@@ -125,6 +144,8 @@ class _Fuser:
             if end != last:
                 step.follow_with_relu(self.nodes[end].layer)
             step.number = i = end
+        if step.relu:
+            self.positive.add(i)
         return i, step
 
     def _take(self, i: int, fits) -> int:
@@ -167,8 +188,12 @@ class _Fuser:
                 channel += channels
 
 
-def _takes_padding(layer: Layer) -> bool:
+def _pads_nothing(layer: Layer | None) -> bool:
     return type(layer) is Conv2D and layer.window.padding == "valid"
+
+
+def _pools_unpadded(layer: Layer | None) -> bool:
+    return type(layer) is MaxPooling2D and layer.window.padding == "valid"
 
 
 def _plain_relu(layer: Layer) -> bool:

@@ -22,11 +22,14 @@ from minidl.errors import ShapeError
 from minidl.kernels.convolve import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.depthwise import depthwise
 from minidl.kernels.elementwise import finish
+from minidl.kernels.pooling import max_pool
 from minidl.layers.base import Layer, Parameter
 from minidl.layers.merging import Concatenate
 from minidl.layers.normalization import BatchNormalization
 
-__all__ = ["ConvolutionStep", "DepthwiseStep", "JoinStep", "LayerStep", "Step"]
+__all__ = [
+    "ConvolutionStep", "DepthwiseStep", "JoinStep", "LayerStep", "PaddedPoolStep", "Step",
+]  # fmt: skip
 
 
 class Step:
@@ -105,6 +108,32 @@ class LayerStep(Step):
         return layer.multiply_adds(shape, output_shape) * output_shape[0]
 
 
+class PaddedPoolStep(LayerStep):
+    """ZeroPadding2D and the MaxPooling2D after it, for numbers that are not negative.
+
+    Pooling ignores what is outside the image: as good as zeros where nothing is below zero.
+    """
+
+    def __init__(self, padding: Layer, layer: Layer, number: int, inputs: tuple[int, ...]):
+        super().__init__(layer, number, inputs)
+        self.layers = [padding, layer]
+        self.window = replace(layer.window, padding=sum(padding.pads, ()))
+
+    @property
+    def writes_out(self) -> bool:
+        return True
+
+    def output_shape(self, shapes):
+        padding, layer = self.layers
+        return tuple(layer.compute_output_shape(padding.compute_output_shape(shapes[0])))
+
+    def run(self, xs, out):
+        return max_pool(xs[0], self.window, out=out)[0]
+
+    def multiply_adds(self, shapes, output_shape):
+        return 0
+
+
 class JoinStep(Step):
     """Concatenate along the channels; most inputs lie in place already."""
 
@@ -135,13 +164,10 @@ class ConvolutionStep(Step):
 
     writes_slices = True
 
-    def __init__(self, layer: Layer, number: int, x: int, before: list[Layer]):
+    def __init__(self, layer: Layer, number: int, x: int):
         super().__init__(layer, number, (x,))
-        self.layers = [*before, layer]
         self.layer = layer
         self.convolution = layer.convolution if hasattr(layer, "convolution") else layer.window
-        if before:
-            self.convolution = replace(self.convolution, padding=sum(before[0].pads, ()))
         self.kernel = layer.kernel.value
         self.bias = None if layer.bias is None else layer.bias.value
         self.activation = layer.activation
@@ -150,6 +176,11 @@ class ConvolutionStep(Step):
         self.parameters = list(layer.parameters)
         # Any other activation runs over the whole output once more.
         self.writes_slices = layer.activation is None or self.relu
+
+    def pad_input(self, layer: Layer) -> None:
+        """Take the ZeroPadding2D before an unpadded convolution along."""
+        self.convolution = replace(self.convolution, padding=sum(layer.pads, ()))
+        self.layers.insert(0, layer)
 
     def fold(self, normalization: BatchNormalization) -> None:
         """Multiply a BatchNormalization into copies of kernel and bias, in float64."""
@@ -164,6 +195,23 @@ class ConvolutionStep(Step):
     def _scaled(self, kernel: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return kernel * scale
 
+    def rescale_input(self, layer: Layer) -> None:
+        """Multiply the ``x * scale + offset`` of a layer before into copies of kernel and bias.
+
+        That is exact only where the convolution pads nothing.
+        """
+        channels = self.kernel.shape[2]
+        scale, offset = (
+            np.broadcast_to(a, (channels,)).astype(np.float64)[:, None]
+            for a in (layer.scale, layer.offset)
+        )
+        dtype, w = self.kernel.dtype, self.kernel.astype(np.float64)
+        bias = np.zeros(w.shape[3]) if self.bias is None else self.bias.astype(np.float64)
+        self.bias = (bias + (w * offset).sum(axis=(0, 1, 2))).astype(dtype)
+        order = getattr(layer, "order", slice(None))  # backwards is its own inverse
+        self.kernel = np.ascontiguousarray((w * scale)[:, :, order], dtype)
+        self.layers.insert(0, layer)
+
     def add(self, layer: Layer, other: int) -> None:
         """Take an addition of the tensor `other` along."""
         self.inputs = (*self.inputs, other)
@@ -175,7 +223,7 @@ class ConvolutionStep(Step):
 
     def output_shape(self, shapes):
         shape = shapes[0]
-        for layer in self.layers[: self.layers.index(self.layer) + 1]:
+        for layer in self.layers[: self.layers.index(self.layer) + 1]:  # it and those before it
             shape = layer.compute_output_shape(shape)
         if len(shapes) > 1 and tuple(shapes[1]) != tuple(shape):
             raise ShapeError(
@@ -211,8 +259,8 @@ class ConvolutionStep(Step):
 class DepthwiseStep(ConvolutionStep):
     """DepthwiseConv2D with the BatchNormalization and the ReLU after it."""
 
-    def __init__(self, layer: Layer, number: int, x: int, before: list[Layer]):
-        super().__init__(layer, number, x, before)
+    def __init__(self, layer: Layer, number: int, x: int):
+        super().__init__(layer, number, x)
         self.writes_slices = False
 
     def _scaled(self, kernel, scale):

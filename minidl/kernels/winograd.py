@@ -1,7 +1,8 @@
 """Winograd's F(4x4, 3x3): 3x3 convolutions at stride 1 with a quarter of the multiplications.
 
 The output is cut into tiles of 4x4 pixels; each sees 6x6 input pixels d. With fixed small
-matrices A, B and G (Lavin and Gray, 2015), kernel g and * element by element, a tile is
+matrices A, B and G (Lavin and Gray, 2015), ' for transposed and * element by element, kernel
+g makes of it
 
     y = A' [ (G g G') * (B' d B) ] A
 
@@ -9,8 +10,8 @@ and the sum over the input channels goes inside the brackets. There it makes eac
 elements ("taps") a matrix product (tiles, C) @ (C, K), which BLAS computes. Tiles go through
 in blocks, so that a block's V = B' d B and M = V U are still in cache when they are needed.
 
-The price is rounding: float32 results are off by up to 1e-5 of the largest output, ten times
-as much as with im2col.
+The price is rounding: float32 results are off by about 1e-5 of the largest output, some twenty
+times as much as with im2col.
 
 >>> import numpy as np
 >>> from minidl.kernels.geometry import Window
@@ -88,7 +89,7 @@ def convolve_winograd(
     relu : bool
         Cut negative outputs off in the same pass.
     residual : (N, OH, OW, K), contiguous, optional
-        Added before the ReLU. It may be `out` itself.
+        Added before the ReLU. It may be `out` itself, if that has K channels.
     out : (N, OH, OW, channels), contiguous, optional
         Where to write: its channels ``offset : offset + K``. The others stay as they are.
 
@@ -170,9 +171,14 @@ def _tasks(tiles: int, c: int, k: int) -> tuple[list, list]:
     return parallel.spans(tiles, -(-tiles // blocks)), [(0, k)]
 
 
-# In the kernels `c` and `k` count channels from 0 and offsets to them are unsigned: then they
-# cannot be negative, no access needs Python's wrap-around, and LLVM vectorises the loop.
-# Channels go through in runs of 128, so that one tile's scratch stays in first-level cache.
+# What lets LLVM vectorise the innermost loops, over channels:
+# - Indices of channels are unsigned. A signed one might be negative, and count from the end.
+# - Constants have the arrays' dtype. An integer times a float32 would be a float64.
+# - Channels go through in runs of 128: a tile's scratch `d`, with its constant strides, stays in
+#   first-level cache, and needs no check that it overlaps nothing.
+# - The last pass runs over columns j. LLVM checks for overlap what the whole loop over j writes
+#   from each of the six statements: taps j of row 0, of row 1, ... With i and j swapped those
+#   would interleave, and the scalar loop be taken.
 
 
 @jit

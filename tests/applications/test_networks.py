@@ -190,9 +190,9 @@ def test_the_network_can_normalise_its_images_itself(build):
     x = photos(size)
     y = with_it.predict(x)
     assert y.std() > 0
-    np.testing.assert_array_equal(
-        y, without_it.predict(imagenet.preprocess_input(x, mode=MODE[build]))
-    )
+    expected = without_it.predict(imagenet.preprocess_input(x, mode=MODE[build]))
+    # InceptionV3's first convolution takes it along: then its sums are rounded otherwise.
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * expected.max())
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max"])

@@ -84,6 +84,39 @@ def test_what_is_fused():
     ]
 
 
+def stem(x, relu=True):
+    """Return how ResNet50 and InceptionV3 begin."""
+    y = layers.ImageNetPreprocessing("caffe")(x)
+    y = layers.Conv2D(4, 3, activation="relu" if relu else None)(y)
+    y = layers.Rescaling([1, 2, 3, 4], offset=[0.5, -1, 2, 0])(y)
+    y = layers.BatchNormalization()(layers.Conv2D(5, 2, strides=2)(y))
+    y = layers.ReLU()(y) if relu else y
+    return layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((1, 0), (2, 1)))(y))
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_scaling_before_an_unpadded_convolution_and_padding_before_a_pooling(relu):
+    x = Input((15, 14, 3), dtype="float64")
+    model = randomize(Model(x, stem(x, relu)))
+    first, second, *rest = steps(model)
+    assert first[0] == "image_net_preprocessing"
+    assert second[0] == "rescaling"
+    # Zeros around negative numbers would win: then the padding stays a layer.
+    assert rest == ([["zero_padding2d", "max_pooling2d"]] if relu else
+                    [["zero_padding2d"], ["max_pooling2d"]])  # fmt: skip
+    images = RNG.uniform(0, 255, (2, 15, 14, 3))
+    np.testing.assert_allclose(model.infer(images), executed(model, images), rtol=1e-9)
+
+
+def test_scaling_before_a_padded_convolution_stays_a_layer():
+    """Zeros are padded after the scaling: folded into the kernel, the border would be wrong."""
+    x = Input((6, 6, 3), dtype="float64")
+    y = layers.Conv2D(2, 3, padding="same")(layers.Rescaling(1 / 127.5, -1)(x))
+    model = randomize(Model(x, y))
+    images = RNG.uniform(0, 255, (2, 6, 6, 3))
+    np.testing.assert_allclose(model.infer(images), executed(model, images), rtol=1e-10)
+
+
 def test_layers_that_do_nothing_in_inference_are_left_out():
     model = Sequential([Input((4,)), layers.Dropout(0.5), layers.Dense(2), layers.Dropout(0.1)])
     assert steps(model) == [["dense"]]

@@ -36,18 +36,28 @@ def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> N
 
 def finish(
     block: np.ndarray, bias: np.ndarray | None, relu: bool, residual: np.ndarray | None,
-    out: np.ndarray, channel: int = 0,
+    out: np.ndarray, channel: int = 0, begin: int = 0,
 ) -> None:  # fmt: skip
-    """Write ``relu(block + bias + residual)`` to columns ``channel : channel + K`` of `out`.
+    """Write ``relu(block + bias + residual)`` to `out`, from column ``channel + begin`` on.
 
-    What comes after a matrix product, in one pass while the block is in cache. `block` and
-    `residual` are (M, K), `out` is (M, at least K); it may be `block` itself.
+    What comes after a matrix product, in one pass while the block is in cache.
+
+    Parameters
+    ----------
+    block : (M, part of K)
+        Those columns of the product that start at `begin`.
+    bias : (K,) or None
+    relu : bool
+    residual : (M, K) or None
+    out : (M, at least channel + K)
+        It may be `block` itself.
+    channel, begin : int
     """
     if bias is None:
-        bias = np.zeros(block.shape[1], block.dtype)
+        bias = np.zeros(begin + block.shape[1], block.dtype)
     if residual is None:
         residual = np.empty((0, 0), block.dtype)
-    _finish(block, bias, relu, residual, out, channel)
+    _finish(block, bias, relu, residual, out, channel, begin)
 
 
 def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -138,20 +148,21 @@ def _add_bias(rows, bias, relu):
 
 
 @jit
-def _finish(block, bias, relu, residual, out, channel):
+def _finish(block, bias, relu, residual, out, channel, begin):
     zero = bias.dtype.type(0)
-    width = block.shape[1]
-    for i in range(block.shape[0]):
+    # Unsigned: an offset that cannot be negative needs no wrap-around, and loops become SIMD.
+    width, at, to = np.uint64(block.shape[1]), np.uint64(begin), np.uint64(channel + begin)
+    for i in range(np.uint64(block.shape[0])):
         if residual.size > 0:
             for k in range(width):
-                out[i, channel + k] = block[i, k] + bias[k] + residual[i, k]
+                out[i, to + k] = block[i, k] + bias[at + k] + residual[i, at + k]
         else:
             for k in range(width):
-                out[i, channel + k] = block[i, k] + bias[k]
+                out[i, to + k] = block[i, k] + bias[at + k]
         if relu:  # the row is in the nearest cache still
             for k in range(width):
-                v = out[i, channel + k]
-                out[i, channel + k] = zero if v < 0 else v  # this way round NaN stays NaN
+                v = out[i, to + k]
+                out[i, to + k] = zero if v < 0 else v  # this way round NaN stays NaN
 
 
 @jit

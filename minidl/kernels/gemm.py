@@ -60,26 +60,27 @@ def convolve_gemm(
         out = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), channels), x.dtype)
     rows = out.reshape(-1, out.shape[-1])  # (N*OH*OW, K or more)
     residual_rows = None if residual is None else residual.reshape(-1, channels)
-    blocks = parallel.spans(len(rows), _rows_per_block(w, convolution))
-    in_place = out.shape[-1] == channels  # else the block is computed aside
+    blocks, parts = _tasks(len(rows), w, convolution)
+    direct = out.shape[-1] == channels and len(parts) == 1  # else the block is computed aside
+    finishes = bias is not None or relu or residual is not None or not direct
 
     def task(i: int) -> None:
-        first, last = blocks[i]
-        target = rows[first:last]
-        block = target
-        if not in_place:
-            block = parallel.scratch("block", (last - first, channels), x.dtype)
+        first, last = blocks[i // len(parts)]
+        begin, end = parts[i % len(parts)]
+        target = block = rows[first:last]
+        if not direct:
+            block = parallel.scratch("block", (last - first, end - begin), x.dtype)
         for group in range(convolution.groups):
             cols, kernel, at = _operands(x, w, convolution, group, first, last)
             if convolution.groups == 1:
-                np.matmul(cols, kernel, out=block)
+                np.matmul(cols, kernel[:, begin:end], out=block)
             else:
                 block[:, at] = cols @ kernel
-        if bias is not None or relu or residual is not None or not in_place:
+        if finishes:
             added = None if residual is None else residual_rows[first:last]
-            finish(block, bias, relu, added, target, channel)
+            finish(block, bias, relu, added, target, channel, begin)
 
-    parallel.run(task, len(blocks))
+    parallel.run(task, len(blocks) * len(parts))
     return out
 
 
@@ -178,6 +179,19 @@ def _channels(w, convolution, group) -> slice:
     """The output channels of a group."""
     per_group = w.shape[-1] // convolution.groups
     return slice(group * per_group, (group + 1) * per_group)
+
+
+def _tasks(rows: int, w, convolution) -> tuple[list, list]:
+    """Return blocks of output pixels and parts of the output channels: each pair is a task.
+
+    Where there are fewer blocks than threads, as for one small image, the threads share out
+    the channels.
+    """
+    threads, channels = parallel.get_num_threads(), w.shape[-1]
+    blocks = parallel.spans(rows, _rows_per_block(w, convolution))
+    if len(blocks) >= threads or convolution.groups > 1:
+        return blocks, [(0, channels)]
+    return blocks, parallel.spans(channels, -(-channels * len(blocks) // threads))
 
 
 def _rows_per_block(w, convolution) -> int:

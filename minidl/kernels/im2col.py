@@ -67,10 +67,14 @@ def col2im(
     )  # fmt: skip
 
 
+# Offsets are unsigned where a loop runs over memory: they cannot be negative then, so no access
+# needs Python's wrap-around, and LLVM turns the loop into a plain copy or addition.
+
+
 @jit
 def _gather(x, cols, first, oh, ow, kh, kw, sh, sw, dh, dw, top, left, channel, depth):
     _, height, width, channels = x.shape
-    flat = x.reshape(-1)
+    flat, out = x.reshape(-1), cols.reshape(-1)
     merged = dw == 1 and depth == channels  # a row of the patch is one run of memory
     for i in range(cols.shape[0]):
         pixel = first + i
@@ -80,36 +84,41 @@ def _gather(x, cols, first, oh, ow, kh, kw, sh, sw, dh, dw, top, left, channel, 
         x0 = ox * sw - left
         for ky in range(kh):
             y = oy * sh - top + ky * dh
-            at = ky * kw * depth
+            row = np.uint64(i * cols.shape[1] + ky * kw * depth)
             if y < 0 or y >= height:
-                for j in range(at, at + kw * depth):
-                    cols[i, j] = 0
+                for j in range(np.uint64(kw * depth)):
+                    out[row + j] = 0
                 continue
             source = ((image * height + y) * width + x0) * channels + channel
             if merged:
-                begin = -x0 * depth if x0 < 0 else 0
+                begin = min(-x0, kw) * depth if x0 < 0 else 0
                 end = kw * depth
                 if x0 + kw > width:
                     end = (width - x0) * depth
-                for j in range(begin):
-                    cols[i, at + j] = 0
-                for j in range(begin, end):
-                    cols[i, at + j] = flat[source + j]
-                for j in range(end, kw * depth):
-                    cols[i, at + j] = 0
+                for j in range(np.uint64(begin)):
+                    out[row + j] = 0
+                if end > begin:
+                    at, here = row + np.uint64(begin), np.uint64(source + begin)
+                    for j in range(np.uint64(end - begin)):
+                        out[at + j] = flat[here + j]
+                for j in range(np.uint64(max(begin, end)), np.uint64(kw * depth)):
+                    out[row + j] = 0
                 continue
             for kx in range(kw):
-                inside = 0 <= x0 + kx * dw < width
-                for j in range(depth):
-                    cols[i, at + kx * depth + j] = (
-                        flat[source + kx * dw * channels + j] if inside else 0
-                    )
+                at = row + np.uint64(kx * depth)
+                if 0 <= x0 + kx * dw < width:
+                    here = np.uint64(source + kx * dw * channels)
+                    for j in range(np.uint64(depth)):
+                        out[at + j] = flat[here + j]
+                else:
+                    for j in range(np.uint64(depth)):
+                        out[at + j] = 0
 
 
 @jit
 def _scatter_add(cols, dx, first, oh, ow, kh, kw, sh, sw, dh, dw, top, left, channel, depth):
     _, height, width, channels = dx.shape
-    flat = dx.reshape(-1)
+    flat, patches = dx.reshape(-1), cols.reshape(-1)
     merged = dw == 1 and depth == channels
     for i in range(cols.shape[0]):
         pixel = first + i
@@ -121,17 +130,21 @@ def _scatter_add(cols, dx, first, oh, ow, kh, kw, sh, sw, dh, dw, top, left, cha
             y = oy * sh - top + ky * dh
             if y < 0 or y >= height:
                 continue
-            at = ky * kw * depth
+            row = np.uint64(i * cols.shape[1] + ky * kw * depth)
             target = ((image * height + y) * width + x0) * channels + channel
             if merged:
-                begin = -x0 * depth if x0 < 0 else 0
+                begin = min(-x0, kw) * depth if x0 < 0 else 0
                 end = kw * depth
                 if x0 + kw > width:
                     end = (width - x0) * depth
-                for j in range(begin, end):
-                    flat[target + j] += cols[i, at + j]
+                if end > begin:
+                    at, here = row + np.uint64(begin), np.uint64(target + begin)
+                    for j in range(np.uint64(end - begin)):
+                        flat[here + j] += patches[at + j]
                 continue
             for kx in range(kw):
                 if 0 <= x0 + kx * dw < width:
-                    for j in range(depth):
-                        flat[target + kx * dw * channels + j] += cols[i, at + kx * depth + j]
+                    at = row + np.uint64(kx * depth)
+                    here = np.uint64(target + kx * dw * channels)
+                    for j in range(np.uint64(depth)):
+                        flat[here + j] += patches[at + j]

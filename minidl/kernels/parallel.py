@@ -19,9 +19,10 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
+
+from minidl.kernels.workers import Workers, forget, is_worker
 
 __all__ = [
     "available_processors",
@@ -35,8 +36,8 @@ __all__ = [
 
 _lock = threading.RLock()
 _threads: int | None = None  # None until first asked for: then the environment or the machine
-_pool: ThreadPoolExecutor | None = None
-_local = threading.local()  # .worker: inside a task; .scratch: this thread's buffers
+_workers: Workers | None = None
+_local = threading.local()  # .scratch: this thread's buffers
 
 
 def set_num_threads(n: int) -> None:
@@ -64,12 +65,14 @@ def set_num_threads(n: int) -> None:
     1
     >>> minidl.set_num_threads(before)
     """
-    global _threads, _pool
+    global _threads, _workers
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"set_num_threads: expected an integer >= 1, received {n!r}")
     with _lock:
         _threads = int(n)
-        _pool = None  # running tasks finish on the old pool; the next call makes a new one
+        if _workers is not None:
+            _workers.stop()  # once running tasks are done; the next call makes new ones
+        _workers = None
 
 
 def get_num_threads() -> int:
@@ -89,29 +92,12 @@ def run(task: Callable[[int], object], count: int) -> None:
     The order is not defined, so tasks must not write to the same memory. Inside a task a
     nested `run` is serial. The first exception of a task is raised here.
     """
-    if getattr(_local, "worker", False):
+    if is_worker():
         for i in range(count):
             task(i)
         return
-    threads = min(get_num_threads(), count)
-    counter = itertools.count()
-
-    def work() -> None:
-        _local.worker = True
-        try:
-            while (i := next(counter)) < count:
-                task(i)
-        finally:
-            _local.worker = False
-
     with computing():
-        futures = [_get_pool().submit(work) for _ in range(threads - 1)]
-        try:
-            work()
-        finally:
-            wait(futures)
-        for future in futures:
-            future.result()
+        _get_workers().run(task, count)
 
 
 def spans(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
@@ -166,12 +152,12 @@ def _cgroup_quota() -> int | None:
     return None
 
 
-def _get_pool() -> ThreadPoolExecutor:
-    global _pool
+def _get_workers() -> Workers:
+    global _workers
     with _lock:
-        if _pool is None:  # the calling thread works too, hence one fewer
-            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "minidl")
-        return _pool
+        if _workers is None:  # the calling thread works too, hence one fewer
+            _workers = Workers(get_num_threads() - 1)
+        return _workers
 
 
 class _BlasGuard:
@@ -232,13 +218,14 @@ def computing() -> Iterator[None]:
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads: it starts with a pool of its own."""
-    global _pool, _lock, _blas
+    global _workers, _lock, _blas
     _lock = threading.RLock()
-    _pool = None
+    _workers = None
     if _blas.limiter is not None:  # forked by a thread while another one computed
         _blas.limiter.restore_original_limits()
     _blas = _BlasGuard()
     _local.__dict__.clear()
+    forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,0 +1,125 @@
+"""Threads that wait for work: as little as possible between a call and its first task.
+
+A network computes a hundred layers in a few milliseconds each. What the standard library's
+executor does for every call, such as a future with its condition for each thread, would then
+be felt; and a caller that has done all tasks itself need not wait for threads to wake up.
+
+>>> from minidl.kernels.workers import Workers
+>>> done = []
+>>> Workers(2).run(done.append, 3)
+>>> sorted(done)
+[0, 1, 2]
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+
+__all__ = ["Workers", "forget", "is_worker"]
+
+_local = threading.local()  # .busy: this thread is inside a task
+
+
+def is_worker() -> bool:
+    """Whether the calling thread is inside a task."""
+    return getattr(_local, "busy", False)
+
+
+def forget() -> None:
+    """After a fork: the child's only thread is inside no task, whatever its parent's was."""
+    _local.__dict__.clear()
+
+
+class Workers:
+    """A number of threads that end with the process.
+
+    Parameters
+    ----------
+    count : int
+        The calling thread of :meth:`run` works, too, and is not counted.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        for _ in range(count):
+            threading.Thread(target=_serve, args=(self._jobs,), name="minidl", daemon=True).start()
+
+    def run(self, task: Callable[[int], object], count: int) -> None:
+        """Call ``task(0) ... task(count - 1)`` on the threads and the caller's own.
+
+        The first exception is raised here, when no thread is inside a task any more; tasks that
+        had not begun by then are left out.
+        """
+        job = _Job(task, count)
+        for _ in range(min(self.count, count - 1)):
+            self._jobs.put(job)
+        _local.busy = True
+        try:
+            job.work()
+        except BaseException:
+            job.count = 0
+            raise
+        finally:
+            _local.busy = False
+            job.close()
+        if job.error is not None:
+            raise job.error
+
+    def stop(self) -> None:
+        """Let the threads end after the jobs that are waiting."""
+        for _ in range(self.count):
+            self._jobs.put(None)
+
+
+class _Job:
+    """One call of ``run``; threads that come too late to help do not touch it."""
+
+    def __init__(self, task: Callable[[int], object], count: int):
+        self.task, self.count = task, count
+        self.numbers = itertools.count()
+        self.error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._helpers, self._closed = 0, False
+        self._all_gone = threading.Lock()  # held until the last helper has left
+        self._all_gone.acquire()
+
+    def work(self) -> None:
+        while (i := next(self.numbers)) < self.count:
+            self.task(i)
+
+    def help(self) -> None:
+        """Work in another thread than the caller's."""
+        with self._lock:
+            if self._closed:
+                return
+            self._helpers += 1
+        try:
+            self.work()
+        except BaseException as error:
+            self.error = self.error or error
+            self.count = 0
+        finally:
+            with self._lock:
+                self._helpers -= 1
+                is_last = self._closed and self._helpers == 0
+            if is_last:
+                self._all_gone.release()
+
+    def close(self) -> None:
+        """Accept no more helpers, and wait for those that are at work."""
+        with self._lock:
+            self._closed = True
+            waiting = self._helpers > 0
+        if waiting:
+            self._all_gone.acquire()
+
+
+def _serve(jobs) -> None:
+    _local.busy = True
+    while (job := jobs.get()) is not None:
+        job.help()
+        del job  # what its task refers to, such as images, must not wait for the next one

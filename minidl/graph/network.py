@@ -27,8 +27,8 @@ from minidl.graph.assembly import (
     reachable,
     settle_names,
 )
+from minidl.graph.checking import check_inputs, check_shape, full_shapes, unknown_layer
 from minidl.graph.executor import Tape, TrainingExecutor
-from minidl.graph.node import Node
 from minidl.graph.plan import InferencePlan
 from minidl.graph.plan_summary import format_plan
 from minidl.graph.summary import format_summary
@@ -118,7 +118,7 @@ class Network:
                 return layer
         if name in self.inlined:
             return self.inlined[name].network
-        raise ValueError(_unknown_layer(self, name))
+        raise ValueError(unknown_layer(self, name))
 
     def tap(self, name: str):
         """Return a model from the same inputs to the output of the layer called `name`."""
@@ -146,7 +146,7 @@ class Network:
                 f"{self.label}: expected {len(self.input_tensors)} inputs, received {len(given)}"
             )
         for tensor, number in zip(given, self.input_numbers, strict=True):
-            _check_shape(self, self.nodes[number], tensor.shape)
+            check_shape(self, self.nodes[number], tensor.shape)
         values: dict[int, SymbolicTensor] = dict(zip(self.input_numbers, given, strict=True))
         for i, node in enumerate(self.nodes):
             if i not in values:
@@ -226,28 +226,16 @@ class Network:
         ShapeError
             If a size is not known.
         """
-        text = format_plan(self, self._plan, self._full_shapes(batch_size, input_shape), profile)
+        text = format_plan(self, self._plan, full_shapes(self, batch_size, input_shape), profile)
         if print_fn is not None:
             print_fn(text)
         return text
-
-    def _full_shapes(self, batch_size: int, input_shape) -> list[tuple[int, ...]]:
-        """Return the inputs' shapes with no size left open."""
-        given = [tensor.shape[1:] for tensor in self.input_tensors]
-        if input_shape is not None:
-            given = [input_shape] if self.single_input else input_shape
-        shapes = [(batch_size, *shape) for shape in given]
-        for number, shape in zip(self.input_numbers, shapes, strict=True):
-            _check_shape(self, self.nodes[number], shape)
-            if None in shape:
-                raise ShapeError(f"{self.label}: sizes are open; give input_shape=(H, W, C)")
-        return shapes
 
     def _number(self, name: str) -> int:
         for i, node in enumerate(self.nodes):
             if node.layer.name == name:
                 return i
-        raise ValueError(_unknown_layer(self, name))
+        raise ValueError(unknown_layer(self, name))
 
     # ------------------------------------------------------------------ weights
 
@@ -380,44 +368,7 @@ class Network:
 
     def check_inputs(self, x) -> list[np.ndarray]:
         """Return the inputs as a list of arrays in the model's dtype, or say what is wrong."""
-        xs = [x] if self.single_input else list(x)
-        if len(xs) != len(self.input_tensors):
-            raise ShapeError(
-                f"{self.label}: expected {len(self.input_tensors)} inputs, received {len(xs)}"
-            )
-        arrays = []
-        for item, number in zip(xs, self.input_numbers, strict=True):
-            array = np.asarray(item)
-            if array.dtype.kind not in "fiub":
-                raise TypeError(f"{self.label}: expected numbers, received dtype {array.dtype}")
-            _check_shape(self, self.nodes[number], array.shape)
-            arrays.append(np.ascontiguousarray(array, self.tensors[number].dtype))
-        if len({len(array) for array in arrays}) > 1:
-            raise ShapeError(f"{self.label}: the inputs have different numbers of samples")
-        return arrays
+        return check_inputs(self, x)
 
     def __repr__(self) -> str:
         return f"<{self.label} {len(self.layers)} layers, {self.count_params():,} parameters>"
-
-
-def _check_shape(network: Network, node: Node, shape) -> None:
-    """Raise ShapeError unless data of `shape` fits the model input at `node`."""
-    fits = len(shape) == len(node.shape) and all(
-        have == want or have is None or want is None
-        for have, want in zip(shape, node.shape, strict=True)
-    )
-    if fits:
-        return
-    hint = ""
-    if tuple(shape) == tuple(node.shape[1:]):
-        hint = "; for a single sample add the batch axis: x[None]"
-    raise ShapeError(
-        f"{network.label}: input {node.layer.name!r} expected shape {node.shape}, "
-        f"received {tuple(shape)}{hint}"
-    )
-
-
-def _unknown_layer(network: Network, name: str) -> str:
-    names = [layer.name for layer in network.layers]
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"{network.label}: there is no layer {name!r}; its layers are: {shown}"

@@ -30,6 +30,7 @@ __all__ = ["convolve_gemm", "convolve_gemm_backward"]
 # MINIMUM_ROWS rows, or BLAS starves: for 512 channels the block is then 4.5 MiB.
 BLOCK_BYTES = 2**21
 MINIMUM_ROWS = 256
+FEW_ROWS = 128  # where blocks are made smaller only to have some for each thread
 
 
 def convolve_gemm(
@@ -184,14 +185,16 @@ def _channels(w, convolution, group) -> slice:
 def _tasks(rows: int, w, convolution) -> tuple[list, list]:
     """Return blocks of output pixels and parts of the output channels: each pair is a task.
 
-    Where there are fewer blocks than threads, as for one small image, the threads share out
-    the channels.
+    Some small blocks for each thread, so that one that wakes up late finds less to do. Where
+    there are too few pixels for that, as in one small image, the threads share out the channels.
     """
     threads, channels = parallel.get_num_threads(), w.shape[-1]
-    blocks = parallel.spans(rows, _rows_per_block(w, convolution))
-    if len(blocks) >= threads or convolution.groups > 1:
-        return blocks, [(0, channels)]
-    return blocks, parallel.spans(channels, -(-channels * len(blocks) // threads))
+    count = max(-(-rows // _rows_per_block(w, convolution)), min(2 * threads, rows // FEW_ROWS), 1)
+    if count >= threads or convolution.groups > 1:
+        count = -(-count // threads) * threads  # none idle at the end
+        return parallel.spans(rows, -(-rows // count)), [(0, channels)]
+    parts = -(-threads // count) * (1 if channels < FEW_ROWS else 2)
+    return parallel.spans(rows, -(-rows // count)), parallel.spans(channels, -(-channels // parts))
 
 
 def _rows_per_block(w, convolution) -> int:

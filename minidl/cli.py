@@ -43,7 +43,11 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    """Print versions, threads and where Numba keeps compiled kernels."""
+    """Print versions, threads and where Numba keeps compiled kernels; compile them if asked to."""
+    if options.warm_up:
+        from minidl.warmup import warm_up
+
+        warm_up()
     import h5py
     import numba
     import numpy
@@ -115,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add(info, "print versions, threads and settings")
     command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
+        "--warm-up", action="store_true",
+        help="compile all kernels now, some ten seconds, rather than when they are first needed",
+    )  # fmt: skip
     add_weights_command(add)
     return parser
 

@@ -18,6 +18,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+import numpy as np
+
 __all__ = ["Workers", "forget", "is_worker"]
 
 _local = threading.local()  # .busy: this thread is inside a task
@@ -88,8 +90,11 @@ class _Job:
         self._all_gone.acquire()
 
     def work(self) -> None:
-        while (i := next(self.numbers)) < self.count:
-            self.task(i)
+        # Numbers that have become infinite are the training loop's to tell, and once: NumPy's
+        # own setting holds for one thread only, so it would warn in some threads and not in others.
+        with np.errstate(over="ignore", invalid="ignore"):
+            while (i := next(self.numbers)) < self.count:
+                self.task(i)
 
     def help(self) -> None:
         """Work in another thread than the caller's."""

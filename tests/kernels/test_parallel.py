@@ -316,3 +316,17 @@ def test_a_forked_child_can_compute():
             os._exit(2)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_infinite_numbers_cause_no_warning_in_any_thread(threads):
+    """pytest turns warnings of NumPy into errors."""
+    set_num_threads(threads)
+    infinite = np.full((4, 4), np.inf)
+    together = threading.Barrier(threads)
+
+    def task(i):
+        together.wait(PATIENCE)
+        assert np.isnan(np.matmul(infinite, -infinite) - infinite * 0).all()
+
+    run(task, threads)

@@ -1,0 +1,40 @@
+"""After ``minidl info --warm-up`` nothing is left to be compiled."""
+
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+
+from minidl import kernels
+from minidl.kernels import jit
+
+
+def all_kernels():
+    """Return "module.function" of everything that is compiled."""
+    names = set()
+    for module in pkgutil.iter_modules(kernels.__path__):
+        members = vars(importlib.import_module(f"minidl.kernels.{module.name}"))
+        names |= {
+            f"{module.name}.{function.__wrapped__.__name__}"
+            for function in members.values()
+            if getattr(function, "__code__", None) is KERNEL_CODE
+            and function.__module__ == f"minidl.kernels.{module.name}"
+        }
+    return names
+
+
+KERNEL_CODE = jit.jit(len).__code__
+
+
+def test_every_kernel_is_compiled_and_kept(tmp_path):
+    command = [sys.executable, "-m", "minidl", "info", "--warm-up", "--json"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert json.loads(done.stdout)["kernel cache"] == str(tmp_path)
+    kept = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")}
+    assert len(all_kernels()) > 30
+    assert kept == all_kernels()

@@ -1,0 +1,182 @@
+"""One convolution, computed in several ways, for conv_kernels.py.
+
+Every way takes images x (N, H, W, C), a kernel w (KH, KW, C, K) and, for both gradients at once,
+dy (N, OH, OW, K). There is no bias and no activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from minidl.kernels.convolve import ALGORITHMS, convolve, convolve_backward, prepare_kernel
+from minidl.kernels.geometry import Convolution
+from minidl.kernels.jit import jit
+from minidl.kernels.product import product
+
+__all__ = ["WAYS", "convolution_step", "sgemm_step"]
+
+SGEMM_SIZE = 2048
+
+
+def convolution_step(job: dict[str, Any]) -> Callable[[], Any]:
+    """Return what computes a job's convolution once.
+
+    The job has "variant" (of WAYS), "direction" ("forward" or "gradients"), "batch", and
+    the convolution: "input" (H, W, C), "kernel" (KH, KW, C, K), "strides", "pads".
+    """
+    convolution = Convolution(
+        tuple(job["kernel"][:2]), tuple(job["strides"]), _padding(job["pads"])
+    )
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((job["batch"], *job["input"]), np.float32)
+    w = rng.standard_normal(job["kernel"], np.float32)
+    forward, gradients = WAYS[job["variant"]]
+    if job["direction"] == "forward":
+        return forward(x, w, convolution)
+    shape = (job["batch"], *convolution.output_size(*x.shape[1:3]), w.shape[-1])
+    return gradients(x, w, rng.standard_normal(shape, np.float32), convolution)
+
+
+def sgemm_step(job: dict[str, Any]) -> Callable[[], Any]:
+    """Return a large matrix product: by BLAS' own threads, or on minidl's in strips.
+
+    The matrices hold ones, so the product's numbers are their size.
+    """
+    a = np.ones((SGEMM_SIZE, SGEMM_SIZE), np.float32)
+    out = np.empty_like(a)
+    if job["variant"] == "strips":
+        return lambda: product(a, a)
+    return lambda: np.matmul(a, a, out=out)
+
+
+def _padding(pads: list[int]) -> str | tuple[int, ...]:
+    return tuple(pads) if any(pads) else "valid"
+
+
+# Each way below is a pair: forward(x, w, convolution) and gradients(x, w, dy, convolution), which
+# prepare what does not depend on the images and return the step.
+
+
+def _naive_forward(x, w, convolution):
+    y = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), w.shape[-1]), x.dtype)
+    top, _, left, _ = convolution.pads(*x.shape[1:3])
+    _loops_forward(x[:0], w, y[:0], 1, 1, 0, 0)  # no image: compiles only
+
+    def step():
+        _loops_forward(x, w, y, *convolution.strides, top, left)
+        return y
+
+    return step
+
+
+def _naive_gradients(x, w, dy, convolution):
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    top, _, left, _ = convolution.pads(*x.shape[1:3])
+    _loops_backward(x[:0], w, dy[:0], dx[:0], dw, 1, 1, 0, 0)  # no image: compiles only
+
+    def step():
+        dx.fill(0)
+        dw.fill(0)
+        _loops_backward(x, w, dy, dx, dw, *convolution.strides, top, left)
+        return dx, dw
+
+    return step
+
+
+@jit
+def _loops_forward(x, w, y, sh, sw, top, left):
+    _, height, width, channels = x.shape
+    for n in range(y.shape[0]):
+        for oy in range(y.shape[1]):
+            for ox in range(y.shape[2]):
+                for k in range(y.shape[3]):
+                    total = x.dtype.type(0)
+                    for i in range(w.shape[0]):
+                        for j in range(w.shape[1]):
+                            iy, ix = oy * sh - top + i, ox * sw - left + j
+                            if 0 <= iy < height and 0 <= ix < width:
+                                for c in range(channels):
+                                    total += x[n, iy, ix, c] * w[i, j, c, k]
+                    y[n, oy, ox, k] = total
+
+
+@jit
+def _loops_backward(x, w, dy, dx, dw, sh, sw, top, left):
+    _, height, width, channels = x.shape
+    for n in range(dy.shape[0]):
+        for oy in range(dy.shape[1]):
+            for ox in range(dy.shape[2]):
+                for k in range(dy.shape[3]):
+                    d = dy[n, oy, ox, k]
+                    for i in range(w.shape[0]):
+                        for j in range(w.shape[1]):
+                            iy, ix = oy * sh - top + i, ox * sw - left + j
+                            if 0 <= iy < height and 0 <= ix < width:
+                                for c in range(channels):
+                                    dx[n, iy, ix, c] += d * w[i, j, c, k]
+                                    dw[i, j, c, k] += d * x[n, iy, ix, c]
+
+
+def _numpy_forward(x, w, convolution):
+    rows = w.reshape(-1, w.shape[-1])
+    shape = (len(x), *convolution.output_size(*x.shape[1:3]), w.shape[-1])
+    return lambda: (_patches(x, convolution) @ rows).reshape(shape)
+
+
+def _numpy_gradients(x, w, dy, convolution):
+    kh, kw, c, k = w.shape
+    (sh, sw), (oh, ow) = convolution.strides, dy.shape[1:3]
+    top, _, left, _ = convolution.pads(*x.shape[1:3])
+
+    def step():
+        rows = dy.reshape(-1, k)
+        dw = (_patches(x, convolution).T @ rows).reshape(w.shape)
+        patches = (rows @ w.reshape(-1, k).T).reshape(len(x), oh, ow, kh, kw, c)
+        dx = np.zeros_like(_padded(x, convolution))
+        for i in range(kh):
+            for j in range(kw):
+                dx[:, i : i + sh * oh : sh, j : j + sw * ow : sw] += patches[:, :, :, i, j]
+        return dx[:, top : top + x.shape[1], left : left + x.shape[2]], dw
+
+    return step
+
+
+def _patches(x, convolution):
+    """(N, H, W, C) -> (N*OH*OW, KH*KW*C), all at once"""
+    sh, sw = convolution.strides
+    windows = sliding_window_view(_padded(x, convolution), convolution.kernel_size, axis=(1, 2))
+    windows = windows[:, ::sh, ::sw]  # (N, OH, OW, C, KH, KW)
+    kh, kw = convolution.kernel_size
+    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kh * kw * x.shape[-1])
+
+
+def _padded(x, convolution):
+    top, bottom, left, right = convolution.pads(*x.shape[1:3])
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+
+
+def _minidl(algorithm):
+    """Return one of minidl's algorithms; what it prepares of the kernel is not measured."""
+
+    def forward(x, w, convolution):
+        prepared = prepare_kernel(w, algorithm)
+        return lambda: convolve(x, w, None, convolution, algorithm=algorithm, prepared=prepared)
+
+    def gradients(x, w, dy, convolution):
+        prepared = prepare_kernel(w, algorithm)  # left over from the forward pass in training
+        return lambda: convolve_backward(
+            x, w, dy, convolution, with_bias=False, algorithm=algorithm, prepared=prepared
+        )
+
+    return forward, gradients
+
+
+WAYS = {
+    "naive loops": (_naive_forward, _naive_gradients),
+    "NumPy im2col": (_numpy_forward, _numpy_gradients),
+    **{f"minidl {name}": _minidl(name) for name in ALGORITHMS},
+}

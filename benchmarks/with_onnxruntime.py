@@ -1,0 +1,74 @@
+"""ONNX Runtime's side of each comparison; see worker.py.
+
+The model's file is made beforehand, by onnx_file.py in a process of its own, so that onnx does
+not count in this one's memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from workload import Workload
+
+_threads = 1
+
+
+def start(threads: int) -> None:
+    """Use so many threads."""
+    global _threads
+    _threads = threads
+
+
+def versions() -> dict[str, str]:
+    """Return what is measured."""
+    return {"onnxruntime": onnxruntime.__version__}
+
+
+def prepare(job: dict[str, Any]):
+    """Return the step that a job asks for."""
+    return WORK[job["work"]](job)
+
+
+def _inference(job):
+    workload = Workload(job["folder"])
+    session = _session(workload)
+    x = _images(workload.batch(job["batch"])[0])
+
+    def step():
+        (y,) = session.run(None, {"x": x})
+        return y if y.ndim == 2 else y.transpose(0, 2, 3, 1)  # a view
+
+    return step
+
+
+def _features(job):
+    from photos import batches
+
+    session = _session(Workload(job["folder"]))
+    ahead = "ahead" in job["variant"]
+
+    def extract(folder):
+        photos = batches(folder, job["size"], job["batch"], _threads, ahead)
+        return np.concatenate([session.run(None, {"x": _images(x)})[0] for x in photos])
+
+    return lambda: extract(job["photos"]), lambda: extract(job["few_photos"])
+
+
+def _session(workload: Workload) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = _threads
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        str(workload.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _images(x: np.ndarray) -> np.ndarray:
+    """(N, H, W, C) -> (N, C, H, W), contiguous."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+WORK = {"inference": _inference, "features": _features}

@@ -1,0 +1,116 @@
+"""The measured side: reads requests from standard input, answers on standard output.
+
+Started by workers.py as ``python worker.py ENGINE THREADS``. Requests, one line of JSON each:
+
+    {"prepare": job, "key": k}   make the step k and run it untimed -> "sample", "long", "peak"
+    {"run": k, "calls": n}       one untimed call, then n timed ones -> "seconds", "peak" (since
+                                 preparing)
+    {"forget": true}             drop all steps
+
+An engine's module ``with_ENGINE`` has ``start(threads)``, ``versions()`` and ``prepare(job)``,
+which returns the step: a function that computes once and returns numbers. Where a step is long,
+``prepare`` returns a pair: the step, and a short one of the same kind to warm up with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+WARM_UP = 2  # untimed calls after preparing: the first one compiles or traces
+SAMPLE = 1000  # numbers of an output that are sent for comparison
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    engine, threads = sys.argv[1], int(sys.argv[2])
+    _die_with_parent()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to the log
+
+    def answer(**content: Any) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    try:
+        module = importlib.import_module(f"with_{engine}")
+        module.start(threads)
+    except ImportError as error:
+        answer(missing=str(error))
+        return
+    answer(imported=_peak(), versions=module.versions())
+    steps: dict[str, Any] = {}
+    for line in sys.stdin:
+        try:
+            answer(**_respond(module, steps, json.loads(line)))
+        except Exception:
+            answer(error=traceback.format_exc(limit=-4))
+
+
+def _respond(module, steps: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    if "forget" in request:
+        steps.clear()
+        return {}
+    if "prepare" in request:
+        prepared = module.prepare(request["prepare"])
+        step, warm = prepared if isinstance(prepared, tuple) else (prepared, prepared)
+        steps[request["key"]] = step, warm
+        outputs = [warm() for _ in range(request.get("warm_up", WARM_UP))]
+        answer = {"sample": _sample(outputs), "long": step is not warm, "peak": _peak()}
+        _reset_peak()
+        return answer
+    step, warm = steps[request["run"]]
+    if request.get("short"):
+        step = warm
+    if step is warm and request.get("warm", True):
+        step()  # the caches hold what others have left there
+    seconds = []
+    for _ in range(request["calls"]):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds, "peak": _peak()}
+
+
+def _sample(outputs: list[Any]) -> list[float]:
+    """Return the losses of all steps, or numbers spread over the last output."""
+    import numpy as np
+
+    if not outputs or isinstance(outputs[0], tuple):
+        return []
+    if np.ndim(outputs[0]) == 0:
+        return [float(loss) for loss in outputs]
+    flat = np.ravel(outputs[-1])
+    return flat[:: max(1, flat.size // SAMPLE)].astype(float).tolist()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with its parent: standing still, it would not see its end."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _peak() -> float:
+    """Return the most memory that this process ever had, or since the last reset, in MiB."""
+    # What it took over at its start from the small process that started it is never more.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _reset_peak() -> None:
+    """Let the peak start anew from what the process has now; only Linux can."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main()

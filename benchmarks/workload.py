@@ -1,0 +1,188 @@
+"""What all engines compute: a network described in a folder, and batches for it.
+
+``python workload.py FOLDER SPECIFICATION`` (needs minidl) writes three files to the folder:
+
+    network.json   the layers with their Keras names and arguments, what each reads, its shape
+    weights.npz    random weights, "layer/parameter" -> array
+    minidl.h5      the same weights, as minidl's users would load them
+
+The peers build their networks from the first two, so all have the same topology and, with the
+same weights, the same outputs. The specification is JSON: ``{"network": "VGG16", "size": 224}``.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Workload", "build", "write"]
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+class Workload:
+    """A network's description and weights, read from its folder.
+
+    Attributes
+    ----------
+    nodes : list of dict
+        "name", "class", "config", "inputs" (names), "shape" (batch first), "weights" (names).
+    readers : dict of str to int
+        How many layers read each one's output.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+        document = json.loads((self.folder / "network.json").read_text())
+        self.specification = document["specification"]
+        self.nodes = document["nodes"]
+        self.readers: dict[str, int] = {}
+        for node in self.nodes:
+            for name in node["inputs"]:
+                self.readers[name] = self.readers.get(name, 0) + 1
+        self._weights = np.load(self.folder / "weights.npz")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)"""
+        return tuple(self.nodes[0]["shape"][1:])
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the output is one probability per sample."""
+        return self.nodes[-1]["shape"][-1] == 1
+
+    def weights(self, node: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return a layer's parameters by name."""
+        return {name: self._weights[f"{node['name']}/{name}"] for name in node["weights"]}
+
+    def shape_before_flatten(self, node: dict[str, Any]) -> tuple[int, int, int] | None:
+        """Return (H, W, C) where the layer reads a flattened map, else None."""
+        nodes = {item["name"]: item for item in self.nodes}
+        before = nodes[node["inputs"][0]]
+        if before["class"] != "Flatten":
+            return None
+        shape = nodes[before["inputs"][0]]["shape"]
+        return tuple(shape[1:]) if len(shape) == 4 else None
+
+    def without_padding(self) -> list[dict[str, Any]]:
+        """Return the nodes with each ZeroPadding2D as "padding" of the one that reads it.
+
+        Before a max pooling this is the same because the padded map comes from a ReLU.
+        """
+        pads = {n["name"]: n for n in self.nodes if n["class"] == "ZeroPadding2D"}
+        kept = []
+        for node in self.nodes:
+            if node["name"] in pads:
+                continue
+            padding = _same_padding(node)
+            for name in node["inputs"]:
+                if name in pads:
+                    padding = [pads[name]["config"]["padding"]] * 2
+            sources = [pads[n]["inputs"][0] if n in pads else n for n in node["inputs"]]
+            kept.append({**node, "inputs": sources, "padding": padding})
+        return kept
+
+    def batch(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (N, H, W, C), float32, and labels: int64 (N,) or float32 (N, 1)."""
+        rng = np.random.default_rng(0)
+        raw = any(node["class"] in ("Rescaling", "ImageNetPreprocessing") for node in self.nodes)
+        x = rng.random((size, *self.input_shape), np.float32)
+        x = x * np.float32(255) if raw else x * np.float32(2) - np.float32(1)
+        if self.is_binary:
+            return x, rng.integers(0, 2, (size, 1)).astype(np.float32)
+        return x, rng.integers(0, self.nodes[-1]["shape"][-1], size)
+
+
+def pair(value) -> list[int]:
+    """Return an int or a pair as [height, width]."""
+    return list(value) if isinstance(value, (list, tuple)) else [value, value]
+
+
+def _same_padding(node: dict[str, Any]) -> list[int]:
+    """Return the rows and columns of zeros on each side that padding="same" means here."""
+    config = node["config"]
+    if config.get("padding", "valid") != "same":
+        return [0, 0]
+    window = pair(config.get("kernel_size") or config.get("pool_size"))
+    if pair(config.get("strides", 1)) != [1, 1] or not all(n % 2 for n in window):
+        raise ValueError(f"{node['name']}: padding='same' is uneven here, which not all peers have")
+    return [n // 2 for n in window]
+
+
+def build(specification: dict[str, Any], weights: str | None = None):
+    """Return minidl's model.
+
+    Parameters
+    ----------
+    specification : dict
+        "network": "small_cnn" (of the example 03), "VGG16", "ResNet50" or "InceptionV3";
+        "size": of the images; "top", "pooling", "preprocessing": as of the applications.
+    weights : str, optional
+        File to load.
+    """
+    from minidl import applications
+
+    name, size = specification["network"], specification["size"]
+    if name == "small_cnn":
+        sys.path.insert(0, str(EXAMPLES))
+        model = runpy.run_path(str(EXAMPLES / "03_small_cnn.py"))["build"](size)
+        if weights is not None:
+            model.load_weights(weights)
+        return model
+    return getattr(applications, name)(
+        weights=weights,
+        include_top=specification.get("top", True),
+        input_shape=(size, size, 3),
+        pooling=specification.get("pooling"),
+        include_preprocessing=specification.get("preprocessing", False),
+    )
+
+
+def write(folder: str, specification: dict[str, Any]) -> None:
+    """Write the description and random weights of a network."""
+    model = build(specification)
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for layer in model.layers:
+        for parameter in layer.weights:
+            parameter.assign(_random(rng, parameter.name, parameter.shape))
+            arrays[f"{layer.name}/{parameter.name}"] = parameter.value
+    names = [node.layer.name for node in model.nodes]
+    nodes = [
+        {
+            "name": node.layer.name,
+            "class": type(node.layer).__name__,
+            "config": node.layer.get_config(),
+            "inputs": [names[i] for i in node.inputs],
+            "shape": node.shape,
+            "weights": [parameter.name for parameter in node.layer.weights],
+        }
+        for node in model.nodes
+    ]
+    target = Path(folder)
+    document = {"specification": specification, "nodes": nodes}
+    (target / "network.json").write_text(json.dumps(document))
+    np.savez(target / "weights.npz", **arrays)
+    model.save_weights(target / "minidl.h5")
+
+
+def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return weights that keep activations in a range that trained ones would have."""
+    if name == "kernel":
+        scale = np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+        return rng.standard_normal(shape, np.float32) * scale
+    if name == "gamma":  # half, so that the sums of sixteen residual blocks do not run away
+        return rng.uniform(0.4, 0.6, shape).astype(np.float32)
+    if name == "moving_variance":
+        return rng.uniform(0.8, 1.2, shape).astype(np.float32)
+    return rng.normal(0, 0.1, shape).astype(np.float32)
+
+
+if __name__ == "__main__":
+    write(sys.argv[1], json.loads(sys.argv[2]))

@@ -52,6 +52,15 @@ class Program:
     steps: list[Step]
     source: dict[int, int]
 
+    @property
+    def each_sample_alone(self) -> bool:
+        """Whether a batch may be computed in parts."""
+        return all(
+            not isinstance(step, LayerStep) or layer.promises("each_sample_alone")
+            for step in self.steps
+            for layer in step.layers
+        )
+
 
 def fuse(nodes: list[Node] | dict[int, Node], kept: set[int]) -> Program:
     """Return the steps that compute the outputs of the nodes `kept`.

@@ -32,6 +32,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+TRANSFORM_GROWTH = 4  # Winograd's 6x6 taps for 3x3
+KEPT_TRANSFORM = 12 * 2**20  # bytes
+
+
 class Step:
     """Base class.
 
@@ -234,16 +238,23 @@ class ConvolutionStep(Step):
 
     def run(self, xs, out):
         algorithm = self.algorithm(xs[0].shape)
-        if algorithm not in self.prepared:
-            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm)
         convolve(
             xs[0], self.kernel, self.bias, self.convolution, self.relu,
             xs[1] if len(xs) > 1 else None, out, self.channel, algorithm,
-            self.prepared[algorithm],
+            self._prepared(algorithm, len(xs[0])),
         )  # fmt: skip
         if self.activation is not None and not self.relu:
             out[...] = self.activation.compute(out)
         return out
+
+    def _prepared(self, algorithm: str, batch: int) -> np.ndarray | None:
+        """Return the kernel's transform, kept unless it is large and soon made beside the rest."""
+        if algorithm not in self.prepared:
+            large = TRANSFORM_GROWTH * self.kernel.nbytes > KEPT_TRANSFORM
+            if large and batch > 1:
+                return prepare_kernel(self.kernel, algorithm, reuse_memory=True)
+            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm)
+        return self.prepared[algorithm]
 
     def algorithm(self, shape: tuple[int, ...]) -> str:
         """Return how inputs of `shape` are convolved."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.kernels import parallel
 from minidl.kernels.gemm import convolve_gemm, convolve_gemm_backward
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.winograd import convolve_winograd, transform_kernel, winograd_pays
@@ -66,9 +67,15 @@ def fits_winograd(convolution: Convolution) -> bool:
     )
 
 
-def prepare_kernel(w: np.ndarray, algorithm: str) -> np.ndarray | None:
-    """Return what an algorithm computes of the kernel beforehand, None where there is nothing."""
-    return transform_kernel(w) if algorithm == "winograd" else None
+def prepare_kernel(w: np.ndarray, algorithm: str, reuse_memory: bool = False) -> np.ndarray | None:
+    """Return what an algorithm computes of the kernel beforehand, None where there is nothing.
+
+    With `reuse_memory` the result is valid until the calling thread prepares another kernel so.
+    """
+    if algorithm != "winograd":
+        return None
+    shape = (36, *w.shape[2:])
+    return transform_kernel(w, parallel.scratch("u", shape, w.dtype) if reuse_memory else None)
 
 
 def convolve(

@@ -58,14 +58,16 @@ def winograd_pays(n: int, oh: int, ow: int, c: int, k: int) -> bool:
     return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 3 and k >= 3
 
 
-def transform_kernel(w: np.ndarray) -> np.ndarray:
+def transform_kernel(w: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``U = G w G'`` of a kernel (3, 3, C, K) as (36, C, K), computed in float64.
+
+    With `out`, an array of that shape, it is written there.
 
     >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0].round(4)
     array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
     """
     c, k = w.shape[2:]
-    u = np.empty((36, c, k), w.dtype)
+    u = np.empty((36, c, k), w.dtype) if out is None else out
     arrays = np.ascontiguousarray(w).reshape(9, c * k), u.reshape(36, c * k)
     spans = parallel.spans(c * k, KERNEL_SPAN)
     parallel.run(lambda i: _transform_kernel(*arrays, *spans[i]), len(spans))

@@ -27,7 +27,7 @@ class ActivationLayer(Layer):
     """
 
     saves_output = True
-    same_in_training = infers_into_out = True
+    same_in_training = each_sample_alone = infers_into_out = True
 
     def forward(self, x, training=False, rng=None, out=None):
         y = self.compute(x, out)
@@ -183,7 +183,7 @@ class Activation(Layer):
     array([0., 0.])
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)

@@ -131,6 +131,7 @@ class Layer(Configurable):
     same_in_training = False  # forward ignores `training` and `rng`
     identity_in_inference = False  # outside training the output is the input
     infers_into_out = False  # infer writes to `out` and returns it
+    each_sample_alone = False  # outside training a sample's output depends on no other sample
 
     def __init__(
         self,

@@ -103,7 +103,7 @@ class Conv2D(_Convolution):
         from the kernel's or that is smaller than the window.
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(
         self, filters, kernel_size, strides=(1, 1), padding="valid", data_format=None,
@@ -193,7 +193,7 @@ class DepthwiseConv2D(_Convolution):
     Kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(
         self, kernel_size, strides=(1, 1), padding="valid", depth_multiplier=1, data_format=None,
@@ -245,7 +245,7 @@ class ZeroPadding2D(Layer):
         The same on all sides; (vertical, horizontal); or ((top, bottom), (left, right)).
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(self, padding=(1, 1), data_format=None, **kwargs):
         super().__init__(**kwargs)

@@ -41,7 +41,7 @@ class Dense(Layer):
     Input (N, ..., C), output (N, ..., units), kernel (C, units), bias (units,).
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(
         self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform",
@@ -124,7 +124,7 @@ class Dense(Layer):
 class Flatten(Layer):
     """(N, H, W, C) -> (N, H * W * C), without a copy."""
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def compute_output_shape(self, input_shape):
         sizes = input_shape[1:]
@@ -146,7 +146,7 @@ class Reshape(Layer):
         Without the batch.
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(self, target_shape, **kwargs):
         super().__init__(**kwargs)

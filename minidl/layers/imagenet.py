@@ -57,7 +57,7 @@ class ImageNetPreprocessing(Layer):
     array([-103.939, -116.779, -123.68 ])
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(self, mode: str, **kwargs):
         super().__init__(**kwargs)

@@ -30,7 +30,7 @@ class _Merging(Layer):
 class Add(_Merging):
     """The sum of tensors of one shape."""
 
-    same_in_training = infers_into_out = True
+    same_in_training = each_sample_alone = infers_into_out = True
 
     def compute_output_shape(self, input_shape):
         self._check_inputs(input_shape, 2)
@@ -63,7 +63,7 @@ class Concatenate(_Merging):
         Not the batch axis 0.
     """
 
-    same_in_training = infers_into_out = True
+    same_in_training = each_sample_alone = infers_into_out = True
 
     def __init__(self, axis: int = -1, **kwargs):
         super().__init__(**kwargs)

@@ -63,7 +63,7 @@ class BatchNormalization(Layer):
         self.beta_arguments = (beta_initializer, True, beta_regularizer)
         self.moving_initializers = (moving_mean_initializer, moving_variance_initializer)
 
-    infers_into_out = True
+    infers_into_out = each_sample_alone = True
 
     @property
     def same_in_training(self) -> bool:

@@ -46,7 +46,7 @@ class MaxPooling2D(_Pooling2D):
     padding : {"valid", "same"}
     """
 
-    same_in_training = infers_into_out = True
+    same_in_training = each_sample_alone = infers_into_out = True
 
     def forward(self, x, training=False, rng=None):
         y, index = pooling.max_pool(x, self.window, with_index=training)
@@ -76,7 +76,7 @@ class AveragePooling2D(_Pooling2D):
     padding : {"valid", "same"}
     """
 
-    same_in_training = infers_into_out = True
+    same_in_training = each_sample_alone = infers_into_out = True
 
     def forward(self, x, training=False, rng=None):
         return pooling.average_pool(x, self.window), x.shape
@@ -107,7 +107,7 @@ class _GlobalPooling2D(Layer):
 class GlobalAveragePooling2D(_GlobalPooling2D):
     """The mean over all pixels: (N, H, W, C) -> (N, C)."""
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def forward(self, x, training=False, rng=None):
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x.shape
@@ -123,7 +123,7 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
 class GlobalMaxPooling2D(_GlobalPooling2D):
     """The largest value of all pixels: (N, H, W, C) -> (N, C)."""
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def forward(self, x, training=False, rng=None):
         return x.max(axis=(1, 2), keepdims=self.keepdims), x

@@ -49,7 +49,7 @@ class Rescaling(Layer):
     array([[ 1., 12.]], dtype=float32)
     """
 
-    same_in_training = True
+    same_in_training = each_sample_alone = True
 
     def __init__(self, scale, offset=0.0, **kwargs):
         super().__init__(**kwargs)

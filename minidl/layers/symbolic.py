@@ -71,7 +71,7 @@ class SymbolicTensor:
 class InputLayer(Layer):
     """The place where a model's data comes in."""
 
-    same_in_training = identity_in_inference = True
+    same_in_training = identity_in_inference = each_sample_alone = True
 
     def __init__(self, shape, dtype="float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from minidl import Input, Model, Sequential, layers
 from minidl.errors import ShapeError
+from minidl.graph import plan
+from minidl.graph import steps as steps_module
 from minidl.graph.fusion import fuse
 
 RNG = np.random.default_rng(0)
@@ -229,3 +231,38 @@ def test_the_plan_can_be_printed_with_times():
     assert len(in_place) >= 2  # written straight into the joined tensor
     assert float(text.splitlines()[-1].split()[1]) > 0
     assert "GFLOP/s" not in model.plan_summary(2, (12, 16, 3), print_fn=None)
+
+
+@pytest.mark.parametrize("batch", [2, 5])
+def test_a_large_batch_is_computed_in_parts(batch, monkeypatch):
+    model = pictures_net()
+    x = RNG.uniform(0, 255, (batch, 12, 16, 3))
+    whole = model.infer(x)
+    monkeypatch.setattr(plan, "ARENA_LIMIT", model._plan.arena_bytes([(1, 12, 16, 3)]))
+    np.testing.assert_allclose(model.infer(x), whole, rtol=1e-10)
+    assert max(arena.size for arena in model._plan._arenas) <= model._plan.arena_bytes([x.shape])
+    model._plan._arenas.clear()
+    model.infer(x)
+    assert model._plan._arenas[0].size == plan.ARENA_LIMIT
+
+
+def test_layers_of_ones_own_see_the_whole_batch(monkeypatch):
+    class BatchMean(layers.Layer):
+        def forward(self, x, training=False, rng=None):
+            return x - x.mean(axis=0), None
+
+    model = randomize(Sequential([Input((8, 8, 2)), layers.Conv2D(3, 3), BatchMean()]))
+    x = RNG.normal(size=(4, 8, 8, 2)).astype(np.float32)
+    expected = executed(model, x)
+    monkeypatch.setattr(plan, "ARENA_LIMIT", 1)
+    np.testing.assert_allclose(model.infer(x), expected, atol=1e-5)
+
+
+def test_large_transforms_of_kernels_are_made_for_each_call(monkeypatch):
+    monkeypatch.setattr(steps_module, "KEPT_TRANSFORM", 1)
+    stack = [Input((24, 24, 4)), layers.Conv2D(4, 3), layers.Conv2D(6, 3), layers.ReLU()]
+    model = randomize(Sequential(stack))
+    x = RNG.normal(size=(3, 24, 24, 4)).astype(np.float32)
+    y = model.infer(x)
+    np.testing.assert_allclose(y, executed(model, x), rtol=1e-4, atol=1e-4 * y.max())
+    assert all(not step.prepared for step, *_ in model._plan.steps([x.shape]))

@@ -16,6 +16,7 @@ import numpy as np
 from minidl.errors import ShapeError
 from minidl.graph.node import Node, count_readers
 from minidl.graph.segments import Segment, Timetable, arrange
+from minidl.kernels import elementwise
 from minidl.layers.augmentation import AffineChain
 from minidl.layers.base import Layer, Parameter, as_dtype
 from minidl.seeding import as_generator
@@ -200,9 +201,9 @@ class _Accumulator:
         if i not in self.values:
             self.values[i] = gradient
         elif i in self.owned:
-            np.add(self.values[i], gradient, out=self.values[i])
+            elementwise.add(self.values[i], np.ascontiguousarray(gradient), self.values[i])
         else:
-            self.values[i] = self.values[i] + gradient
+            self.values[i] = elementwise.add(*map(np.ascontiguousarray, (self.values[i], gradient)))
             self.owned.add(i)
 
     def pop(self, i: int) -> np.ndarray | None:

@@ -19,11 +19,18 @@ from minidl.kernels import parallel
 from minidl.kernels.jit import jit
 
 __all__ = [
-    "add_bias", "apply", "finish", "gradient", "mask_relu", "relu", "relu_backward", "softmax",
-    "softmax_backward",
+    "add", "add_bias", "apply", "finish", "gradient", "mask_relu", "relu", "relu_backward",
+    "softmax", "softmax_backward",
 ]  # fmt: skip
 
 SPAN = 2**16  # elements per task: 256 KiB of float32
+
+
+def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return ``a + b`` for two contiguous arrays of one shape, on all threads."""
+    out = np.empty(a.shape, np.result_type(a, b)) if out is None else out
+    _in_spans(np.add, a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    return out
 
 
 def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.kernels import elementwise
 from minidl.layers.base import Layer
 
 __all__ = ["Add", "Concatenate"]
@@ -45,9 +46,9 @@ class Add(_Merging):
         return self.infer(x), len(x)
 
     def infer(self, x, out=None):
-        y = np.add(x[0], x[1], out=out)
+        y = elementwise.add(x[0], x[1], out)
         for other in x[2:]:
-            np.add(y, other, out=y)
+            elementwise.add(y, other, y)
         return y
 
     def backward(self, dy, cache, need_dx=True):

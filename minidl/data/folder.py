@@ -178,8 +178,10 @@ class ImageFolder(Dataset):
                 yield images, self._encode(self._labels[rows])
         self._report()
 
-    def in_order(self) -> ImageFolder:
+    def in_order(self) -> Dataset | None:
         """Return the same photos in the order of ``files``; what is decoded stays shared."""
+        if type(self) is not ImageFolder:
+            return super().in_order()  # a class of the user's own may change what comes out
         ordered = copy.copy(self)
         ordered.shuffle = False
         return ordered

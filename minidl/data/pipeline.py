@@ -51,9 +51,12 @@ class Dataset:
     """Base class: a source of batches ``(x, y)`` or ``(x, y, sample_weight)``.
 
     A data set of one's own writes ``batches`` and, where the number of batches is known,
-    ``__len__``. `x` and `y` are arrays, or lists of arrays for models with several inputs
-    or outputs; `y` is None where there are no labels.
+    ``__len__``; where its samples have a fixed order, also ``in_order`` and ``fingerprint``, so
+    that features of a frozen base can be kept. `x` and `y` are arrays, or lists of arrays for
+    models with several inputs or outputs; `y` is None where there are no labels.
     """
+
+    batch_size, shuffle, seed = 32, False, 0  # how features of its samples are handed out
 
     def batches(self, epoch: int = 0) -> Iterator[tuple]:
         """Return an iterator over the batches of one epoch."""
@@ -133,7 +136,9 @@ class ArrayDataset(Dataset):
             batch = (as_floats(take(self.x, rows)), take(self.y, rows))
             yield batch if self.sample_weight is None else (*batch, take(self.sample_weight, rows))
 
-    def in_order(self) -> ArrayDataset:
+    def in_order(self) -> Dataset | None:
+        if type(self) is not ArrayDataset:
+            return super().in_order()  # a class of the user's own may change what comes out
         return ArrayDataset(self.x, self.y, self.sample_weight, self.batch_size)
 
     def fingerprint(self) -> str:

@@ -119,10 +119,13 @@ class _Fuser:
         kind = type(node.layer)
         reader = self._sole_reader(i)
         after = None if reader is None else self.nodes[reader].layer
+        if after is not None and after.dtype != node.layer.dtype:
+            after = None  # to be joined, two layers have to compute in one type
         if kind is ZeroPadding2D and _pads_nothing(after):
             self.taken.add(reader)
             return self._convolution(reader, node.inputs[0], node.layer)
-        if kind is ZeroPadding2D and _pools_unpadded(after) and node.inputs[0] in self.positive:
+        positive = node.inputs[0] in self.positive
+        if kind is ZeroPadding2D and positive and _pools_unpadded(after, node.layer):
             self.taken.add(reader)
             return reader, PaddedPoolStep(node.layer, after, reader, node.inputs)
         scales = kind in (Rescaling, ImageNetPreprocessing)
@@ -162,11 +165,13 @@ class _Fuser:
         reader = self._sole_reader(i)
         if reader is None or reader in self.taken or not fits(self.nodes[reader]):
             return i
+        if self.nodes[reader].layer.dtype != self.nodes[i].layer.dtype:
+            return i
         self.taken.add(reader)
         return reader
 
     def _take_addition(self, i: int, step: Step) -> int:
-        if not isinstance(step, ConvolutionStep):
+        if type(step) is not ConvolutionStep:
             return i
         last = self._take(i, lambda node: type(node.layer) is Add and len(node.inputs) == 2)
         if last != i:
@@ -201,8 +206,13 @@ def _pads_nothing(layer: Layer | None) -> bool:
     return type(layer) is Conv2D and layer.window.padding == "valid"
 
 
-def _pools_unpadded(layer: Layer | None) -> bool:
-    return type(layer) is MaxPooling2D and layer.window.padding == "valid"
+def _pools_unpadded(layer: Layer | None, padding: ZeroPadding2D) -> bool:
+    """Whether a pooling pads nothing itself, and no window lies in the padding as a whole."""
+    if type(layer) is not MaxPooling2D or layer.window.padding != "valid":
+        return False
+    return all(
+        max(pads) < size for pads, size in zip(padding.pads, layer.window.kernel_size, strict=True)
+    )
 
 
 def _plain_relu(layer: Layer) -> bool:

@@ -23,14 +23,14 @@ import numpy as np
 from minidl.graph.fusion import Program, fuse
 from minidl.graph.node import Node
 from minidl.graph.steps import Step
-from minidl.layers.base import Parameter, as_dtype
+from minidl.graph.watch import Watch
+from minidl.layers.base import as_dtype
 
 __all__ = ["InferencePlan"]
 
 ALIGNMENT = 64  # bytes: a cache line
 ARENA_LIMIT = 96 * 2**20  # bytes: larger batches are computed in parts
 SCHEDULES_KEPT = 8  # for so many shapes of the inputs
-SAMPLE = 64  # numbers of a parameter that are compared before each run
 
 
 class InferencePlan:
@@ -54,7 +54,7 @@ class InferencePlan:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._program: Program | None = None
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._schedules: dict[tuple, _Schedule] = {}
         self._arenas: list[np.ndarray] = []  # those that no call is using
 
@@ -81,10 +81,9 @@ class InferencePlan:
         if parts > 1 and len(xs[0]) > 1 and program.each_sample_alone:
             return self._run_in_parts(xs, min(parts, len(xs[0])), seconds)
         arena = self._take_arena(schedule.size)
-        try:
-            return self._run(program, schedule, arena, xs, seconds)
-        finally:
-            self._arenas.append(arena)
+        results = self._run(program, schedule, arena, xs, seconds)
+        self._arenas.append(arena)  # not after an exception: a thread may still be writing to it
+        return results
 
     def _run_in_parts(self, xs, parts: int, seconds) -> list[np.ndarray]:
         """Compute a large batch a few samples at a time: it takes as long, and less memory."""
@@ -121,7 +120,7 @@ class InferencePlan:
         with self._lock:
             if self._program is None or self._watch.sees_change():
                 self._program = fuse(self.nodes, set(self.outputs))
-                self._watch = _Watch([p for step in self._program.steps for p in step.parameters])
+                self._watch = Watch([p for step in self._program.steps for p in step.parameters])
                 self._schedules.clear()
             if shapes not in self._schedules:
                 if len(self._schedules) == SCHEDULES_KEPT:
@@ -164,8 +163,12 @@ class InferencePlan:
             if seconds is not None:
                 seconds[step.number] = seconds.get(step.number, 0.0) + time.perf_counter() - start
         results = [values[program.source.get(i, i)] for i in self.outputs]
-        # A layer of the user's own may return a view of what it was given.
-        return [y.copy() if np.may_share_memory(y, arena) else y for y in results]
+        # Some layers return a view of what they were given.
+        taken = [arena, *xs]
+        return [
+            y.copy() if any(np.may_share_memory(y, memory) for memory in taken) else y
+            for y in results
+        ]
 
 
 class _Schedule:
@@ -247,27 +250,3 @@ class _Schedule:
                 at = max(at, -(-end // ALIGNMENT) * ALIGNMENT)
             offset[root] = at
         return offset, max((offset[root] + sizes[root] for root in offset), default=0)
-
-
-class _Watch:
-    """Notices changed parameters.
-
-    minidl counts every change that it makes. For arrays that a user wrote to in place, a
-    sample of each is compared: that finds all but a change of single numbers.
-    """
-
-    def __init__(self, parameters: list[Parameter]):
-        self.parameters = parameters
-        self.versions = self._versions()
-        flat = [p.value.reshape(-1) for p in parameters]
-        self.samples = [a[:: max(1, a.size // SAMPLE)] for a in flat]
-        self.seen = self._look()
-
-    def sees_change(self) -> bool:
-        return self._versions() != self.versions or self._look() != self.seen
-
-    def _versions(self) -> int:
-        return sum(parameter.version for parameter in self.parameters)  # they only ever grow
-
-    def _look(self) -> bytes:
-        return np.concatenate(self.samples).tobytes() if self.samples else b""

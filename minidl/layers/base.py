@@ -72,14 +72,18 @@ class Parameter:
 
     @value.setter
     def value(self, array: np.ndarray) -> None:
-        self._value = array
+        # Kernels count on arrays in C order, and who watches them on views.
+        in_order = array.ndim < 2 or not array.flags.f_contiguous
+        self._value = array if in_order else np.ascontiguousarray(array)
         self.changed()
 
     def changed(self) -> None:
         """Say that the numbers have changed: who writes into the array in place calls this.
 
         Inference keeps copies, such as kernels with a BatchNormalization folded in; they are
-        made anew where the `version` of a parameter has moved.
+        made anew where the `version` of a parameter has moved. Without this call a change in
+        place of a few numbers may go unnoticed. ``assign`` and ``set_weights`` see to it
+        themselves.
         """
         self.version += 1
 

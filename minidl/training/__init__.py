@@ -8,7 +8,8 @@ gradcheck.
 True
 """
 
+from minidl.training.features import clear_features
 from minidl.training.fine_tuning import fine_tune
 from minidl.training.gradcheck import GradientError, gradcheck
 
-__all__ = ["GradientError", "fine_tune", "gradcheck"]
+__all__ = ["GradientError", "clear_features", "fine_tune", "gradcheck"]

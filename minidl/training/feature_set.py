@@ -26,9 +26,10 @@ import numpy as np
 from minidl.errors import DataError
 from minidl.io.registry import cache_folder
 
-__all__ = ["FeatureSet", "FeatureWriter", "open_features"]
+__all__ = ["FeatureSet", "FeatureWriter", "open_features", "remove_files"]
 
 VERSION = 1
+FILES_KEPT = 4  # each is larger than what memory is used for
 
 
 class FeatureSet:
@@ -118,14 +119,14 @@ class FeatureWriter:
         if self.file is not None:
             return self._finish_file(facts)
         columns: dict[str, list[np.ndarray]] = defaultdict(list)
-        for (name, _), parts in self.parts.items():
-            columns[name].append(np.concatenate(parts))
+        for name, number in list(self.parts):
+            columns[name].append(np.concatenate(self.parts.pop((name, number))))
         if not columns:
             raise DataError("features: the data set gave no batches")
         if len({len(a) for passes in columns.values() for a in passes}) > 1:
             raise DataError("features: files were changed while they were being read; fit again")
         arrays = {
-            name: np.stack(passes) if name.startswith("feature") else passes[0]
+            name: _stacked(passes) if name.startswith("feature") else passes[0]
             for name, passes in columns.items()
         }
         return FeatureSet(arrays, facts)
@@ -153,9 +154,16 @@ class FeatureWriter:
         import h5py
 
         path = _path(self.key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        self.file = h5py.File(self.temporary, "w")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_files(keep=FILES_KEPT - 1)
+            self.file = h5py.File(self.temporary, "w")
+        except OSError as error:
+            raise OSError(
+                f"{path.parent}: cannot be written ({error.strerror or error}), and the features "
+                "are too many for memory; set MINIDL_HOME, or fit(cache_features=False)"
+            ) from error
         self.written: dict[tuple[str, int], int] = defaultdict(int)
         for i, array in enumerate(features):
             shape = array.shape[1:]
@@ -198,6 +206,19 @@ def open_features(key: str) -> FeatureSet | None:
         return FeatureSet(columns, facts)
     except (OSError, KeyError, ValueError):  # damaged: as if it were not there
         return None
+
+
+def remove_files(keep: int) -> None:
+    """Remove the files of features but for the `keep` newest."""
+    folder = _path("").parent
+    files = sorted(folder.glob("*.h5"), key=lambda path: path.stat().st_mtime)
+    for path in files[: len(files) - keep]:
+        with contextlib.suppress(OSError):  # in use (Windows), or gone already
+            path.unlink()
+
+
+def _stacked(passes: list[np.ndarray]) -> np.ndarray:
+    return passes[0][None] if len(passes) == 1 else np.stack(passes)
 
 
 def _path(key: str) -> Path:

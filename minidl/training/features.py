@@ -21,23 +21,32 @@ import hashlib
 import itertools
 import json
 import math
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 
+import minidl
 from minidl.data.pipeline import Dataset, epoch_order
 from minidl.graph.network import Network
 from minidl.graph.split import Split, split_frozen, trainable_flags
+from minidl.graph.watch import Watch
 from minidl.io.architecture import describe
 from minidl.training.batches import check_finite, limit, unpack
-from minidl.training.feature_set import FeatureSet, FeatureWriter, open_features
+from minidl.training.feature_set import (
+    FeatureSet,
+    FeatureWriter,
+    open_features,
+    remove_files,
+)
 
-__all__ = ["FeatureCache", "FeatureDataset", "batches", "choose_cache"]
+__all__ = ["FeatureCache", "FeatureDataset", "batches", "choose_cache", "clear_features"]
 
 MEMORY_LIMIT = 2**30  # bytes of features that are kept in memory; more go to a file
 SETS_KEPT = 8  # of features for different data or weights
 
 _kept: dict[str, FeatureSet] = {}  # by fingerprint, the newest last: for all models
+_lock = threading.Lock()
 
 
 class FeatureCache:
@@ -57,12 +66,14 @@ class FeatureCache:
         self.model, self.passes, self.progress = model, passes, progress
         self.split: Split | None = None
         # By the id of the data, which therefore is kept, and `augmented`.
-        self._made: dict[tuple[int, bool], tuple[int, Dataset, FeatureDataset]] = {}
+        self._made: dict[tuple[int, bool], tuple[Dataset, FeatureDataset]] = {}
+        self._watch = Watch([])
         self.refresh()
 
     def refresh(self) -> None:
         """Find anew where the model can be cut: layers may have been frozen or unfrozen."""
         self.split = split_frozen(self.model, random_input=self.passes > 0)
+        self._watch = Watch([] if self.split is None else self.split.features.weights)
         self._made.clear()
 
     @property
@@ -84,8 +95,11 @@ class FeatureCache:
             )
         if self.split is None:
             return "no layer with weights is frozen below the first trainable one"
-        if data.in_order() is None:
+        unknown = type(data).fingerprint is Dataset.fingerprint
+        if unknown or data.in_order() is None:
             return f"a {type(data).__name__} cannot be read again in a fixed order"
+        if self.passes and not self.split.is_random:
+            return "augmented_passes needs random layers below the frozen ones; there are none"
         return None
 
     def dataset(self, data: Dataset, augmented: bool = False) -> FeatureDataset:
@@ -97,28 +111,37 @@ class FeatureCache:
         augmented : bool
             Compute `passes` augmented versions: for training, not for validation.
         """
-        version = sum(parameter.version for parameter in self.split.features.weights)
-        made = self._made.get((id(data), augmented))
-        if made is None or made[0] != version:
-            made = version, data, self._find(data, augmented)
-            self._made[id(data), augmented] = made
-        return made[2]
+        if self._watch.sees_change():
+            self.refresh()
+        if (id(data), augmented) not in self._made:
+            self._made[id(data), augmented] = data, self._find(data, augmented)
+        return self._made[id(data), augmented][1]
 
     def _find(self, data: Dataset, augmented: bool) -> FeatureDataset:
         """Look for the features where they may be from an earlier fit, else compute them."""
         passes = max(1, self.passes) if augmented and self.split.is_random else 0
         key = self._fingerprint(data, passes)
-        features = _kept.pop(key, None) or open_features(key)
+        with _lock:
+            features = _kept.pop(key, None)
+        if features is None and self._is_minidls:
+            features = open_features(key)
         features = features or self._compute(data.in_order(), key, passes)
-        _kept[key] = features
-        while len(_kept) > SETS_KEPT or (len(_kept) > 1 and _memory() > MEMORY_LIMIT):
-            _kept.pop(next(iter(_kept)))
+        with _lock:
+            _kept[key] = features
+            while len(_kept) > SETS_KEPT or (len(_kept) > 1 and _memory() > MEMORY_LIMIT):
+                _kept.pop(next(iter(_kept)))
         return FeatureDataset(features, data)
+
+    @property
+    def _is_minidls(self) -> bool:
+        """Whether all frozen layers are minidl's: the code of others may change."""
+        return not _foreign(self.split.features)
 
     def _compute(self, ordered: Dataset, key: str, passes: int) -> FeatureSet:
         """Return the features of all batches, kept in memory or in a file."""
         total = len(ordered) * max(1, passes)
-        with FeatureWriter(key, total, MEMORY_LIMIT) as writer, _bar(total, self.progress) as bar:
+        limit = MEMORY_LIMIT if self._is_minidls else math.inf
+        with FeatureWriter(key, total, limit) as writer, _bar(total, self.progress) as bar:
             for number in range(max(1, passes)):
                 for batch_number, batch in enumerate(ordered.batches(0)):
                     x, y, weight = unpack(batch)
@@ -142,7 +165,9 @@ class FeatureCache:
         """Return what stands for all that the features depend on."""
         network = self.split.features
         randomness = [self.model.seed, passes, data.batch_size] if passes else None
-        facts = [describe(network), randomness, data.fingerprint()]
+        foreign = [id(cls) for cls in _foreign(network)]
+        data_facts = f"{type(data).__module__}.{type(data).__qualname__}", data.fingerprint()
+        facts = [minidl.__version__, describe(network), randomness, data_facts, foreign]
         digest = hashlib.blake2b(digest_size=20)
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         for parameter in network.weights:
@@ -161,7 +186,7 @@ def choose_cache(
     ValueError
         If features are asked for that cannot be kept.
     """
-    if wanted not in ("auto", True, False):
+    if not isinstance(wanted, (bool, str)) or wanted not in ("auto", True, False):
         raise ValueError(
             f"fit: expected cache_features among 'auto', True and False, received {wanted!r}"
         )
@@ -240,6 +265,23 @@ class FeatureDataset(Dataset):
 
     def __len__(self) -> int:
         return math.ceil(self.features.count / self.batch_size)
+
+
+def clear_features() -> None:
+    """Forget all features: those in memory, and the files in the cache folder.
+
+    >>> from minidl.training import clear_features
+    >>> clear_features()
+    """
+    with _lock:
+        _kept.clear()
+    remove_files(keep=0)
+
+
+def _foreign(network: Network) -> list[type]:
+    """Return the classes of layers that are not minidl's."""
+    classes = {type(layer): None for layer in network.layers}
+    return [cls for cls in classes if not cls.__module__.startswith("minidl.")]
 
 
 def _memory() -> int:

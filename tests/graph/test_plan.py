@@ -266,3 +266,53 @@ def test_large_transforms_of_kernels_are_made_for_each_call(monkeypatch):
     y = model.infer(x)
     np.testing.assert_allclose(y, executed(model, x), rtol=1e-4, atol=1e-4 * y.max())
     assert all(not step.prepared for step, *_ in model._plan.steps([x.shape]))
+
+
+def test_an_addition_after_a_depthwise_convolution_is_made():
+    x = Input((6, 6, 4))
+    y = layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x))
+    model = randomize(Model(x, layers.ReLU()(layers.Add()([x, y]))))
+    images = RNG.normal(size=(2, 6, 6, 4)).astype(np.float32)
+    np.testing.assert_allclose(model.infer(images), executed(model, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [2, ((0, 2), (0, 0)), ((0, 0), (3, 0))])
+def test_a_window_wholly_in_the_padding_has_its_zeros(padding):
+    stack = [Input((6, 6, 2)), layers.Conv2D(2, 1), layers.ReLU()]
+    model = randomize(Sequential([*stack, layers.ZeroPadding2D(padding), layers.MaxPooling2D(2)]))
+    x = RNG.normal(size=(1, 6, 6, 2)).astype(np.float32)
+    np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_layers_of_different_types_are_not_fused():
+    x = Input((6, 6, 3))
+    y = layers.Conv2D(2, 3)(layers.Rescaling(0.5, dtype="float64")(x))
+    y = layers.BatchNormalization(dtype="float64")(layers.Conv2D(2, 1, dtype="float32")(y))
+    model = randomize(Model(x, y))
+    images = RNG.normal(size=(1, 6, 6, 3))
+    ours, theirs = model.infer(images), executed(model, images)
+    assert ours.dtype == theirs.dtype == np.float64
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stack", [[layers.Flatten()], [layers.Dropout(0.5)]])
+def test_a_result_shares_no_memory_with_the_input(stack):
+    x = np.ones((2, 3, 3), np.float32)
+    y = Sequential([Input((3, 3)), *stack]).infer(x)
+    y[...] = 7
+    assert (x == 1).all()
+
+
+@pytest.mark.parametrize("filters", [7, 8, 64, 96])
+def test_a_change_of_most_filters_in_place_is_seen(filters):
+    model = randomize(Sequential([Input((9, 9, 8)), layers.Conv2D(filters, 3), layers.ReLU()]))
+    model = Model(model.input, layers.BatchNormalization()(model.output))
+    x = RNG.normal(size=(2, 9, 9, 8)).astype(np.float32)
+    model.infer(x)
+    kernel = model.weights[0]
+    kernel.value[..., [f for f in range(filters) if f % 8]] = 0
+    np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-3, atol=1e-4)
+    kernel.value = np.asfortranarray(kernel.value)
+    model.infer(x)
+    kernel.value[...] = 5
+    np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-3, atol=1e-2)

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from minidl import Input, Model, Sequential, callbacks, layers
-from minidl.data import ArrayDataset, ImageFolder
-from minidl.training import feature_set, features
+from minidl.data import ArrayDataset, Dataset, ImageFolder
+from minidl.training import clear_features, feature_set, features
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6, 6, 2)).astype(np.float32)
@@ -37,6 +37,12 @@ def make_model(*before, dropout=0.0, seed=3):
     model.seed = seed
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     return model
+
+
+@pytest.fixture
+def known_layers(monkeypatch):
+    """Take the layer that counts for one of minidl's: features of others stay in memory."""
+    monkeypatch.setattr(features, "_foreign", lambda network: [])
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +151,7 @@ def test_augmented_passes_differ_and_come_in_turn():
     np.testing.assert_array_equal(plain, model.tap("global_average_pooling2d").predict(X))
 
 
-def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, home):
+def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, home, known_layers):
     expected = fit(make_model(), shuffle=True)
     features._kept.clear()
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
@@ -161,7 +167,7 @@ def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, hom
     assert again.get_layer("low").seen == 0
 
 
-def test_a_damaged_feature_file_is_made_anew(monkeypatch, home):
+def test_a_damaged_feature_file_is_made_anew(monkeypatch, home, known_layers):
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
     fit(make_model())
     features._kept.clear()
@@ -172,7 +178,7 @@ def test_a_damaged_feature_file_is_made_anew(monkeypatch, home):
     assert model.get_layer("low").seen == 50
 
 
-def test_an_interrupted_pass_leaves_no_file(monkeypatch, home):
+def test_an_interrupted_pass_leaves_no_file(monkeypatch, home, known_layers):
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
 
     class Broken(Counting):
@@ -219,6 +225,8 @@ def test_features_labels_and_files_of_a_folder_stay_together(tmp_path):
     ("arguments", "words"),
     [
         ({"cache_features": "always"}, "'auto', True and False"),
+        ({"cache_features": np.array([1, 2])}, "'auto', True and False"),
+        ({"augmented_passes": 2}, "random layers"),
         ({"cache_features": False, "augmented_passes": 2}, "augmented_passes"),
         ({"augmented_passes": -1}, "augmented_passes"),
     ],
@@ -277,3 +285,95 @@ def test_a_set_that_changed_while_it_was_read_is_refused():
         writer.append(1, [np.zeros((2, 2))], np.arange(2), None)
         with pytest.raises(ValueError, match="changed"):
             writer.finish()
+
+
+def test_a_data_set_of_ones_own_is_read_by_its_own_rules():
+    class Scaled(ArrayDataset):
+        def batches(self, epoch=0):
+            for x, y in super().batches(epoch):
+                yield x / 255, y
+
+    class Fixed(Scaled):
+        def in_order(self):
+            return self
+
+        def fingerprint(self):
+            return "fixed"
+
+    model = make_model()
+    model.fit(Scaled(X, Y), epochs=2, verbose=0)
+    assert model.get_layer("low").seen == 100  # not cached: its order is not known
+    model.fit(Fixed(X, Y, batch_size=50), epochs=3, verbose=0)
+    assert model.get_layer("low").seen == 150
+    cached = features.FeatureCache(model).dataset(Fixed(X, Y, batch_size=50))
+    expected = model.tap("global_average_pooling2d").predict(X / 255)
+    np.testing.assert_allclose(next(cached.batches(0))[0], expected, rtol=1e-6)
+
+
+def test_data_without_a_fingerprint_are_never_mixed_up():
+    class Nameless(ArrayDataset):
+        def in_order(self):
+            return self
+
+        fingerprint = Dataset.fingerprint
+
+    model = make_model()
+    with pytest.raises(ValueError, match="Nameless"):
+        model.fit(Nameless(X, Y), verbose=0, cache_features=True)
+
+
+def test_a_layer_of_ones_own_that_was_written_anew_has_other_features():
+    seen = []
+    for factor in (1, 7):
+
+        class Times(layers.Layer):
+            same_in_training = True
+            power = factor
+
+            def build(self, input_shape):
+                self.add_weight("unused", (1,), "zeros")
+
+            def forward(self, x, training=False, rng=None):
+                return x * self.power, None
+
+        model = Sequential([Input((2,)), Times(trainable=False, name="times"), layers.Dense(1)])
+        data = ArrayDataset(np.ones((3, 2)), np.ones(3))
+        seen.append(next(features.FeatureCache(model).dataset(data).batches(0))[0][0, 0])
+    assert seen == [1, 7]
+
+
+def test_weights_written_in_place_during_a_fit_are_seen():
+    class Zero(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.get_layer("low").kernel.value[...] = 0
+
+    model = make_model()
+    fit(model, epochs=2, callbacks=[Zero()])
+    assert model.get_layer("low").seen == 100  # the second epoch reads all anew
+
+
+def test_features_can_be_forgotten(monkeypatch, home, known_layers):
+    monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
+    fit(make_model())
+    assert list((home / "features").glob("*.h5"))
+    clear_features()
+    assert not list((home / "features").glob("*.h5"))
+    model = make_model()
+    fit(model)
+    assert model.get_layer("low").seen == 50
+
+
+def test_only_the_newest_files_stay(monkeypatch, home, known_layers):
+    monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
+    monkeypatch.setattr(feature_set, "FILES_KEPT", 3)
+    for i in range(5):
+        fit(make_model(), X + i, validation_split=0)
+    assert len(list((home / "features").glob("*.h5"))) == 3
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named(monkeypatch, tmp_path, known_layers):
+    monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINIDL_HOME", str(tmp_path / "file" / "below"))
+    with pytest.raises(OSError, match="MINIDL_HOME"):
+        fit(make_model())

@@ -42,7 +42,12 @@ def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
         report = inspect_weights(file)
         if not report.fits:
             sys.exit(f"{file}: fits none of {', '.join(PRETRAINED)}: {report.problem}")
-        found[report.fits[0].network] = file, report.fits[0].until
+        fit = report.fits[0]
+        if fit.until and fit.network != "InceptionV3":
+            sys.exit(f"{file}: ends at {fit.until}; example {PRETRAINED[fit.network]} needs it all")
+        if fit.network in found:
+            sys.exit(f"{file}: a second file for {fit.network}, after {found[fit.network][0]}")
+        found[fit.network] = file, fit.until
     return found
 
 

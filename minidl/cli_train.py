@@ -156,6 +156,10 @@ def _settle(options: argparse.Namespace, model) -> None:
 
 def _defaults(options: argparse.Namespace) -> dict[str, Any]:
     """Return what applies where an option is not given; refuse those that need a base."""
+    if options.base and options.no_augmentation:
+        raise ValueError("--no-augmentation: with --base photos are not varied anyway")
+    if options.weights == "":
+        raise ValueError("--weights: expected the name of a file, received none")
     if options.base:
         return {**TRANSFER, "image_size": BASES[options.base][1]}
     for name in ("weights", "until", "augmented_passes"):
@@ -169,6 +173,9 @@ def _check_before_training(options: argparse.Namespace, model) -> None:
     from minidl import plotting
     from minidl.data.listing import find_classes
 
+    folder = Path(options.output).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{options.output}: the folder {folder} does not exist")
     if options.plot:
         plotting.require_matplotlib()
     if options.test:

@@ -70,6 +70,15 @@ def test_augmented_passes_are_trained_on(photos, weights, tmp_path):
     assert "random_flip" in names
 
 
+def test_what_would_have_no_effect_is_refused(photos, weights, tmp_path, capsys):
+    base = ("train", photos, "--base", "inception_v3", *SIZE, "--weights")
+    assert "--no-augmentation" in refused(capsys, *base, weights, "--no-augmentation")
+    assert "no layer with weights" in refused(capsys, *base, weights, "--until", "preprocessing")
+    assert "--weights" in refused(capsys, *base, "")
+    message = refused(capsys, *base, weights, "--output", tmp_path / "none" / "model.h5")
+    assert "does not exist" in message
+
+
 def test_options_that_need_a_base_say_so(photos, capsys):
     for option, value in (("--weights", "w.h5"), ("--until", "mixed8"), ("--augmented-passes", 2)):
         assert f"{option} goes with --base" in refused(capsys, "train", photos, option, value)

@@ -105,6 +105,8 @@ def assemble(
         x = POOLINGS[pooling](name=architecture.pooling_names.get(pooling))(x)
     model = Model(inputs, x, name=name)
 
+    if weights is not None and not model.weights:
+        raise ValueError(f"{name}: until={until!r} leaves no layer with weights; cut higher up")
     if weights is not None:
         missing = top[len(kept) :]
         _build_apart(missing, whole.output_shape if kept else (None, *architecture.features))

@@ -235,6 +235,8 @@ class Network:
         for i, node in enumerate(self.nodes):
             if node.layer.name == name:
                 return i
+        if name in self.inlined and len(self.inlined[name].outputs) == 1:
+            return next(i for i, t in enumerate(self.tensors) if t is self.inlined[name].outputs[0])
         raise ValueError(unknown_layer(self, name))
 
     # ------------------------------------------------------------------ weights
@@ -289,12 +291,17 @@ class Network:
             layer.trainable = bool(value)
 
     def freeze(self, until: str | None = None) -> None:
-        """Freeze all layers, or the layer called `until` and all that it depends on."""
+        """Freeze all layers, or the layer (or inlined model) `until` and all it depends on."""
         for layer in self.layers if until is None else self._up_to(until):
             layer.trainable = False
 
     def unfreeze(self, from_: str | None = None) -> None:
         """Unfreeze all layers, or all but those that the layer called `from_` depends on."""
+        if from_ in self.inlined and from_ not in {layer.name for layer in self.layers}:
+            raise ValueError(
+                f"{self.label}: {from_!r} is a model; name its lowest layer to unfreeze, or set "
+                f"get_layer({from_!r}).trainable = True"
+            )
         below = [] if from_ is None else self._up_to(from_)[:-1]
         kept = {id(layer) for layer in below}
         for layer in self.layers:

@@ -57,10 +57,10 @@ class Workers:
         had not begun by then are left out.
         """
         job = _Job(task, count)
-        for _ in range(min(self.count, count - 1)):
-            self._jobs.put(job)
-        _local.busy = True
         try:
+            for _ in range(min(self.count, count - 1)):
+                self._jobs.put(job)
+            _local.busy = True
             job.work()
         except BaseException:
             job.count = 0
@@ -115,12 +115,19 @@ class _Job:
                 self._all_gone.release()
 
     def close(self) -> None:
-        """Accept no more helpers, and wait for those that are at work."""
+        """Accept no more helpers, and wait for those that are at work, Ctrl-C or not."""
+        interrupt = None
         with self._lock:
             self._closed = True
             waiting = self._helpers > 0
-        if waiting:
-            self._all_gone.acquire()
+        while waiting:
+            try:
+                self._all_gone.acquire()
+                waiting = False
+            except KeyboardInterrupt as error:
+                interrupt, self.count = error, 0
+        if interrupt is not None:
+            raise interrupt
 
 
 def _serve(jobs) -> None:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minidl.graph.network import Network
@@ -31,15 +32,15 @@ def fine_tune(
 ) -> History:  # fmt: skip
     """Train the head of `model` on its frozen base; then the base from one layer up as well.
 
-    The base is what is frozen already or, where nothing is, the models that were called as
-    layers. Its BatchNormalization layers stay frozen to the end: small batches would spoil the
-    statistics that all other weights were trained for.
+    The base are the models that were called as layers or, where there are none, the highest
+    frozen layer with weights and all layers below it. Its BatchNormalization layers stay frozen
+    to the end: small batches would spoil the statistics that all other weights were trained for.
 
     Parameters
     ----------
     model : Model
         Compiled.
-    train, val : (x, y) or Dataset
+    train, val : (x, y), (x, y, sample_weight) or Dataset
     head_epochs, epochs : int
         Of the first and of the second part; 0 leaves a part out.
     unfreeze_from : str, optional
@@ -49,7 +50,8 @@ def fine_tune(
     lr_multiplier : float
         In the second part the base learns at ``learning_rate * lr_multiplier``.
     **fit_arguments
-        For ``fit``, in both parts: callbacks, verbose, batch_size, augmented_passes, ...
+        For ``fit``, in both parts: callbacks, verbose, batch_size, augmented_passes, ... but
+        for those that fine_tune has itself, and `resume`.
 
     Returns
     -------
@@ -59,11 +61,12 @@ def fine_tune(
     Raises
     ------
     ValueError
-        If the model has no base, or no layer of that name.
+        If the model has no base or no head, the base no layer of that name, or a number is none.
+    TypeError
+        For arguments of ``fit`` that fine_tune cannot hand on.
     """
     base = _base_layers(model)
-    if unfreeze_from is not None:
-        model.get_layer(unfreeze_from)  # complains before anything is trained
+    _check(model, base, head_epochs, epochs, unfreeze_from, lr_multiplier, fit_arguments)
     if learning_rate is not None:
         model.optimizer.learning_rate = learning_rate
     for layer in base:
@@ -79,18 +82,45 @@ def fine_tune(
 
 
 def _base_layers(model) -> list[Layer]:
-    """Return the layers of the base: the frozen ones, else those of the inlined models."""
-    frozen = [layer for layer in model.layers if layer.parameters and not layer.trainable]
-    inlined = [layer for record in model.inlined.values() for layer in record.network.layers]
-    base = frozen or [layer for layer in inlined if layer.parameters]
+    """Return the layers of the base that have weights."""
+    weighted = [layer for layer in model.layers if layer.parameters]
+    base = []
+    for record in model.inlined.values():
+        inner = {id(layer) for layer in record.network.layers}
+        if not all(id(layer) in inner for layer in weighted):  # a loaded model may hold itself
+            base += [layer for layer in weighted if id(layer) in inner]
+    if not base:
+        frozen = [i for i, layer in enumerate(weighted) if not layer.trainable]
+        base = weighted[: frozen[-1] + 1] if frozen else []
     if not base:
         raise ValueError(
             f"{model.label}: fine_tune found no base; freeze it (model.freeze(until=...)), or "
             "build the model as Sequential([base, ...])"
         )
-    if all(layer in base for layer in model.layers if layer.parameters):
+    if all(layer in base for layer in weighted):
         raise ValueError(f"{model.label}: fine_tune found no head to train above the base")
     return base
+
+
+def _check(model, base, head_epochs, epochs, unfreeze_from, lr_multiplier, fit_arguments) -> None:
+    """Complain of arguments before anything is trained."""
+    for name, value in (("head_epochs", head_epochs), ("epochs", epochs)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"fine_tune: expected {name} as a number from 0, received {value!r}")
+    if not isinstance(lr_multiplier, (int, float)) or not 0 < lr_multiplier < math.inf:
+        raise ValueError(
+            f"fine_tune: expected lr_multiplier as a positive number, received {lr_multiplier!r}"
+        )
+    for name in ("resume", "initial_epoch", "validation_data", "x", "y"):
+        if name in fit_arguments:
+            raise TypeError(f"fine_tune: takes no {name}; it calls fit twice with its own")
+    names = [layer.name for layer in model.layers]
+    highest = names.index(base[-1].name)
+    if unfreeze_from is not None and unfreeze_from not in names[: highest + 1]:
+        raise ValueError(
+            f"{model.label}: unfreeze_from={unfreeze_from!r} is no layer of the base (up to "
+            f"{base[-1].name!r}); the second part would train nothing of it"
+        )
 
 
 def _unfreeze(model: Network, base: list[Layer], from_: str | None, multiplier: float) -> None:
@@ -106,10 +136,10 @@ def _unfreeze(model: Network, base: list[Layer], from_: str | None, multiplier: 
 
 
 def _fit(model, train, val, initial_epoch: int, count: int, arguments) -> History:
-    x, y = train if isinstance(train, tuple) else (train, None)
+    x, y, weight = (*train, None, None)[:3] if isinstance(train, tuple) else (train, None, None)
     return model.fit(
-        x, y, validation_data=val, initial_epoch=initial_epoch, epochs=initial_epoch + count,
-        **arguments,
+        x, y, sample_weight=weight, validation_data=val, initial_epoch=initial_epoch,
+        epochs=initial_epoch + count, **arguments,
     )  # fmt: skip
 
 

@@ -373,3 +373,14 @@ def test_two_parts_of_one_name_can_both_be_got():
     whole = Network(x, parts[1](parts[0](x)))
     assert whole.get_layer("part") is parts[0]
     assert whole.get_layer("part_1") is parts[1]
+
+
+def test_a_model_within_can_be_frozen_and_tapped_by_its_name():
+    x = Input((4,))
+    base = Network(x, layers.Dense(3, name="low")(x), name="base")
+    network = Network(x, layers.Dense(2, name="top")(layers.ReLU()(base(x))))
+    network.freeze(until="base")
+    assert [layer.trainable for layer in network.layers] == [False, False, True, True]
+    assert network.tap("base").output_shape == (None, 3)
+    with pytest.raises(ValueError, match="lowest layer"):
+        network.unfreeze(from_="base")

@@ -367,7 +367,7 @@ def test_only_the_newest_files_stay(monkeypatch, home, known_layers):
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
     monkeypatch.setattr(feature_set, "FILES_KEPT", 3)
     for i in range(5):
-        fit(make_model(), X + i, validation_split=0)
+        fit(make_model(), X + i, validation_split=0, epochs=1)
     assert len(list((home / "features").glob("*.h5"))) == 3
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl import Input, Model, Sequential, callbacks, layers
+from minidl import Input, Model, Sequential, callbacks, layers, load_model
 from minidl.data import ArrayDataset
 from minidl.training import fine_tune
 
@@ -72,31 +72,73 @@ def test_the_history_is_that_of_both_parts():
     assert len(history.history["val_accuracy"]) == 5
 
 
-def test_layers_that_the_user_froze_are_the_base():
-    model = make_model()
-    model.freeze(until="low")
-    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="low", verbose=0)
+def test_without_a_model_within_the_frozen_layers_are_the_base():
+    names = ("low", "high", "top")
+    model = Sequential([Input((5,)), *[layers.Dense(1, name=name) for name in names]])
+    model.compile("sgd", "mse")
+    model.freeze(until="high")
+    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="high", verbose=0)
     multipliers = {layer.name: layer.learning_rate_multiplier for layer in model.layers}
-    assert multipliers["low"] == 0.1
-    assert multipliers["high"] == 1.0
+    assert multipliers == {"low": 0.1, "high": 0.1, "top": 1.0}
+    assert [layer.trainable for layer in model.layers] == [False, True, True]
+
+
+def test_a_second_call_begins_with_the_head_again():
+    model = make_model()
+    fine_tune(model, (X, Y), head_epochs=1, epochs=1, unfreeze_from="high", verbose=0)
+    notes = Snapshots()
+    fine_tune(model, (X, Y), head_epochs=2, epochs=0, callbacks=[notes], verbose=0)
+    assert changed(*notes.epochs) == {"top"}
+
+
+def test_a_loaded_model_has_its_base(tmp_path):
+    make_model().save(tmp_path / "m.h5")
+    model, notes = load_model(tmp_path / "m.h5"), Snapshots()
+    fine_tune(model, (X, Y), head_epochs=2, epochs=0, callbacks=[notes], verbose=0)
+    assert changed(*notes.epochs) == {"top"}
 
 
 def test_a_head_layer_that_the_user_froze_stays_frozen():
     model = make_model()
     model.add(layers.Dense(1, activation="sigmoid", name="last"))
     model.compile("sgd", "binary_crossentropy")
-    model.freeze(until="top")
-    for name in ("low", "norm", "high"):
-        model.get_layer(name).trainable = False
-    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="top", verbose=0)
-    assert model.get_layer("top").trainable
-    assert not model.get_layer("high").trainable
+    model.get_layer("top").trainable = False
+    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="high", verbose=0)
+    assert not model.get_layer("top").trainable
+    assert model.get_layer("high").trainable
+
+
+def test_weighted_samples():
+    history = fine_tune(make_model(), (X, Y, np.ones(60)), head_epochs=1, epochs=1, verbose=0)
+    assert len(history.epoch) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"unfreeze_from": "top"}, "no layer of the base"),
+        ({"unfreeze_from": "base"}, "no layer of the base"),
+        ({"lr_multiplier": float("nan")}, "lr_multiplier"),
+        ({"lr_multiplier": -3}, "lr_multiplier"),
+        ({"epochs": -1}, "epochs"),
+        ({"head_epochs": "a"}, "head_epochs"),
+        ({"resume": True}, "resume"),
+        ({"validation_data": (X, Y)}, "validation_data"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_trained(arguments, words):
+    model = make_model()
+    before = model.get_weights()
+    with pytest.raises((ValueError, TypeError), match=words):
+        fine_tune(model, (X, Y), **arguments, verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_what_is_wrong_is_said_before_anything_is_trained():
     model = make_model()
     before = model.get_weights()
-    with pytest.raises(ValueError, match="no layer 'nothing'"):
+    with pytest.raises(ValueError, match="nothing"):
         fine_tune(model, (X, Y), unfreeze_from="nothing", verbose=0)
     plain = Sequential([Input((5,)), layers.Dense(1)])
     plain.compile("sgd", "mse")

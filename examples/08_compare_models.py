@@ -31,7 +31,7 @@ PRETRAINED = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the files of weights, and a way to shorten the trainings from scratch."""
+    """Add the files of weights."""
     parser.add_argument("--weights", metavar="FILE", nargs="+", default=[], help="any of the three")
 
 
@@ -53,11 +53,8 @@ def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
 
 def options_for(options, example, weights, until) -> argparse.Namespace:
     """Return the options as the example itself would have them."""
-    given = vars(options)
-    epochs = options.epochs or example.EPOCHS
-    return argparse.Namespace(
-        **{**given, "epochs": epochs, "weights": weights, "until": until, "fine_tune": None}
-    )
+    own = {"epochs": options.epochs or example.EPOCHS, "weights": weights, "until": until}
+    return argparse.Namespace(**{**vars(options), **own, "fine_tune": None})
 
 
 def compare(options: argparse.Namespace) -> list[tuple[str, list[float] | None, float]]:
@@ -71,12 +68,9 @@ def compare(options: argparse.Namespace) -> list[tuple[str, list[float] | None, 
         example = importlib.import_module(module)
         file, until = weights.get(name, (None, None))
         settings = options_for(options, example, file, until)
-        accuracies, seconds = [], []
-        for seed in options.seed:
-            run = common.train_and_test(settings, seed, example.train_once)
-            accuracies.append(run.result["accuracy"])
-            seconds.append(run.seconds)
-        rows.append((name, accuracies, float(np.mean(seconds))))
+        runs = [common.train_and_test(settings, s, example.train_once) for s in options.seed]
+        accuracies = [run.result["accuracy"] for run in runs]
+        rows.append((name, accuracies, float(np.mean([run.seconds for run in runs]))))
     return rows
 
 

@@ -225,10 +225,15 @@ def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], path) -> 
     """Raise for references to texts that claim gigabytes: HDF5 would make room for them first.
 
     A reference is the text's length, the heap's address and the text's number. Remains of older
-    ones lie about in a file, so that only a length that no text has tells of damage.
+    ones lie about in a file, so that only a length that no text has tells of damage; and the
+    same bytes stand elsewhere by chance, but not where the older format, Keras', aligns them.
     """
+    raw.seek(len(SIGNATURE))
+    aligned = raw.read(1)[0] < 2  # the version of the file's beginning
     for address, lengths in heaps.items():
         for place in _occurrences(raw, address.to_bytes(8, "little")):
+            if aligned and place % 8 != 4:
+                continue
             raw.seek(max(place - 4, 0))
             claimed, _, number = struct.unpack("<IQI", raw.read(16).ljust(16, b"\xff"))
             if claimed > MAX_ATTRIBUTE and number in lengths:

@@ -298,7 +298,7 @@ def test_bytes_that_look_like_a_reference_to_a_text_by_chance_do_no_harm(tmp_pat
         file.flush()
         address = path.read_bytes().index(b"GCOL\x01").to_bytes(8, "little")
         for shift in (1, 3, 7):
-            numbers = np.frombuffer((b"\1" * (4 + shift) + address).ljust(64, b"\0"), "f4")
-            file[f"fc{shift}"] = numbers
+            reference = b"\xff" * (4 + shift) + address + b"\1\0\0\0"  # 4 GiB, text number 1
+            file[f"fc{shift}"] = np.frombuffer(reference.ljust(64, b"\0"), "u1")
     with open_hdf5(path) as file:
         assert read_names(file, "layer_names", path) == ["fc"]

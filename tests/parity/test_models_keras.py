@@ -132,7 +132,10 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("build", CASES, ids=lambda build: build.__name__)
-def test_five_training_steps(build, optimizer):
+def test_five_training_steps(build, optimizer, monkeypatch):
+    # Winograd's rounding is compared elsewhere. Here Adam would magnify it: it divides each
+    # gradient by its own size, so that one near zero may come out with any sign.
+    monkeypatch.setattr(convolve, "winograd_pays", lambda *shape: False)
     ours, theirs = models(build)
     before = weights(ours)
     ours.compile(OPTIMIZERS[optimizer](minidl), **CASES[build])

@@ -14,6 +14,7 @@ import numpy as np  # noqa: E402
 from parity.compare import OUTPUT, assert_close, normal  # noqa: E402
 
 import minidl  # noqa: E402
+from minidl.kernels import convolve  # noqa: E402
 
 STEPS = 5
 CHANGE = 1e-3

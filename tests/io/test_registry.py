@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from minidl.errors import FileFormatError
+from minidl.io import download
 from minidl.io import registry as module
 from minidl.io.registry import Entry, cache_folder, fetch, load_registry, weights_folder
 
@@ -512,7 +513,7 @@ def test_https_needs_a_certificate(serve):
 
 
 def test_a_disk_without_room_is_noticed_before_anything_is_written(serve, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     message = refused(OSError, serve().url)
     assert "the disk is full, 300,000 bytes are missing; set MINIDL_HOME" in message
 

@@ -1,8 +1,8 @@
 """Batches from arrays and iterables, orders that can be resumed, and a thread that ends."""
 
-import _thread
 import gc
 import itertools
+import signal
 import threading
 import time
 
@@ -324,7 +324,8 @@ def test_prefetch_ends_its_thread_and_its_source_when_the_consumer_stops(end):
 def test_ctrl_c_while_waiting_for_a_slow_source_ends_the_thread():
     def source():
         yield 0
-        _thread.interrupt_main()  # the main thread waits for item 1
+        time.sleep(0.05)  # by now the main thread waits for item 1
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # as Ctrl-C does
         time.sleep(0.1)
         yield 1
 

@@ -15,21 +15,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minidl import layers
 from minidl.applications import inception_v3, resnet50, vgg16
-from minidl.applications.pretrained import Architecture
+from minidl.applications.pretrained import Architecture, without_memory
 from minidl.errors import FileFormatError
 from minidl.graph.network import Network
 from minidl.io.matching import match
 from minidl.io.reading import read_weight_file
 from minidl.io.weight_file import WeightFile
-from minidl.layers.base import Layer, Parameter
+from minidl.layers.base import Layer
 from minidl.layers.symbolic import Input
 
 __all__ = ["Fit", "LayerReport", "TensorReport", "WeightReport", "inspect_weights"]
@@ -258,23 +255,11 @@ def _without_memory(architecture: Architecture, classes: int) -> tuple[Network, 
     """Return a network whose large parameters have shapes only, and the last layer of its body."""
     size = architecture.default_size
     inputs = Input((size, size, 3))
-    x = architecture.body(inputs, partial(_make, layers.Conv2D))
+    x = architecture.body(inputs, without_memory(layers.Conv2D))
     body = x.layer
-    for layer in architecture.top(classes, None, partial(_make, layers.Dense)):
+    for layer in architecture.top(classes, None, without_memory(layers.Dense)):
         x = layer(x)
     return Network(inputs, x), body
-
-
-def _make(cls: type[Layer], *arguments, **options) -> Layer:
-    def add_weight(name, shape, *_, trainable=True, **__) -> Parameter:
-        nothing = np.broadcast_to(np.float32(0), shape)
-        parameter = Parameter(name, nothing, trainable, layer=layer)
-        layer.parameters.append(parameter)
-        return parameter
-
-    layer = cls(*arguments, **options)
-    layer.add_weight = add_weight  # type: ignore[method-assign]
-    return layer
 
 
 def _shapes_of(kept: list[Layer]) -> Counter:

@@ -167,9 +167,8 @@ def _minidl(algorithm):
         return lambda: convolve(x, w, None, convolution, algorithm=algorithm, prepared=prepared)
 
     def gradients(x, w, dy, convolution):
-        prepared = prepare_kernel(w, algorithm)  # left over from the forward pass in training
         return lambda: convolve_backward(
-            x, w, dy, convolution, with_bias=False, algorithm=algorithm, prepared=prepared
+            x, w, dy, convolution, with_bias=False, algorithm=algorithm
         )
 
     return forward, gradients

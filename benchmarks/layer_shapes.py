@@ -72,16 +72,16 @@ def _shape(nodes, node, batch: int) -> dict[str, Any]:
         "pads": pads,
         "output": node.shape[1:],
         "gflop": 2e-9 * math.prod(node.shape[1:3]) * math.prod(kernel),
-        "algorithms": [name for name in ALGORITHMS if _fits(name, chosen, convolution)],
+        "algorithms": [name for name in ALGORITHMS if _fits(name, convolution)],
         "chosen": chosen,
     }
 
 
-def _fits(algorithm: str, chosen: str, convolution: Convolution) -> bool:
-    """Say whether it is worth measuring: im2col computes anything, 1x1 at stride 1 as a product."""
+def _fits(algorithm: str, convolution: Convolution) -> bool:
+    """Say whether an algorithm is worth measuring: "direct" and im2col compute anything."""
     if algorithm == "winograd":
         return fits_winograd(convolution)
-    return algorithm == chosen or (algorithm == "im2col" and not convolution.is_pointwise)
+    return algorithm == "direct" or (algorithm == "pointwise") == convolution.is_pointwise
 
 
 if __name__ == "__main__":

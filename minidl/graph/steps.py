@@ -251,9 +251,11 @@ class ConvolutionStep(Step):
         """Return the kernel's transform, kept unless it is large and soon made beside the rest."""
         if algorithm not in self.prepared:
             large = TRANSFORM_GROWTH * self.kernel.nbytes > KEPT_TRANSFORM
-            if large and batch > 1:
+            if algorithm == "winograd" and large and batch > 1:
                 return prepare_kernel(self.kernel, algorithm, reuse_memory=True)
-            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm)
+            self.prepared[algorithm] = prepare_kernel(
+                self.kernel, algorithm, self.convolution.groups
+            )
         return self.prepared[algorithm]
 
     def algorithm(self, shape: tuple[int, ...]) -> str:

@@ -1,12 +1,14 @@
 """Convolution, forward and backward: the algorithm is chosen by the shapes.
 
-=============  ==========================================================================
-"pointwise"    1x1 at stride 1: the images are a matrix already, one product
-"winograd"     3x3 at stride 1 in float32: F(4x4, 3x3), a quarter of the multiplications
-"im2col"       everything else: patches become rows of a matrix, one product
-=============  ==========================================================================
+===========  =======  ================================================================
+"winograd"   float32  3x3 at stride 1: F(4x4, 3x3), a quarter of the multiplications
+"direct"     float32  everything else: register tiles that read the images in place
+"pointwise"  float64  1x1 at stride 1: the images are a matrix already, one product
+"im2col"     float64  everything else: patches become rows of a matrix, one product
+===========  =======  ================================================================
 
-In float64, which is for checking gradients, Winograd is never chosen: it rounds ten times as much.
+Float64 is for checking gradients: the last two go through BLAS, which is slower, but as plain as
+it can be. They compute float32 as well where they are asked for by name, and Winograd float64.
 
 >>> import numpy as np
 >>> from minidl.kernels.convolve import choose_algorithm, convolve
@@ -14,7 +16,7 @@ In float64, which is for checking gradients, Winograd is never chosen: it rounds
 >>> x, w = np.ones((1, 4, 4, 2), "float32"), np.ones((3, 3, 2, 5), "float32")
 >>> convolution = Convolution((3, 3), padding="same")
 >>> choose_algorithm(x.shape, w.shape, convolution, x.dtype)
-'im2col'
+'direct'
 >>> convolve(x, w, None, convolution)[0, :, :, 0]
 array([[ 8., 12., 12.,  8.],
        [12., 18., 18., 12.],
@@ -27,14 +29,20 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.kernels import parallel
+from minidl.kernels.direct import convolve_direct, pack_kernel
 from minidl.kernels.gemm import convolve_gemm, convolve_gemm_backward
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.winograd import convolve_winograd, transform_kernel, winograd_pays
+from minidl.kernels.winograd import (
+    convolve_winograd,
+    transform_kernel,
+    transformed_shape,
+    winograd_pays,
+)
 from minidl.kernels.winograd_backward import convolve_winograd_backward
 
 __all__ = ["ALGORITHMS", "choose_algorithm", "convolve", "convolve_backward", "prepare_kernel"]
 
-ALGORITHMS = ("pointwise", "winograd", "im2col")
+ALGORITHMS = ("direct", "winograd", "pointwise", "im2col")
 
 
 def choose_algorithm(x_shape, w_shape, convolution: Convolution, dtype) -> str:
@@ -47,14 +55,15 @@ def choose_algorithm(x_shape, w_shape, convolution: Convolution, dtype) -> str:
     convolution : Convolution
     dtype : numpy.dtype
     """
-    if convolution.is_pointwise and convolution.groups == 1:
-        return "pointwise"
+    if dtype != np.float32:
+        pointwise = convolution.is_pointwise and convolution.groups == 1
+        return "pointwise" if pointwise else "im2col"
     n, height, width, c = x_shape
-    if fits_winograd(convolution) and dtype == np.float32:
+    if fits_winograd(convolution):
         oh, ow = convolution.output_size(height, width)
         if winograd_pays(n, oh, ow, c, w_shape[3]):
             return "winograd"
-    return "im2col"
+    return "direct"
 
 
 def fits_winograd(convolution: Convolution) -> bool:
@@ -67,14 +76,19 @@ def fits_winograd(convolution: Convolution) -> bool:
     )
 
 
-def prepare_kernel(w: np.ndarray, algorithm: str, reuse_memory: bool = False) -> np.ndarray | None:
+def prepare_kernel(
+    w: np.ndarray, algorithm: str, groups: int = 1, reuse_memory: bool = False
+) -> np.ndarray | None:
     """Return what an algorithm computes of the kernel beforehand, None where there is nothing.
 
-    With `reuse_memory` the result is valid until the calling thread prepares another kernel so.
+    With `reuse_memory` Winograd's transform, four times as large as the kernel, is valid until
+    the calling thread prepares another kernel so.
     """
+    if algorithm == "direct":
+        return pack_kernel(w, groups)
     if algorithm != "winograd":
         return None
-    shape = (36, *w.shape[2:])
+    shape = transformed_shape(w)
     return transform_kernel(w, parallel.scratch("u", shape, w.dtype) if reuse_memory else None)
 
 
@@ -106,16 +120,19 @@ def convolve(
     (N, OH, OW, K), or `out`
     """
     algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
-    if algorithm != "winograd":
-        return convolve_gemm(x, w, bias, convolution, relu, residual, out, channel)
-    u = prepare_kernel(w, algorithm) if prepared is None else prepared
-    return convolve_winograd(x, u, bias, convolution, relu, residual, out, channel)
+    epilogue = (relu, residual, out, channel)
+    if algorithm in ("pointwise", "im2col"):
+        return convolve_gemm(x, w, bias, convolution, *epilogue)
+    if prepared is None:
+        prepared = prepare_kernel(w, algorithm, convolution.groups)
+    compute = convolve_winograd if algorithm == "winograd" else convolve_direct
+    return compute(x, prepared, bias, convolution, w.shape[3], *epilogue)
 
 
 def convolve_backward(
     x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution,
     relu_output: np.ndarray | None = None, need_dx: bool = True, need_dw: bool = True,
-    with_bias: bool = True, algorithm: str | None = None, prepared: np.ndarray | None = None,
+    with_bias: bool = True, algorithm: str | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:  # fmt: skip
     """Return the gradients ``(dx, dw, dbias)`` of a convolution, None for what is not needed.
 
@@ -131,12 +148,11 @@ def convolve_backward(
     need_dx, need_dw : bool
     with_bias : bool
         False where the convolution has no bias: dbias is then None.
-    algorithm, prepared
+    algorithm
         As in :func:`convolve`.
     """
     algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
     arguments = (convolution, relu_output, need_dx, need_dw, with_bias)
     if algorithm != "winograd":
         return convolve_gemm_backward(x, w, dy, *arguments)
-    u = prepare_kernel(w, algorithm) if prepared is None else prepared
-    return convolve_winograd_backward(x, u, dy, *arguments)
+    return convolve_winograd_backward(x, w, dy, *arguments)

@@ -17,7 +17,7 @@ times as much as with im2col.
 >>> from minidl.kernels.geometry import Window
 >>> from minidl.kernels.winograd import convolve_winograd, transform_kernel
 >>> x, w = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 5))
->>> y = convolve_winograd(x, transform_kernel(w), None, Window((3, 3), padding="same"))
+>>> y = convolve_winograd(x, transform_kernel(w), None, Window((3, 3), padding="same"), 5)
 >>> y[0, :, :, 0].round(9)
 array([[ 8., 12., 12.,  8.],
        [12., 18., 18., 12.],
@@ -34,13 +34,12 @@ from minidl.kernels.geometry import Window
 from minidl.kernels.jit import jit
 
 __all__ = [
-    "convolve_winograd", "is_small", "tile_grid", "tile_scratch", "tiles_per_block",
-    "transform_input", "transform_kernel", "winograd_pays",
+    "convolve_winograd", "multiply", "tile_grid", "tile_scratch", "transform_input",
+    "transform_kernel", "transformed_shape", "winograd_pays",
 ]  # fmt: skip
 
-TILES_PER_BLOCK = 128  # fewer starve BLAS; more take memory and gain little
-SMALL_KERNEL, SMALL_PRODUCT = 10**4, 10**6  # multiplications per tile, per block
-KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of float32
+TILES_PER_BLOCK = 112  # eight register tiles; fewer read U too often, more leave the cache
+KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
 
 def winograd_pays(n: int, oh: int, ow: int, c: int, k: int) -> bool:
@@ -55,71 +54,89 @@ def winograd_pays(n: int, oh: int, ow: int, c: int, k: int) -> bool:
     (True, False)
     """
     tiles = n * -(-oh // 4) * -(-ow // 4)
-    return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 3 and k >= 3
+    return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
 
 
-def transform_kernel(w: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return ``U = G w G'`` of a kernel (3, 3, C, K) as (36, C, K), computed in float64.
+def transform_kernel(
+    w: np.ndarray, out: np.ndarray | None = None, transposed: bool = False
+) -> np.ndarray:
+    """Return ``U = G w G'`` of a kernel (3, 3, C, K) as (36, panels, C, width).
 
-    With `out`, an array of that shape, it is written there.
+    It is computed in float64, and laid out as :func:`~minidl.kernels.direct.pack_kernel` lays
+    out each tap; in float64 there is one panel, of all K columns. `transposed` exchanges C and K.
 
-    >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0].round(4)
+    >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0, 0].round(4)
     array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
     """
-    c, k = w.shape[2:]
-    u = np.empty((36, c, k), w.dtype) if out is None else out
-    arrays = np.ascontiguousarray(w).reshape(9, c * k), u.reshape(36, c * k)
-    spans = parallel.spans(c * k, KERNEL_SPAN)
-    parallel.run(lambda i: _transform_kernel(*arrays, *spans[i]), len(spans))
+    u = np.empty(transformed_shape(w, transposed), w.dtype) if out is None else out
+    _, panels, rows, width = u.shape
+    taps = np.ascontiguousarray(w).reshape(9, *w.shape[2:])
+    spans = parallel.spans(rows, -(-KERNEL_SPAN // (panels * width)))
+    parallel.run(lambda i: _transform_kernel(taps, u, *spans[i], transposed), len(spans))
     return u
 
 
+def transformed_shape(w: np.ndarray, transposed: bool = False) -> tuple[int, int, int, int]:
+    """Return the shape of :func:`transform_kernel`'s result."""
+    rows, columns = w.shape[:1:-1] if transposed else w.shape[2:]
+    width = columns
+    if w.dtype == np.float32:
+        from minidl.kernels.tiles import PANEL
+
+        width = PANEL
+    return 36, -(-columns // width), rows, width
+
+
 def convolve_winograd(
-    x: np.ndarray, u: np.ndarray, bias: np.ndarray | None, window: Window, relu: bool = False,
-    residual: np.ndarray | None = None, out: np.ndarray | None = None, offset: int = 0,
+    x: np.ndarray, u: np.ndarray, bias: np.ndarray | None, window: Window, channels: int,
+    relu: bool = False, residual: np.ndarray | None = None, out: np.ndarray | None = None,
+    offset: int = 0,
 ) -> np.ndarray:  # fmt: skip
     """Return ``relu(x * w + bias + residual)`` for a 3x3 kernel w at stride 1.
 
     Parameters
     ----------
     x : (N, H, W, C), contiguous
-    u : (36, C, K)
+    u : (36, panels, C, width)
         The kernel as :func:`transform_kernel` returns it.
     bias : (K,) or None
     window : Window
         3x3, stride and dilation 1, padding "same" or "valid".
+    channels : int
+        K.
     relu : bool
         Cut negative outputs off in the same pass.
     residual : (N, OH, OW, K), contiguous, optional
         Added before the ReLU. It may be `out` itself, if that has K channels.
-    out : (N, OH, OW, channels), contiguous, optional
+    out : (N, OH, OW, at least K), contiguous, optional
         Where to write: its channels ``offset : offset + K``. The others stay as they are.
 
     Returns
     -------
     `out`, or a new array (N, OH, OW, K)
     """
-    c, k = u.shape[1:]
+    c, width = u.shape[2:]
     oh, ow = window.output_size(*x.shape[1:3])
     if out is None:
-        out = np.empty((len(x), oh, ow, k), x.dtype)
-    bias = np.zeros(k, x.dtype) if bias is None else bias
+        out = np.empty((len(x), oh, ow, channels), x.dtype)
+    bias = np.zeros(channels, x.dtype) if bias is None else bias
     has_residual = residual is not None
     residual = residual if has_residual else out  # a kernel argument must be some array
     grid = tile_grid(x, window)
-    blocks, parts = _tasks(len(x) * grid[0] * grid[1], c, k)
+    blocks, parts = _tasks(len(x) * grid[0] * grid[1], c, u.shape[1], width)
 
     def task(i: int) -> None:
         first, last = blocks[i // len(parts)]
         begin, end = parts[i % len(parts)]
         tiles = last - first
-        v, v_taps = tile_scratch("v", tiles, c, x.dtype)
-        m, m_taps = tile_scratch("m", tiles, end - begin, x.dtype)
+        v = tile_scratch("v", tiles, c, x.dtype)
+        m = tile_scratch("m", tiles, (end - begin) * width, x.dtype)
         transform_input(x, v, 0, c, first, last, *grid)
-        np.matmul(v_taps, u[:, :, begin:end], out=m_taps)
+        multiply(v, u, m, tiles, begin, end)
         _transform_output(
-            m, out, bias, residual, offset, begin, end, first, last, *grid[:2], relu, has_residual
-        )
+            m, (end - begin) * width, out, bias, residual, offset, begin * width,
+            min(end * width, channels), first, last, *grid[:2], relu, has_residual,
+        )  # fmt: skip
 
     parallel.run(task, len(blocks) * len(parts))
     return out
@@ -132,45 +149,46 @@ def tile_grid(x: np.ndarray, window: Window) -> tuple[int, int, int, int]:
     return -(-oh // 4), -(-ow // 4), top, left
 
 
-def tile_scratch(key: str, tiles: int, channels: int, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Return this thread's buffer for a block's taps twice: for kernels and for BLAS.
+def tile_scratch(key: str, tiles: int, channels: int, dtype) -> np.ndarray:
+    """Return this thread's buffer for a block's taps: (36, at least tiles * channels).
 
-    Kernels see it as (36, tiles * channels + 48), BLAS as (36, tiles, channels). The spare
-    numbers keep the taps from lying a power of two apart in memory, where they would evict
-    one another from the first-level cache.
+    The spare numbers make room for whole register tiles, and keep the taps from lying a power
+    of two apart in memory, where they would evict one another from the first-level cache.
     """
-    size = tiles * channels
-    rows = parallel.scratch(f"winograd {key}", (36, size + 48), dtype)
-    return rows, rows[:, :size].reshape(36, tiles, channels)
+    if dtype == np.float32:
+        from minidl.kernels.tiles import TALL
+
+        tiles = -(-tiles // TALL) * TALL
+    return parallel.scratch(f"winograd {key}", (36, tiles * channels + 48), dtype)
 
 
-def is_small(c: int, k: int) -> bool:
-    """Say whether a block's products with C and K channels can be small ones for BLAS.
+def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int, end: int) -> None:
+    """Write ``M = V U`` for `tiles` tiles and U's panels begin ... end - 1."""
+    c, width = u.shape[2:]
+    if u.dtype == np.float32:
+        from minidl.kernels.tiled import multiply_taps
 
-    OpenBLAS multiplies straight from memory, without packing, up to 10**6 multiplications:
-    that is a third faster, as long as the right-hand matrix is not transposed.
-    """
-    return c * k <= SMALL_KERNEL
-
-
-def tiles_per_block(c: int, k: int, most: int) -> int:
-    """Return how many tiles to take at once: `most`, or so few that the products are small."""
-    return min(most, SMALL_PRODUCT // (c * k)) if is_small(c, k) else most
+        multiply_taps(v, u, m, tiles, begin, end)
+        return
+    target = m[:, : tiles * width].reshape(36, tiles, width)
+    np.matmul(v[:, : tiles * c].reshape(36, tiles, c), u[:, 0], out=target)
 
 
-def _tasks(tiles: int, c: int, k: int) -> tuple[list, list]:
-    """Return blocks of tiles and parts of the output channels: each pair is a task.
+def _tasks(tiles: int, c: int, panels: int, width: int) -> tuple[list, list]:
+    """Return blocks of tiles and parts of the panels: each pair is a task.
 
-    Where there are fewer blocks than threads, the threads share out the channels: each reads
+    Where there are fewer blocks than threads, the threads share out the panels: each reads
     its part of U, and reading U is what takes the time then.
     """
     threads = parallel.get_num_threads()
-    at_most = tiles_per_block(c, k, TILES_PER_BLOCK)
+    at_most = TILES_PER_BLOCK
     blocks = max(1, -(-tiles // at_most))
     if blocks < threads:
-        return parallel.spans(tiles, at_most), parallel.spans(k, -(-k * blocks // threads))
+        return parallel.spans(tiles, at_most), parallel.spans(
+            panels, -(-panels * blocks // threads)
+        )
     blocks = -(-blocks // threads) * threads  # none idle at the end
-    return parallel.spans(tiles, -(-tiles // blocks)), [(0, k)]
+    return parallel.spans(tiles, -(-tiles // blocks)), [(0, panels)]
 
 
 # What lets LLVM vectorise the innermost loops, over channels:
@@ -184,33 +202,45 @@ def _tasks(tiles: int, c: int, k: int) -> tuple[list, list]:
 
 
 @jit
-def _transform_kernel(w, u, first, last):
-    """U = G w G' of the (C, K) pairs first ... last - 1; w and u have a row per tap."""
-    d = np.empty((18, 128))
-    for at in range(np.uint64(first), np.uint64(last), np.uint64(128)):
-        n = min(np.uint64(128), np.uint64(last) - at)
-        for i in range(3):
-            for c in range(n):
-                a0 = np.float64(w[3 * i, at + c])
-                a1 = np.float64(w[3 * i + 1, at + c])
-                a2 = np.float64(w[3 * i + 2, at + c])
-                s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
-                d[6 * i, c] = a0 / 4
-                d[6 * i + 1, c] = -s - a1 * (1 / 6)
-                d[6 * i + 2, c] = -s + a1 * (1 / 6)
-                d[6 * i + 3, c] = p + a1 * (1 / 12)
-                d[6 * i + 4, c] = p - a1 * (1 / 12)
-                d[6 * i + 5, c] = a2
-        for j in range(6):
-            for c in range(n):
-                a0, a1, a2 = d[j, c], d[j + 6, c], d[j + 12, c]
-                s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
-                u[j, at + c] = a0 / 4
-                u[j + 6, at + c] = -s - a1 * (1 / 6)
-                u[j + 12, at + c] = -s + a1 * (1 / 6)
-                u[j + 18, at + c] = p + a1 * (1 / 12)
-                u[j + 24, at + c] = p - a1 * (1 / 12)
-                u[j + 30, at + c] = a2
+def _transform_kernel(w, u, begin, end, transposed):
+    """U = G w G' in rows begin ... end - 1 of each panel; w is (9, C, K)."""
+    g, d = np.empty((9, 128)), np.empty((18, 128))
+    panels, width = u.shape[1], np.uint64(u.shape[3])
+    columns = np.uint64(w.shape[1] if transposed else w.shape[2])
+    for panel in range(np.uint64(panels)):
+        for row in range(begin, end):
+            for to in range(np.uint64(0), width, np.uint64(128)):
+                at, run = panel * width + to, min(np.uint64(128), width - to)
+                n = min(run, columns - at) if at < columns else np.uint64(0)
+                for tap in range(9):
+                    if transposed:
+                        for k in range(n):
+                            g[tap, k] = w[tap, at + k, row]
+                    else:
+                        for k in range(n):
+                            g[tap, k] = w[tap, row, at + k]
+                    for k in range(n, run):  # beyond the last column
+                        g[tap, k] = 0
+                for i in range(3):
+                    for k in range(run):
+                        a0, a1, a2 = g[3 * i, k], g[3 * i + 1, k], g[3 * i + 2, k]
+                        s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
+                        d[6 * i, k] = a0 / 4
+                        d[6 * i + 1, k] = -s - a1 * (1 / 6)
+                        d[6 * i + 2, k] = -s + a1 * (1 / 6)
+                        d[6 * i + 3, k] = p + a1 * (1 / 12)
+                        d[6 * i + 4, k] = p - a1 * (1 / 12)
+                        d[6 * i + 5, k] = a2
+                for j in range(6):
+                    for k in range(run):
+                        a0, a1, a2 = d[j, k], d[j + 6, k], d[j + 12, k]
+                        s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
+                        u[j, panel, row, to + k] = a0 / 4
+                        u[j + 6, panel, row, to + k] = -s - a1 * (1 / 6)
+                        u[j + 12, panel, row, to + k] = -s + a1 * (1 / 6)
+                        u[j + 18, panel, row, to + k] = p + a1 * (1 / 12)
+                        u[j + 24, panel, row, to + k] = p - a1 * (1 / 12)
+                        u[j + 30, panel, row, to + k] = a2
 
 
 @jit
@@ -271,9 +301,13 @@ def transform_input(x, v, begin, end, first, last, tiles_y, tiles_x, top, left):
 
 @jit
 def _transform_output(
-    m, y, bias, residual, offset, begin, end, first, last, tiles_y, tiles_x, relu, has_residual
-):
-    """y = A' M A + bias + residual, for output channels begin ... end - 1."""
+    m, stride, y, bias, residual, offset, begin, end, first, last, tiles_y, tiles_x, relu,
+    has_residual,
+):  # fmt: skip
+    """y = A' M A + bias + residual, for output channels begin ... end - 1.
+
+    m has `stride` columns for each tile.
+    """
     _, height, width, _ = y.shape
     channels = np.uint64(end - begin)
     zero, two, four, eight = y.dtype.type(0), y.dtype.type(2), y.dtype.type(4), y.dtype.type(8)
@@ -286,7 +320,7 @@ def _transform_output(
         rows, columns = min(4, height - y0), min(4, width - x0)
         for k0 in range(np.uint64(0), channels, np.uint64(128)):
             n = min(np.uint64(128), channels - k0)
-            source = np.uint64(t) * channels + k0
+            source = np.uint64(t) * np.uint64(stride) + k0
             at = np.uint64(begin) + k0
             to = np.uint64(offset) + at
             for j in range(6):

@@ -6,14 +6,13 @@ back through the same three steps at the same cost:
     dM = A dy A'        dU = V' dM   (per tap)        dV = dM U'   (per tap)
     dw = G' dU G        dd = B dV B', added where the 6x6 patches of two tiles overlap
 
-One pass over the tiles computes both, and neither needs another transform of the kernel.
+One pass over the tiles computes both.
 
 >>> import numpy as np
 >>> from minidl.kernels.geometry import Window
->>> from minidl.kernels.winograd import transform_kernel
 >>> x, w, dy = np.ones((1, 3, 3, 1)), np.ones((3, 3, 1, 1)), np.ones((1, 3, 3, 1))
 >>> window = Window((3, 3), padding="same")
->>> dx, dw, dbias = convolve_winograd_backward(x, transform_kernel(w), dy, window)
+>>> dx, dw, dbias = convolve_winograd_backward(x, w, dy, window)
 >>> dx[0, :, :, 0].round(9)
 array([[4., 6., 4.],
        [6., 9., 6.],
@@ -32,20 +31,22 @@ from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
 from minidl.kernels.jit import jit
 from minidl.kernels.winograd import (
-    is_small,
+    KERNEL_SPAN,
+    multiply,
     tile_grid,
     tile_scratch,
-    tiles_per_block,
     transform_input,
+    transform_kernel,
+    transformed_shape,
 )
 
 __all__ = ["convolve_winograd_backward"]
 
-TILES_PER_BLOCK = 256  # twice the forward pass': each block costs a pass over dU and dw
+TILES_PER_BLOCK = 224  # twice the forward pass': each block costs a pass over dU
 
 
 def convolve_winograd_backward(
-    x: np.ndarray, u: np.ndarray, dy: np.ndarray, window: Window,
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, window: Window,
     relu_output: np.ndarray | None = None, need_dx: bool = True, need_dw: bool = True,
     with_bias: bool = True, out: np.ndarray | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:  # fmt: skip
@@ -53,9 +54,10 @@ def convolve_winograd_backward(
 
     Parameters
     ----------
-    x, u, window
+    x, window
         As in :func:`~minidl.kernels.winograd.convolve_winograd`. `x` may be anything with the
         input's shape and dtype where `need_dw` is False.
+    w : (3, 3, C, K)
     dy : (N, OH, OW, K), contiguous
         Gradient of the output.
     relu_output : (N, OH, OW, K), contiguous, optional
@@ -66,58 +68,85 @@ def convolve_winograd_backward(
     out : (N, H, W, C), contiguous, optional
         Where to write dx.
     """
-    c, k = u.shape[1:]
+    c, k = w.shape[2:]
     grid = tile_grid(x, window)
     per_image = grid[0] * grid[1]
     masked = relu_output is not None
     y = relu_output if masked else dy  # a kernel argument must be some array
     dx = (np.empty(x.shape, x.dtype) if out is None else out) if need_dx else None
-    u_transposed = u.transpose(0, 2, 1)
-    if is_small(c, k):
-        u_transposed = np.ascontiguousarray(u_transposed)
-    at_most = tiles_per_block(c, k, TILES_PER_BLOCK)
-    strands, parts = _tasks(len(x), len(x) * per_image, c)
-    dw_of = np.zeros((len(strands), 9, c * k), x.dtype)
+    shape = transformed_shape(w, transposed=True)  # (36, panels of C, K, width)
+    width = shape[3]
+    u = None
+    if need_dx:
+        u = transform_kernel(w, parallel.scratch("u", shape, w.dtype), transposed=True)
+    strands, parts = _tasks(len(x), len(x) * per_image, c, width)
+    du_of = parallel.scratch("winograd du", (len(strands), 36, c, k), x.dtype) if need_dw else None
     dbias_of = np.zeros((len(strands), k), x.dtype)
 
     def task(i: int) -> None:
-        strand, (begin, end) = i // len(parts), parts[i % len(parts)]
+        strand, panels = i // len(parts), parts[i % len(parts)]
+        begin, end = panels[0] * width, min(panels[1] * width, c)
         first_tile, last_tile = (n * per_image for n in strands[strand])
-        for a, b in parallel.spans(last_tile - first_tile, at_most):
+        for a, b in parallel.spans(last_tile - first_tile, TILES_PER_BLOCK):
             first, last = first_tile + a, first_tile + b
-            tiles = last - first
-            v, v_taps = tile_scratch("v", tiles, end - begin, x.dtype)
-            dm, dm_taps = tile_scratch("m", tiles, k, x.dtype)
+            dm = tile_scratch("m", last - first, k, x.dtype)
             _transform_gradient(dy, y, dm, first, last, *grid[:2], masked)
             if need_dw:
+                v = tile_scratch("v", last - first, end - begin, x.dtype)
                 transform_input(x, v, begin, end, first, last, *grid)
-                du = parallel.scratch("winograd du", (36, end - begin, k), x.dtype)
-                np.matmul(v_taps.transpose(0, 2, 1), dm_taps, out=du)
-                _add_kernel_gradient(du.reshape(36, -1), dw_of[strand], begin * k)
+                _add_products(v, dm, du_of[strand], last - first, begin, end, add=a > 0)
                 if with_bias and begin == 0:  # tap (1, 1) of A dy A' is the sum of the tile
-                    dbias_of[strand] += np.ones(tiles, x.dtype) @ dm_taps[7]
+                    dbias_of[strand] += dm[7, : (last - first) * k].reshape(-1, k).sum(axis=0)
             if need_dx:
-                np.matmul(dm_taps, u_transposed[:, :, begin:end], out=v_taps)
-                _add_input_gradient(v, dx, begin, end, first, last, *grid)
+                stride = (panels[1] - panels[0]) * width
+                dv = tile_scratch("v", last - first, stride, x.dtype)
+                multiply(dm, u, dv, last - first, *panels)
+                _add_input_gradient(dv, stride, dx, begin, end, first, last, *grid)
 
     parallel.run(task, len(strands) * len(parts))
     if not need_dw:
         return dx, None, None
-    dw = dw_of[0] if len(strands) == 1 else dw_of.sum(axis=0)
-    return dx, dw.reshape(3, 3, c, k), dbias_of.sum(axis=0) if with_bias else None
+    return dx, _kernel_gradient(du_of), dbias_of.sum(axis=0) if with_bias else None
 
 
-def _tasks(images: int, tiles: int, c: int) -> tuple[list, list]:
-    """Return spans of images and parts of the input channels: each pair is a task.
+def _add_products(v, dm, du, tiles: int, begin: int, end: int, add: bool) -> None:
+    """Write ``V' dM`` to dU's input channels begin ... end - 1, or add it."""
+    if v.dtype == np.float32:
+        from minidl.kernels.tiled import correlate_taps
 
-    A task shares neither pixels of dx nor sums of dw with another one. Sharing out the
+        correlate_taps(v, dm, du, tiles, begin, end, add)
+        return
+    c, k = end - begin, du.shape[2]
+    left = v[:, : tiles * c].reshape(36, tiles, c).transpose(0, 2, 1)
+    product = left @ dm[:, : tiles * k].reshape(36, tiles, k)
+    du[:, begin:end] = du[:, begin:end] + product if add else product
+
+
+def _kernel_gradient(du_of: np.ndarray) -> np.ndarray:
+    """Return ``dw = G' dU G``, dU being the sum over the strands, as (3, 3, C, K)."""
+    _, _, c, k = du_of.shape
+    dw = np.zeros((9, c * k), du_of.dtype)
+    spans = parallel.spans(c * k, KERNEL_SPAN)
+
+    def task(i: int) -> None:
+        for du in du_of:
+            _add_kernel_gradient(du.reshape(36, -1), dw, *spans[i])
+
+    parallel.run(task, len(spans))
+    return dw.reshape(3, 3, c, k)
+
+
+def _tasks(images: int, tiles: int, c: int, width: int) -> tuple[list, list]:
+    """Return spans of images and parts of the input channels' panels: each pair is a task.
+
+    A task shares neither pixels of dx nor sums of dU with another one. Sharing out the
     channels makes the threads compute the same dM, sharing out the images gives each of them
-    a dU and dw of its own to fill: that is worse where there are few tiles.
+    a dU of its own to fill: that is worse where there are few tiles.
     """
-    threads = parallel.get_num_threads()
-    if images < threads or tiles <= TILES_PER_BLOCK:
-        return [(0, images)], parallel.spans(c, -(-c // threads))
-    return parallel.spans(images), [(0, c)]
+    threads, panels = parallel.get_num_threads(), -(-c // width)
+    if images < threads or tiles <= c:
+        return [(0, images)], parallel.spans(panels, -(-panels // threads))
+    return parallel.spans(images), [(0, panels)]
 
 
 @jit
@@ -169,8 +198,11 @@ def _transform_gradient(dy, y, dm, first, last, tiles_y, tiles_x, masked):
 
 
 @jit
-def _add_input_gradient(dv, dx, begin, end, first, last, tiles_y, tiles_x, top, left):
-    """dx's channels begin ... end - 1: B dV B' of each tile, on top of the tiles before it."""
+def _add_input_gradient(dv, stride, dx, begin, end, first, last, tiles_y, tiles_x, top, left):
+    """dx's channels begin ... end - 1: B dV B' of each tile, on top of the tiles before it.
+
+    dv has `stride` columns for each tile.
+    """
     _, height, width, _ = dx.shape
     channels = np.uint64(end - begin)
     two, four, five = dx.dtype.type(2), dx.dtype.type(4), dx.dtype.type(5)
@@ -182,7 +214,7 @@ def _add_input_gradient(dv, dx, begin, end, first, last, tiles_y, tiles_x, top, 
         y0, x0 = 4 * down - top, 4 * across - left
         for c0 in range(np.uint64(0), channels, np.uint64(128)):
             n = min(np.uint64(128), channels - c0)
-            source = np.uint64(t) * channels + c0
+            source = np.uint64(t) * np.uint64(stride) + c0
             at = np.uint64(begin) + c0
             for j in range(6):
                 for c in range(n):
@@ -224,22 +256,20 @@ def _add_input_gradient(dv, dx, begin, end, first, last, tiles_y, tiles_x, top, 
 
 
 @jit
-def _add_kernel_gradient(du, dw, offset):
-    """dw += G' dU G; both have a row per tap; dw's columns from `offset` on."""
+def _add_kernel_gradient(du, dw, begin, end):
+    """dw += G' dU G, in columns begin ... end - 1; both have a row per tap."""
     quarter, sixth, twelfth = du.dtype.type(1 / 4), du.dtype.type(1 / 6), du.dtype.type(1 / 12)
     d = np.empty((18, 128), du.dtype)
-    columns = np.uint64(du.shape[1])
-    for c0 in range(np.uint64(0), columns, np.uint64(128)):
-        n = min(np.uint64(128), columns - c0)
-        at = np.uint64(offset) + c0
+    for at in range(np.uint64(begin), np.uint64(end), np.uint64(128)):
+        n = min(np.uint64(128), np.uint64(end) - at)
         for j in range(6):
             for c in range(n):
-                a1, a2 = du[j + 6, c0 + c], du[j + 12, c0 + c]
-                a3, a4 = du[j + 18, c0 + c], du[j + 24, c0 + c]
+                a1, a2 = du[j + 6, at + c], du[j + 12, at + c]
+                a3, a4 = du[j + 18, at + c], du[j + 24, at + c]
                 p, q = sixth * (a1 + a2), sixth * (a3 + a4)
-                d[j, c] = quarter * (du[j, c0 + c] + q) - p
+                d[j, c] = quarter * (du[j, at + c] + q) - p
                 d[j + 6, c] = sixth * (a2 - a1) + twelfth * (a3 - a4)
-                d[j + 12, c] = q - p + du[j + 30, c0 + c]
+                d[j + 12, c] = q - p + du[j + 30, at + c]
         for i in range(3):
             for c in range(n):
                 a0, a1, a2 = d[6 * i, c], d[6 * i + 1, c], d[6 * i + 2, c]

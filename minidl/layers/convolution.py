@@ -11,12 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.errors import ShapeError
-from minidl.kernels.convolve import (
-    choose_algorithm,
-    convolve,
-    convolve_backward,
-    prepare_kernel,
-)
+from minidl.kernels.convolve import convolve, convolve_backward
 from minidl.kernels.depthwise import depthwise, depthwise_backward
 from minidl.kernels.elementwise import add_bias
 from minidl.kernels.geometry import Convolution, Window
@@ -144,24 +139,21 @@ class Conv2D(_Convolution):
     def forward(self, x, training=False, rng=None):
         bias = None if self.bias is None else self.bias.value
         relu = self._has_plain_relu()
-        w = self.kernel.value
-        algorithm = choose_algorithm(x.shape, w.shape, self.convolution, x.dtype)
-        prepared = prepare_kernel(w, algorithm)  # backward uses it again
-        y = convolve(x, w, bias, self.convolution, relu, algorithm=algorithm, prepared=prepared)
+        y = convolve(x, self.kernel.value, bias, self.convolution, relu)
         if relu:
-            return y, (x, y, prepared)
+            return y, (x, y)
         y, saved = self._activate(y)
-        return y, (x, saved, prepared)
+        return y, (x, saved)
 
     def backward(self, dy, cache, need_dx=True):
-        x, saved, prepared = cache
+        x, saved = cache
         relu_output = saved if self._has_plain_relu() else None
         dz = np.ascontiguousarray(dy)
         if relu_output is None:
             dz = self._before_activation(dy, saved)
         dx, dw, dbias = convolve_backward(
             x, self.kernel.value, dz, self.convolution, relu_output, need_dx,
-            need_dw=self.trainable, with_bias=self.bias is not None, prepared=prepared,
+            need_dw=self.trainable, with_bias=self.bias is not None,
         )  # fmt: skip
         if not self.trainable:
             return dx, []

@@ -1,0 +1,202 @@
+"""The loops around register tiles: which tile comes next, and where its numbers lie.
+
+Kernels, for the functions of :mod:`minidl.kernels.direct` and :mod:`minidl.kernels.winograd`. All
+that call :mod:`minidl.kernels.tiles` are in this file. Importing it imports Numba.
+
+>>> import numpy as np
+>>> from minidl.kernels.tiled import pack_rows
+>>> panels = np.empty((1, 2, 4), "float32")
+>>> pack_rows(np.array([[1, 2, 3], [4, 5, 6]], "float32"), panels, 1, 2, 0, 1)
+>>> panels
+array([[[2., 3., 0., 0.],
+        [5., 6., 0., 0.]]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from minidl.kernels.jit import jit
+from minidl.kernels.tiles import PANEL, SHORT, TALL, correlate, multiply_short, multiply_tall
+
+__all__ = ["convolve_block", "correlate_taps", "multiply_taps", "pack_rows"]
+
+PANELS_BYTES = 2**18
+
+
+@jit
+def pack_rows(w, panels, first, columns, begin, end):
+    """Fill panels begin ... end - 1 from the `columns` columns of w that start at `first`."""
+    width = panels.shape[2]
+    for panel in range(begin, end):
+        at = first + panel * width
+        here = np.uint64(min(width, columns - panel * width))
+        for c in range(w.shape[0]):
+            for j in range(here):
+                panels[panel, c, j] = w[c, np.uint64(at) + j]
+            for j in range(here, np.uint64(width)):
+                panels[panel, c, j] = 0
+
+
+@jit
+def convolve_block(
+    x, zeros, w, bias, residual, y, geometry, group, first, last, begin, end, columns, channel,
+    relu, has_residual,
+):  # fmt: skip
+    """Compute output pixels first ... last - 1 of the panels begin ... end - 1 of one group.
+
+    x is (N, H, W, C), y and residual are (pixels, channels); w and bias are the group's panels,
+    and zeros is what a row of the window reads outside the image.
+    """
+    oh, ow, kh, kw, sh, sw, dh, dw, top, left, depth = geometry
+    _, height, width, channels = x.shape
+    count = last - first
+    tiles = (count + TALL - 1) // TALL
+    padded = tiles * TALL
+    offsets, merged = np.empty((kh * kw, padded), np.int64), np.empty(tiles, np.bool_)
+    nothing = (zeros.ctypes.data - x.ctypes.data) // 4
+    for tile in range(tiles):
+        # Where a tile's windows lie inside the image from left to right, each of their rows is
+        # one run of memory: as good as one tap.
+        begins = (first + tile * TALL) % ow * sw - left
+        ends = begins + (TALL - 1) * sw + kw
+        merged[tile] = dw == 1 and depth == channels and begins >= 0 and ends <= width
+        step = kw if merged[tile] else 1
+        for i in range(tile * TALL, (tile + 1) * TALL):
+            pixel = min(first + i, last - 1)
+            x0 = pixel % ow * sw - left
+            y0 = pixel // ow % oh * sh - top
+            image = pixel // (ow * oh)
+            for ky in range(kh):
+                at = y0 + ky * dh
+                for kx in range(0, kw, step):
+                    to = x0 + kx * dw
+                    place = ((image * height + at) * width + to) * channels + group * depth
+                    inside = 0 <= at < height and 0 <= to < width
+                    offsets[ky * kw + kx, i] = place if inside else nothing
+    taps, runs = np.array([kh * kw, depth]), np.array([kh, kw * depth])
+    spare, added = np.empty((TALL, PANEL), np.float32), np.empty((TALL, PANEL), np.float32)
+    # Some panels at a time, as many as stay in the second-level cache: so whole runs of memory are
+    # written, and the next ones can be fetched ahead.
+    panel_size = w.shape[1] * PANEL
+    together = max(1, PANELS_BYTES // (4 * panel_size))
+    for some in range(begin, end, together):
+        for row in range(0, count, TALL):
+            rows = min(TALL, count - row)
+            tall = rows > SHORT
+            shape, stride = taps.ctypes.data, padded
+            if merged[row // TALL]:
+                shape, stride = runs.ctypes.data, kw * padded
+            places = offsets.ctypes.data + 8 * row
+            for panel in range(some, min(some + together, end)):
+                here = min(PANEL, columns - panel * PANEL)
+                column = group * columns + panel * PANEL
+                panel_address = w.ctypes.data + 4 * panel * panel_size
+                bias_address = bias.ctypes.data + 4 * panel * PANEL
+                whole = here == PANEL and rows == (TALL if tall else SHORT)
+                target, target_stride = _place(y, first + row, channel + column), y.shape[1]
+                source, source_stride = 0, 0
+                if has_residual:
+                    source, source_stride = _place(residual, first + row, column), residual.shape[1]
+                if not whole:
+                    target, target_stride = spare.ctypes.data, PANEL
+                    if has_residual:
+                        _copy(residual, first + row, column, added, 0, 0, rows, here)
+                        source, source_stride = added.ctypes.data, PANEL
+                if tall:
+                    multiply_tall(
+                        x.ctypes.data, places, stride, shape, panel_address, bias_address,
+                        source, source_stride, target, target_stride, relu,
+                    )  # fmt: skip
+                else:
+                    multiply_short(
+                        x.ctypes.data, places, stride, shape, panel_address, bias_address,
+                        source, source_stride, target, target_stride, relu,
+                    )  # fmt: skip
+                if not whole:
+                    _copy(spare, 0, 0, y, first + row, channel + column, rows, here)
+
+
+@register_jitable
+def _copy(source, row, column, target, to_row, to_column, rows, columns):
+    for r in range(rows):
+        for j in range(columns):
+            target[to_row + r, to_column + j] = source[row + r, column + j]
+
+
+@register_jitable
+def _accumulate(source, target, row, column, rows, columns, add):
+    for r in range(rows):
+        for j in range(columns):
+            before = target[row + r, column + j] if add else np.float32(0)
+            target[row + r, column + j] = before + source[r, j]
+
+
+@register_jitable
+def _place(matrix, row, column):
+    """The address of a number of a matrix of float32."""
+    return matrix.ctypes.data + 4 * (row * matrix.shape[1] + column)
+
+
+@jit
+def multiply_taps(v, u, m, rows, begin, end):
+    """M = V U for panels begin ... end - 1 of each tap.
+
+    v is (taps, at least rows * C), u (taps, panels, C, PANEL), m (taps, at least the rows rounded
+    up to a multiple of TALL * (end - begin) * PANEL); v has to be readable that far, too.
+    """
+    depth = u.shape[2]
+    padded = (rows + TALL - 1) // TALL * TALL
+    offsets = np.arange(padded) * depth
+    shape = np.array([1, depth])
+    bias = np.zeros(PANEL, np.float32)
+    stride = (end - begin) * PANEL
+    for tap in range(u.shape[0]):
+        for panel in range(begin, end):
+            w = u.ctypes.data + 4 * ((tap * u.shape[1] + panel) * depth * PANEL)
+            y = m.ctypes.data + 4 * (tap * m.shape[1] + (panel - begin) * PANEL)
+            for row in range(0, rows, TALL):
+                x, places = v.ctypes.data + 4 * tap * v.shape[1], offsets.ctypes.data + 8 * row
+                target = y + 4 * row * stride
+                if rows - row > SHORT:
+                    multiply_tall(
+                        x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
+                        target, stride, False,
+                    )  # fmt: skip
+                else:
+                    multiply_short(
+                        x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
+                        target, stride, False,
+                    )  # fmt: skip
+
+
+@jit
+def correlate_taps(v, dm, du, rows, begin, end, add):
+    """Write V' dM to the input channels begin ... end - 1 of each tap of dU, or add it.
+
+    v is (taps, at least rows * (end - begin)), dm (taps, at least rows * K), du (taps, C, K); v and
+    dm have to be readable a little further.
+    """
+    taps, _, columns = du.shape
+    depth = end - begin
+    offsets = np.arange(rows) * depth
+    count = np.array([rows])
+    spare = np.empty((TALL, PANEL), np.float32)
+    for tap in range(taps):
+        x, dy = v.ctypes.data + 4 * tap * v.shape[1], dm.ctypes.data + 4 * tap * dm.shape[1]
+        for column in range(0, columns, PANEL):
+            here = min(PANEL, columns - column)
+            for c in range(0, depth, TALL):
+                high = min(TALL, depth - c)
+                whole = here == PANEL and high == TALL
+                target, stride = spare.ctypes.data, PANEL
+                if whole:
+                    target = _place(du[tap], begin + c, column)
+                    stride = columns
+                correlate(
+                    x + 4 * c, offsets.ctypes.data, count.ctypes.data, dy + 4 * column, columns,
+                    target, stride, whole and add,
+                )  # fmt: skip
+                if not whole:
+                    _accumulate(spare, du[tap], begin + c, column, high, here, add)

@@ -26,6 +26,7 @@ import numpy as np
 
 from minidl.kernels import parallel
 from minidl.kernels.geometry import Convolution
+from minidl.kernels.jit import importing_numba
 
 __all__ = ["convolve_direct", "pack_kernel"]
 
@@ -42,8 +43,9 @@ def pack_kernel(w: np.ndarray, groups: int = 1) -> np.ndarray:
     w : (KH, KW, C / groups, K), float32
     """
     _check_float32(w)
-    from minidl.kernels.tiled import pack_rows
-    from minidl.kernels.tiles import PANEL
+    with importing_numba:
+        from minidl.kernels.tiled import pack_rows
+        from minidl.kernels.tiles import PANEL
 
     rows = np.ascontiguousarray(w).reshape(-1, w.shape[-1])
     columns = rows.shape[1] // groups
@@ -94,7 +96,8 @@ def convolve_direct(
         For numbers other than float32: register tiles hold nothing else.
     """
     _check_float32(x, packed)
-    from minidl.kernels.tiled import convolve_block
+    with importing_numba:
+        from minidl.kernels.tiled import convolve_block
 
     x = np.ascontiguousarray(x)
     oh, ow = convolution.output_size(*x.shape[1:3])
@@ -157,7 +160,8 @@ def _tasks(rows: int, x, packed, convolution) -> tuple[list, list]:
 
     The threads share out whichever is larger, the image or the kernel, so that each reads less.
     """
-    from minidl.kernels.tiles import TALL
+    with importing_numba:
+        from minidl.kernels.tiles import TALL
 
     groups, panels, depth, width = packed.shape
     threads = parallel.get_num_threads()

@@ -21,12 +21,14 @@ import functools
 import threading
 from collections.abc import Callable
 
-__all__ = ["jit"]
+__all__ = ["importing_numba", "jit"]
 
 # Reassociation is what lets a float sum use SIMD. NaN and infinity keep their meaning.
 FAST_MATH = {"reassoc", "contract", "nsz"}
 
-_compile_lock = threading.Lock()
+# Numba's modules import one another in circles, so of two threads that import them at the same
+# time one sees half of a module. Whoever imports a module that imports Numba holds this.
+importing_numba = threading.RLock()
 
 
 def jit(function: Callable) -> Callable:
@@ -37,7 +39,7 @@ def jit(function: Callable) -> Callable:
     def kernel(*arguments):
         nonlocal compiled
         if compiled is None:
-            with _compile_lock:
+            with importing_numba:
                 compiled = compiled or _compile(function)
         return compiled(*arguments)
 

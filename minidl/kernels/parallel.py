@@ -156,7 +156,8 @@ def _get_workers() -> Workers:
     global _workers
     with _lock:
         if _workers is None:  # the calling thread works too, hence one fewer
-            _workers = Workers(get_num_threads() - 1)
+            threads = get_num_threads()
+            _workers = Workers(threads - 1, watchful=threads <= available_processors())
         return _workers
 
 

@@ -49,32 +49,10 @@ def convolve_block(
     x is (N, H, W, C), y and residual are (pixels, channels); w and bias are the group's panels,
     and zeros is what a row of the window reads outside the image.
     """
-    oh, ow, kh, kw, sh, sw, dh, dw, top, left, depth = geometry
-    _, height, width, channels = x.shape
+    kh, kw, depth = geometry[2], geometry[3], geometry[10]
     count = last - first
-    tiles = (count + TALL - 1) // TALL
-    padded = tiles * TALL
-    offsets, merged = np.empty((kh * kw, padded), np.int64), np.empty(tiles, np.bool_)
-    nothing = (zeros.ctypes.data - x.ctypes.data) // 4
-    for tile in range(tiles):
-        # Where a tile's windows lie inside the image from left to right, each of their rows is
-        # one run of memory: as good as one tap.
-        begins = (first + tile * TALL) % ow * sw - left
-        ends = begins + (TALL - 1) * sw + kw
-        merged[tile] = dw == 1 and depth == channels and begins >= 0 and ends <= width
-        step = kw if merged[tile] else 1
-        for i in range(tile * TALL, (tile + 1) * TALL):
-            pixel = min(first + i, last - 1)
-            x0 = pixel % ow * sw - left
-            y0 = pixel // ow % oh * sh - top
-            image = pixel // (ow * oh)
-            for ky in range(kh):
-                at = y0 + ky * dh
-                for kx in range(0, kw, step):
-                    to = x0 + kx * dw
-                    place = ((image * height + at) * width + to) * channels + group * depth
-                    inside = 0 <= at < height and 0 <= to < width
-                    offsets[ky * kw + kx, i] = place if inside else nothing
+    padded = (count + TALL - 1) // TALL * TALL
+    offsets, merged = _table(x, zeros, geometry, group, first, last)
     taps, runs = np.array([kh * kw, depth]), np.array([kh, kw * depth])
     spare, added = np.empty((TALL, PANEL), np.float32), np.empty((TALL, PANEL), np.float32)
     # Some panels at a time, as many as stay in the second-level cache: so whole runs of memory are
@@ -116,6 +94,36 @@ def convolve_block(
                     )  # fmt: skip
                 if not whole:
                     _copy(spare, 0, 0, y, first + row, channel + column, rows, here)
+
+
+@register_jitable
+def _table(x, zeros, geometry, group, first, last):
+    """Return where each tap of each output pixel begins, counted from x, and for which tiles
+    the taps of a row are one: where the windows lie inside the image from left to right, each
+    of their rows is one run of memory."""
+    oh, ow, kh, kw, sh, sw, dh, dw, top, left, depth = geometry
+    _, height, width, channels = x.shape
+    tiles = (last - first + TALL - 1) // TALL
+    offsets, merged = np.empty((kh * kw, tiles * TALL), np.int64), np.empty(tiles, np.bool_)
+    nothing = (zeros.ctypes.data - x.ctypes.data) // 4
+    for tile in range(tiles):
+        begins = (first + tile * TALL) % ow * sw - left
+        ends = begins + (TALL - 1) * sw + kw
+        merged[tile] = dw == 1 and depth == channels and begins >= 0 and ends <= width
+        step = kw if merged[tile] else 1
+        for i in range(tile * TALL, (tile + 1) * TALL):
+            pixel = min(first + i, last - 1)
+            x0 = pixel % ow * sw - left
+            y0 = pixel // ow % oh * sh - top
+            image = pixel // (ow * oh)
+            for ky in range(kh):
+                at = y0 + ky * dh
+                for kx in range(0, kw, step):
+                    to = x0 + kx * dw
+                    place = ((image * height + at) * width + to) * channels + group * depth
+                    inside = 0 <= at < height and 0 <= to < width
+                    offsets[ky * kw + kx, i] = place if inside else nothing
+    return offsets, merged
 
 
 @register_jitable

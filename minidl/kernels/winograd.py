@@ -31,7 +31,7 @@ import numpy as np
 
 from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
-from minidl.kernels.jit import jit
+from minidl.kernels.jit import importing_numba, jit
 
 __all__ = [
     "convolve_winograd", "multiply", "tile_grid", "tile_scratch", "transform_input",
@@ -81,7 +81,8 @@ def transformed_shape(w: np.ndarray, transposed: bool = False) -> tuple[int, int
     rows, columns = w.shape[:1:-1] if transposed else w.shape[2:]
     width = columns
     if w.dtype == np.float32:
-        from minidl.kernels.tiles import PANEL
+        with importing_numba:
+            from minidl.kernels.tiles import PANEL
 
         width = PANEL
     return 36, -(-columns // width), rows, width
@@ -156,7 +157,8 @@ def tile_scratch(key: str, tiles: int, channels: int, dtype) -> np.ndarray:
     of two apart in memory, where they would evict one another from the first-level cache.
     """
     if dtype == np.float32:
-        from minidl.kernels.tiles import TALL
+        with importing_numba:
+            from minidl.kernels.tiles import TALL
 
         tiles = -(-tiles // TALL) * TALL
     return parallel.scratch(f"winograd {key}", (36, tiles * channels + 48), dtype)
@@ -166,7 +168,8 @@ def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int
     """Write ``M = V U`` for `tiles` tiles and U's panels begin ... end - 1."""
     c, width = u.shape[2:]
     if u.dtype == np.float32:
-        from minidl.kernels.tiled import multiply_taps
+        with importing_numba:
+            from minidl.kernels.tiled import multiply_taps
 
         multiply_taps(v, u, m, tiles, begin, end)
         return

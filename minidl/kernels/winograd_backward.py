@@ -29,7 +29,7 @@ import numpy as np
 
 from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
-from minidl.kernels.jit import jit
+from minidl.kernels.jit import importing_numba, jit
 from minidl.kernels.winograd import (
     KERNEL_SPAN,
     multiply,
@@ -112,7 +112,8 @@ def convolve_winograd_backward(
 def _add_products(v, dm, du, tiles: int, begin: int, end: int, add: bool) -> None:
     """Write ``V' dM`` to dU's input channels begin ... end - 1, or add it."""
     if v.dtype == np.float32:
-        from minidl.kernels.tiled import correlate_taps
+        with importing_numba:
+            from minidl.kernels.tiled import correlate_taps
 
         correlate_taps(v, dm, du, tiles, begin, end, add)
         return

@@ -2,7 +2,8 @@
 
 A network computes a hundred layers in a few milliseconds each. What the standard library's
 executor does for every call, such as a future with its condition for each thread, would then
-be felt; and a caller that has done all tasks itself need not wait for threads to wake up.
+be felt; and a caller that has done all tasks itself need not wait for threads to wake up. Threads
+with a processor each look out for a moment before they sleep (:mod:`minidl.kernels.waiting`).
 
 >>> from minidl.kernels.workers import Workers
 >>> done = []
@@ -19,6 +20,8 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+
+from minidl.kernels.jit import importing_numba
 
 __all__ = ["Workers", "forget", "is_worker"]
 
@@ -42,13 +45,18 @@ class Workers:
     ----------
     count : int
         The calling thread of :meth:`run` works, too, and is not counted.
+    watchful : bool
+        Whether threads without work look out for more for a moment before they sleep: right where
+        each has a processor to itself.
     """
 
-    def __init__(self, count: int):
-        self.count = count
+    def __init__(self, count: int, watchful: bool = False):
+        self.count, self.watchful = count, watchful
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._bell = np.zeros(1, np.int64)  # rings when there are jobs
+        arguments = (self._jobs, self._bell, watchful)
         for _ in range(count):
-            threading.Thread(target=_serve, args=(self._jobs,), name="minidl", daemon=True).start()
+            threading.Thread(target=_serve, args=arguments, name="minidl", daemon=True).start()
 
     def run(self, task: Callable[[int], object], count: int) -> None:
         """Call ``task(0) ... task(count - 1)`` on the threads and the caller's own.
@@ -60,6 +68,7 @@ class Workers:
         try:
             for _ in range(min(self.count, count - 1)):
                 self._jobs.put(job)
+            self._bell += 1
             _local.busy = True
             job.work()
         except BaseException:
@@ -67,7 +76,7 @@ class Workers:
             raise
         finally:
             _local.busy = False
-            job.close()
+            job.close(self.watchful)
         if job.error is not None:
             raise job.error
 
@@ -75,6 +84,7 @@ class Workers:
         """Let the threads end after the jobs that are waiting."""
         for _ in range(self.count):
             self._jobs.put(None)
+        self._bell += 1
 
 
 class _Job:
@@ -84,8 +94,9 @@ class _Job:
         self.task, self.count = task, count
         self.numbers = itertools.count()
         self.error: BaseException | None = None
+        self.left = np.zeros(1, np.int64)  # helpers that are not even about to take the GIL
         self._lock = threading.Lock()
-        self._helpers, self._closed = 0, False
+        self._helpers, self._joined, self._closed = 0, 0, False
         self._all_gone = threading.Lock()  # held until the last helper has left
         self._all_gone.acquire()
 
@@ -96,12 +107,13 @@ class _Job:
             while (i := next(self.numbers)) < self.count:
                 self.task(i)
 
-    def help(self) -> None:
-        """Work in another thread than the caller's."""
+    def help(self) -> bool:
+        """Work in another thread than the caller's; say whether it was not too late."""
         with self._lock:
             if self._closed:
-                return
+                return False
             self._helpers += 1
+            self._joined += 1
         try:
             self.work()
         except BaseException as error:
@@ -113,8 +125,9 @@ class _Job:
                 is_last = self._closed and self._helpers == 0
             if is_last:
                 self._all_gone.release()
+        return True
 
-    def close(self) -> None:
+    def close(self, watchful: bool) -> None:
         """Accept no more helpers, and wait for those that are at work, Ctrl-C or not."""
         interrupt = None
         with self._lock:
@@ -122,16 +135,31 @@ class _Job:
             waiting = self._helpers > 0
         while waiting:
             try:
-                self._all_gone.acquire()
-                waiting = False
+                waiting = not (watchful and self._are_seen_to_leave())
+                if waiting:
+                    self._all_gone.acquire()
+                    waiting = False
             except KeyboardInterrupt as error:
                 interrupt, self.count = error, 0
         if interrupt is not None:
             raise interrupt
 
+    def _are_seen_to_leave(self) -> bool:
+        with importing_numba:
+            from minidl.kernels.waiting import reaches
 
-def _serve(jobs) -> None:
+        return reaches(self.left, self._joined)
+
+
+def _serve(jobs, bell: np.ndarray, watchful: bool) -> None:
     _local.busy = True
     while (job := jobs.get()) is not None:
-        job.help()
+        joined = job.help()
+        left = job.left if joined else None
         del job  # what its task refers to, such as images, must not wait for the next one
+        if watchful:
+            with importing_numba:
+                from minidl.kernels.waiting import leave_and_watch
+
+            rung = int(bell[0])
+            leave_and_watch(left, bell, rung if jobs.empty() else -1)

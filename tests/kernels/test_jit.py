@@ -35,6 +35,31 @@ def test_a_layer_without_kernels_needs_no_numba():
     assert run_python(code).stdout.split() == ["False"]
 
 
+def test_threads_that_compute_first_do_not_import_half_of_numba():
+    code = """
+import threading, numpy as np
+from minidl.kernels.convolve import convolve
+from minidl.kernels.elementwise import relu
+from minidl.kernels.geometry import Convolution
+x, w = np.ones((8, 32, 32, 16), "float32"), np.ones((3, 3, 16, 16), "float32")
+start, done = threading.Barrier(3), []
+def compute(function):
+    start.wait()
+    done.append(function())
+direct, winograd = Convolution((3, 3), (2, 2)), Convolution((3, 3))
+for function in (
+    lambda: relu(x), lambda: convolve(x, w, None, direct), lambda: convolve(x, w, None, winograd)
+):
+    threading.Thread(target=compute, args=(function,)).start()
+for thread in threading.enumerate():
+    if thread is not threading.current_thread() and not thread.daemon:
+        thread.join()
+print(len(done))
+"""
+    result = run_python(code)
+    assert (result.stdout, result.stderr) == ("3\n", "")
+
+
 def test_an_unusable_cache_folder_does_no_harm(tmp_path):
     (tmp_path / "file").touch()
     code = (

@@ -197,12 +197,14 @@ class _Schedule:
             if step.writes_out
         }
         self.wanted = set(wanted)
-        first, last = self._lifetimes(program.steps)
+        last = self._last_reads(program.steps)
         self.last_read: dict[int, list[int]] = {step.number: [] for step in program.steps}
         for number, position in last.items():
             if number not in self.wanted:
                 self.last_read[program.steps[position].number].append(number)
-        self.offset, self.size = self._pack(first, self._with_views(program.steps, last))
+        last = self._with_views(program.steps, last)
+        self._overwrite(program.steps, last)
+        self.offset, self.size = self._pack(*self._lifetimes(program.steps, last))
 
     def place(self, root: int, arena: np.ndarray) -> np.ndarray:
         """Return the memory of `root`; what the caller gets is memory of its own."""
@@ -211,15 +213,9 @@ class _Schedule:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, arena, self.offset[root])
 
-    def _lifetimes(self, steps: list[Step]) -> tuple[dict[int, int], dict[int, int]]:
-        """Return the positions of the steps that write each tensor first and read it last."""
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
-        for position, step in enumerate(steps):
-            first.setdefault(self.root.get(step.number, step.number), position)
-            for j in (step.number, *step.inputs):
-                last[j] = position
-        return first, last
+    def _last_reads(self, steps: list[Step]) -> dict[int, int]:
+        """Return the position of the step that reads each tensor last."""
+        return {j: i for i, step in enumerate(steps) for j in (step.number, *step.inputs)}
 
     def _with_views(self, steps: list[Step], last: dict[int, int]) -> dict[int, int]:
         """Return until when the memory of each tensor is read, be it by a view of it."""
@@ -229,6 +225,32 @@ class _Schedule:
                 for j in step.inputs:
                     last[j] = max(last[j], last[step.number])
         return last
+
+    def _overwrite(self, steps: list[Step], last: dict[int, int]) -> None:
+        """Let steps write over an input that they alone still read: one image less to move."""
+        alone = {step.number for step in steps if step.root in (None, step.number)}
+        for position, step in enumerate(steps):
+            other = step.may_overwrite
+            if (
+                {step.number, other} <= alone & self.root.keys() - self.wanted
+                and last[other] == position
+                and self.shapes[other] == self.shapes[step.number]
+                and self.dtypes[other] == step.dtype
+                # What is neither given nor written by a step to a place may be a view of the other.
+                and all(j in self.root or j not in self.dtypes for j in step.inputs)
+                and step.inputs.count(other) == 1
+            ):
+                self.root[step.number] = self.root[other]
+
+    def _lifetimes(self, steps: list[Step], last: dict[int, int]) -> tuple[dict, dict]:
+        """Return the positions of the steps that write to each root first and read it last."""
+        first: dict[int, int] = {}
+        until: dict[int, int] = {}
+        for position, step in enumerate(steps):
+            root = self.root.get(step.number, step.number)
+            first.setdefault(root, position)
+            until[root] = max(until.get(root, 0), last[step.number])
+        return first, until
 
     def _pack(self, first, last) -> tuple[dict[int, int], int]:
         """Return an offset in the arena for each root, the largest placed first."""

@@ -73,6 +73,11 @@ class Step:
     def dtype(self) -> np.dtype:
         return self.layers[0].dtype
 
+    @property
+    def may_overwrite(self) -> int | None:
+        """Return the number of an input in whose memory the output may be written."""
+        return None
+
     def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
         """Return the shape of the output; raise ShapeError where the inputs do not fit."""
         raise NotImplementedError(f"{type(self).__name__}.output_shape")
@@ -246,6 +251,12 @@ class ConvolutionStep(Step):
         if self.activation is not None and not self.relu:
             out[...] = self.activation.compute(out)
         return out
+
+    @property
+    def may_overwrite(self):
+        # In float32 tiles of the output are complete when they are written; BLAS' are not.
+        adds = len(self.inputs) > 1 and self.kernel.dtype == np.float32
+        return self.inputs[1] if adds else None
 
     def _prepared(self, algorithm: str, batch: int) -> np.ndarray | None:
         """Return the kernel's transform, kept unless it is large and soon made beside the rest."""

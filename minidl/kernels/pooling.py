@@ -44,7 +44,7 @@ def max_pool(
     largest = window.kernel_size[0] * window.kernel_size[1] - 1
     index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.min_scalar_type(largest))
     numbers = _numbers(x, window)
-    _by_rows(y, lambda n, oy: _max_pool_row(x, y, index, n, oy, *numbers))
+    _by_rows(y, lambda first, last: _max_pool(x, y, index, first, last, *numbers))
     return y, index
 
 
@@ -60,7 +60,7 @@ def average_pool(x: np.ndarray, window: Window, out: np.ndarray | None = None) -
     """Return the averages (N, OH, OW, C) over the real pixels of each window, in `out` if given."""
     y = _empty_output(x, window) if out is None else out
     numbers = _numbers(x, window)
-    _by_rows(y, lambda n, oy: _average_pool_row(x, y, n, oy, *numbers))
+    _by_rows(y, lambda first, last: _average_pool(x, y, first, last, *numbers))
     return y
 
 
@@ -82,50 +82,47 @@ def _numbers(x, window):
 
 
 def _by_rows(y, kernel) -> None:
-    """Call ``kernel(n, oy)`` for each row of each output image, on the pool."""
+    """Call ``kernel(first, last)`` for all rows of all output images, some at a time."""
     rows = len(y) * y.shape[1]
     parts = parallel.spans(rows, max(1, 2**16 // max(1, y.shape[2] * y.shape[3])))
-
-    def task(i: int) -> None:
-        for row in range(*parts[i]):
-            kernel(row // y.shape[1], row % y.shape[1])
-
-    parallel.run(task, len(parts))
+    parallel.run(lambda i: kernel(*parts[i]), len(parts))
 
 
 @jit
-def _max_pool_row(x, y, index, n, oy, kh, kw, sh, sw, top, left):
+def _max_pool(x, y, index, first, last, kh, kw, sh, sw, top, left):
     _, height, width, channels = x.shape
     with_index = index.size > 0
-    for ox in range(y.shape[2]):
-        found = False
-        for ky in range(kh):
-            iy = oy * sh - top + ky
-            if iy < 0 or iy >= height:
-                continue
-            for kx in range(kw):
-                ix = ox * sw - left + kx
-                if ix < 0 or ix >= width:
+    for row in range(first, last):
+        n, oy = row // y.shape[1], row % y.shape[1]
+        for ox in range(y.shape[2]):
+            found = False
+            for ky in range(kh):
+                iy = oy * sh - top + ky
+                if iy < 0 or iy >= height:
                     continue
-                at = ky * kw + kx
-                if not found:
-                    found = True
-                    for c in range(channels):
-                        y[n, oy, ox, c] = x[n, iy, ix, c]
-                    if with_index:
+                for kx in range(kw):
+                    ix = ox * sw - left + kx
+                    if ix < 0 or ix >= width:
+                        continue
+                    at = ky * kw + kx
+                    if not found:
+                        found = True
                         for c in range(channels):
-                            index[n, oy, ox, c] = at
-                elif with_index:
-                    for c in range(channels):
-                        v = x[n, iy, ix, c]
-                        if v > y[n, oy, ox, c] or v != v:  # NaN is never hidden
-                            y[n, oy, ox, c] = v
-                            index[n, oy, ox, c] = at
-                else:
-                    for c in range(channels):
-                        v = x[n, iy, ix, c]
-                        m = y[n, oy, ox, c]
-                        y[n, oy, ox, c] = v if v > m or v != v else m
+                            y[n, oy, ox, c] = x[n, iy, ix, c]
+                        if with_index:
+                            for c in range(channels):
+                                index[n, oy, ox, c] = at
+                    elif with_index:
+                        for c in range(channels):
+                            v = x[n, iy, ix, c]
+                            if v > y[n, oy, ox, c] or v != v:  # NaN is never hidden
+                                y[n, oy, ox, c] = v
+                                index[n, oy, ox, c] = at
+                    else:
+                        for c in range(channels):
+                            v = x[n, iy, ix, c]
+                            m = y[n, oy, ox, c]
+                            y[n, oy, ox, c] = v if v > m or v != v else m
 
 
 @jit
@@ -150,24 +147,22 @@ def _max_pool_backward(dy, index, dx, n, kh, kw, sh, sw, top, left):
 
 
 @jit
-def _average_pool_row(x, y, n, oy, kh, kw, sh, sw, top, left):
+def _average_pool(x, y, first, last, kh, kw, sh, sw, top, left):
     _, height, width, channels = x.shape
-    for ox in range(y.shape[2]):
-        for c in range(channels):
-            y[n, oy, ox, c] = 0
-        count = 0
-        for ky in range(kh):
-            iy = oy * sh - top + ky
-            if iy < 0 or iy >= height:
-                continue
-            for kx in range(kw):
-                ix = ox * sw - left + kx
-                if 0 <= ix < width:
-                    count += 1
+    for row in range(first, last):
+        n, oy = row // y.shape[1], row % y.shape[1]
+        y_first, y_last = max(0, oy * sh - top), min(height, oy * sh - top + kh)
+        for ox in range(y.shape[2]):
+            x_first, x_last = max(0, ox * sw - left), min(width, ox * sw - left + kw)
+            count = y.dtype.type((y_last - y_first) * (x_last - x_first))
+            for c in range(channels):
+                y[n, oy, ox, c] = 0
+            for iy in range(y_first, y_last):
+                for ix in range(x_first, x_last):
                     for c in range(channels):
                         y[n, oy, ox, c] += x[n, iy, ix, c]
-        for c in range(channels):
-            y[n, oy, ox, c] /= count
+            for c in range(channels):
+                y[n, oy, ox, c] /= count
 
 
 @jit

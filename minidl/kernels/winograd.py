@@ -47,14 +47,16 @@ def winograd_pays(n: int, oh: int, ow: int, c: int, k: int) -> bool:
 
     It does nearly always, by up to three times. It does not where tiles hang over the edge so
     much that half of the saving is gone (5x5 outputs take the 8x8 pixels of four tiles), where
-    few tiles share the cost of reading U, four times the size of the kernel (7x7 outputs of
-    fewer than four images), and where there are too few channels to fill a vector register.
+    few tiles share the cost of U, four times the size of the kernel (7x7 outputs of fewer than four
+    images, or of ten where U leaves the cache), and where there are too few channels to fill a
+    vector register.
 
     >>> winograd_pays(1, 56, 56, 64, 64), winograd_pays(1, 7, 7, 512, 512)
     (True, False)
     """
     tiles = n * -(-oh // 4) * -(-ow // 4)
-    return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
+    enough = 16 if c * k <= 2**17 else 40
+    return tiles >= enough and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
 
 
 def transform_kernel(
@@ -208,42 +210,45 @@ def _tasks(tiles: int, c: int, panels: int, width: int) -> tuple[list, list]:
 def _transform_kernel(w, u, begin, end, transposed):
     """U = G w G' in rows begin ... end - 1 of each panel; w is (9, C, K)."""
     g, d = np.empty((9, 128)), np.empty((18, 128))
-    panels, width = u.shape[1], np.uint64(u.shape[3])
-    columns = np.uint64(w.shape[1] if transposed else w.shape[2])
+    _, panels, rows, width = u.shape
+    columns = w.shape[1] if transposed else w.shape[2]
+    runs = u.reshape(36, panels, rows * width)
     for panel in range(np.uint64(panels)):
-        for row in range(begin, end):
-            for to in range(np.uint64(0), width, np.uint64(128)):
-                at, run = panel * width + to, min(np.uint64(128), width - to)
-                n = min(run, columns - at) if at < columns else np.uint64(0)
+        for at in range(np.uint64(begin * width), np.uint64(end * width), np.uint64(128)):
+            n = min(np.uint64(128), np.uint64(end * width) - at)
+            row, within = at // np.uint64(width), at % np.uint64(width)
+            for i in range(n):
+                column = panel * np.uint64(width) + within
                 for tap in range(9):
-                    if transposed:
-                        for k in range(n):
-                            g[tap, k] = w[tap, at + k, row]
+                    if column >= np.uint64(columns):  # beyond the last column
+                        g[tap, i] = 0
+                    elif transposed:
+                        g[tap, i] = w[tap, column, row]
                     else:
-                        for k in range(n):
-                            g[tap, k] = w[tap, row, at + k]
-                    for k in range(n, run):  # beyond the last column
-                        g[tap, k] = 0
-                for i in range(3):
-                    for k in range(run):
-                        a0, a1, a2 = g[3 * i, k], g[3 * i + 1, k], g[3 * i + 2, k]
-                        s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
-                        d[6 * i, k] = a0 / 4
-                        d[6 * i + 1, k] = -s - a1 * (1 / 6)
-                        d[6 * i + 2, k] = -s + a1 * (1 / 6)
-                        d[6 * i + 3, k] = p + a1 * (1 / 12)
-                        d[6 * i + 4, k] = p - a1 * (1 / 12)
-                        d[6 * i + 5, k] = a2
-                for j in range(6):
-                    for k in range(run):
-                        a0, a1, a2 = d[j, k], d[j + 6, k], d[j + 12, k]
-                        s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
-                        u[j, panel, row, to + k] = a0 / 4
-                        u[j + 6, panel, row, to + k] = -s - a1 * (1 / 6)
-                        u[j + 12, panel, row, to + k] = -s + a1 * (1 / 6)
-                        u[j + 18, panel, row, to + k] = p + a1 * (1 / 12)
-                        u[j + 24, panel, row, to + k] = p - a1 * (1 / 12)
-                        u[j + 30, panel, row, to + k] = a2
+                        g[tap, i] = w[tap, row, column]
+                within += np.uint64(1)
+                if within == np.uint64(width):
+                    row, within = row + np.uint64(1), np.uint64(0)
+            for i in range(3):
+                for k in range(n):
+                    a0, a1, a2 = g[3 * i, k], g[3 * i + 1, k], g[3 * i + 2, k]
+                    s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
+                    d[6 * i, k] = a0 / 4
+                    d[6 * i + 1, k] = -s - a1 * (1 / 6)
+                    d[6 * i + 2, k] = -s + a1 * (1 / 6)
+                    d[6 * i + 3, k] = p + a1 * (1 / 12)
+                    d[6 * i + 4, k] = p - a1 * (1 / 12)
+                    d[6 * i + 5, k] = a2
+            for j in range(6):
+                for k in range(n):
+                    a0, a1, a2 = d[j, k], d[j + 6, k], d[j + 12, k]
+                    s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
+                    runs[j, panel, at + k] = a0 / 4
+                    runs[j + 6, panel, at + k] = -s - a1 * (1 / 6)
+                    runs[j + 12, panel, at + k] = -s + a1 * (1 / 6)
+                    runs[j + 18, panel, at + k] = p + a1 * (1 / 12)
+                    runs[j + 24, panel, at + k] = p - a1 * (1 / 12)
+                    runs[j + 30, panel, at + k] = a2
 
 
 @jit

@@ -190,6 +190,67 @@ def test_buffers_are_shared_and_used_again():
     assert model._plan._arenas[0] is arena
 
 
+def conv(x):
+    return layers.Conv2D(8, 1)(x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sum_takes_the_place_of_what_is_added(dtype):
+    x = Input((6, 6, 8), dtype=dtype)
+    y = layers.ReLU()(conv(x))
+    for _ in range(3):
+        y = layers.ReLU()(layers.Add()([y, conv(layers.ReLU()(conv(y)))]))
+    images = RNG.normal(size=(3, 6, 6, 8)).astype(dtype)
+    model = randomize(Model(x, layers.Flatten()(y)))
+    np.testing.assert_allclose(model.infer(images), executed(model, images), rtol=1e-4, atol=1e-4)
+    size = 6 * 6 * 8 * 3 * images.itemsize
+    # Two instead of three: a block's input, which becomes its output, and what is in between.
+    assert model._plan.arena_bytes([images.shape]) == (2 if dtype == "float32" else 3) * size
+
+
+def read_later(x, y):
+    return layers.Flatten()(layers.Concatenate()([layers.Add()([y, conv(y)]), y]))
+
+
+def also_wanted(x, y):
+    return [layers.Add()([y, conv(y)]), y]
+
+
+class Same(layers.Layer):
+    def forward(self, x, training=False, rng=None):
+        return x, None
+
+
+def its_own_view(x, y):
+    return layers.Flatten()(layers.Add()([y, layers.Conv2D(8, 3, padding="same")(Same()(y))]))
+
+
+def read_through_a_view(x, y):
+    flat = layers.Flatten()(y)
+    total = layers.Flatten()(layers.Add()([y, conv(x)]))
+    return layers.Concatenate()([total, flat])
+
+
+def the_callers(x, y):
+    return layers.Flatten()(layers.Add()([x, conv(y)]))
+
+
+@pytest.mark.parametrize(
+    "ending", [read_later, also_wanted, its_own_view, read_through_a_view, the_callers]
+)
+def test_what_is_still_needed_is_not_overwritten(ending):
+    x = Input((6, 6, 8))
+    model = randomize(Model(x, ending(x, layers.ReLU()(conv(x)))))
+    images = RNG.normal(size=(3, 6, 6, 8)).astype(np.float32)
+    before = images.copy()
+    results, expected = model.infer(images), executed(model, images)
+    if not isinstance(results, list):
+        results, expected = [results], [expected]
+    for result, exact in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, exact, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(images, before)
+
+
 def test_several_threads_may_predict_at_a_time():
     model = pictures_net()
     xs = [RNG.uniform(0, 255, (2, 12 + i % 3, 16, 3)) for i in range(8)]

@@ -254,8 +254,10 @@ def test_an_empty_batch_gives_an_empty_output_and_no_gradient():
     ("shape", "pays"),
     [
         ((1, 224, 224, 64, 64), True),
-        ((1, 14, 14, 512, 512), True),
-        ((8, 7, 7, 512, 512), True),
+        ((4, 14, 14, 512, 512), True),
+        ((8, 7, 7, 512, 512), False),  # U is made for 32 tiles
+        ((16, 7, 7, 512, 512), True),
+        ((2, 14, 14, 256, 256), True),
         ((1, 7, 7, 512, 512), False),  # U is 38 MB, for four tiles
         ((8, 5, 5, 512, 512), False),  # four tiles hold 64 pixels, of which 25 are wanted
         ((8, 224, 224, 3, 64), False),  # three channels: most of a product is its transforms

@@ -29,7 +29,7 @@ from minidl.layers.base import as_dtype
 __all__ = ["InferencePlan"]
 
 ALIGNMENT = 64  # bytes: a cache line
-ARENA_LIMIT = 2**28  # bytes: larger batches are computed in parts
+ARENA_LIMIT = 2**27  # bytes: larger batches are computed in parts
 SCHEDULES_KEPT = 8  # for so many shapes of the inputs
 
 

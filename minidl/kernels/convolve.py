@@ -1,14 +1,15 @@
 """Convolution, forward and backward: the algorithm is chosen by the shapes.
 
-===========  =======  ================================================================
-"winograd"   float32  3x3 at stride 1: F(4x4, 3x3), a quarter of the multiplications
-"direct"     float32  everything else: register tiles that read the images in place
-"pointwise"  float64  1x1 at stride 1: the images are a matrix already, one product
-"im2col"     float64  everything else: patches become rows of a matrix, one product
-===========  =======  ================================================================
+===========  =====================================================================================
+"winograd"   3x3 at stride 1: F(4x4, 3x3), a quarter of the multiplications
+"direct"     everything else, forward: register tiles that read the images in place
+"pointwise"  1x1 at stride 1 by BLAS: the images are a matrix already, one product
+"im2col"     everything else by BLAS: patches become rows of a matrix, one product
+===========  =====================================================================================
 
-Float64 is for checking gradients: the last two go through BLAS, which is slower, but as plain as
-it can be. They compute float32 as well where they are asked for by name, and Winograd float64.
+In float32 the first two compute outputs, and all but the second gradients: there BLAS is as fast.
+Float64 is for checking gradients, and goes through BLAS alone, as plain as it can be, unless
+Winograd is asked for by name.
 
 >>> import numpy as np
 >>> from minidl.kernels.convolve import choose_algorithm, convolve
@@ -45,7 +46,9 @@ __all__ = ["ALGORITHMS", "choose_algorithm", "convolve", "convolve_backward", "p
 ALGORITHMS = ("direct", "winograd", "pointwise", "im2col")
 
 
-def choose_algorithm(x_shape, w_shape, convolution: Convolution, dtype) -> str:
+def choose_algorithm(
+    x_shape, w_shape, convolution: Convolution, dtype, backward: bool = False
+) -> str:
     """Return the name of the algorithm that is fastest for an input and a kernel.
 
     Parameters
@@ -54,16 +57,17 @@ def choose_algorithm(x_shape, w_shape, convolution: Convolution, dtype) -> str:
     w_shape : (KH, KW, C / groups, K)
     convolution : Convolution
     dtype : numpy.dtype
+    backward : bool
+        Whether for the gradients.
     """
-    if dtype != np.float32:
-        pointwise = convolution.is_pointwise and convolution.groups == 1
-        return "pointwise" if pointwise else "im2col"
-    n, height, width, c = x_shape
-    if fits_winograd(convolution):
-        oh, ow = convolution.output_size(height, width)
-        if winograd_pays(n, oh, ow, c, w_shape[3]):
+    if dtype == np.float32:
+        n, height, width, c = x_shape
+        size = convolution.output_size(height, width)
+        if fits_winograd(convolution) and winograd_pays(n, *size, c, w_shape[3], backward):
             return "winograd"
-    return "direct"
+        if not backward:
+            return "direct"
+    return "pointwise" if convolution.is_pointwise and convolution.groups == 1 else "im2col"
 
 
 def fits_winograd(convolution: Convolution) -> bool:
@@ -149,9 +153,10 @@ def convolve_backward(
     with_bias : bool
         False where the convolution has no bias: dbias is then None.
     algorithm
-        As in :func:`convolve`.
+        As in :func:`convolve`; "direct" has no gradients of its own.
     """
-    algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
+    if algorithm is None:
+        algorithm = choose_algorithm(x.shape, w.shape, convolution, x.dtype, backward=True)
     arguments = (convolution, relu_output, need_dx, need_dw, with_bias)
     if algorithm != "winograd":
         return convolve_gemm_backward(x, w, dy, *arguments)

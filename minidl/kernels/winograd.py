@@ -42,20 +42,20 @@ TILES_PER_BLOCK = 112  # eight register tiles; fewer read U too often, more leav
 KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
 
-def winograd_pays(n: int, oh: int, ow: int, c: int, k: int) -> bool:
+def winograd_pays(n: int, oh: int, ow: int, c: int, k: int, backward: bool = False) -> bool:
     """Say whether Winograd beats im2col for n images, oh x ow outputs, C and K channels.
 
     It does nearly always, by up to three times. It does not where tiles hang over the edge so
     much that half of the saving is gone (5x5 outputs take the 8x8 pixels of four tiles), where
     few tiles share the cost of U, four times the size of the kernel (7x7 outputs of fewer than four
-    images, or of ten where U leaves the cache), and where there are too few channels to fill a
-    vector register.
+    images, or of ten where U leaves the cache; `backward`, where the alternative is slower, of
+    four), and where there are too few channels to fill a vector register.
 
     >>> winograd_pays(1, 56, 56, 64, 64), winograd_pays(1, 7, 7, 512, 512)
     (True, False)
     """
     tiles = n * -(-oh // 4) * -(-ow // 4)
-    enough = 16 if c * k <= 2**17 else 40
+    enough = 40 if c * k > 2**17 and not backward else 16
     return tiles >= enough and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
 
 

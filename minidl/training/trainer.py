@@ -18,6 +18,7 @@ import numpy as np
 from minidl.data.checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
 from minidl.errors import DataError, ShapeError
+from minidl.kernels import memory
 from minidl.training import losses, optimizers
 from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
 from minidl.training.callback import CallbackGroup, History
@@ -69,6 +70,7 @@ class Trainer:
 
         `network` is the model or, where `x` are the features of a frozen base, its head.
         """
+        memory.keep()
         check_finite(x)
         network = network or self.model
         # A loss that is not finite is said out loud in the end: NumPy need not warn as well.
@@ -223,6 +225,7 @@ class Trainer:
             )
         finally:
             group.end()
+            memory.give_back()
         return history
 
     def _train_epoch(self, train, epoch, group, class_weight, steps, cache) -> dict[str, float]:

@@ -35,6 +35,20 @@ def test_the_rule(x_shape, w_shape, convolution, dtype, expected):
     assert choose_algorithm(x_shape, w_shape, convolution, np.dtype(dtype)) == expected
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_size", "expected"),
+    [
+        ((8, 7, 7, 512), (3, 3), "winograd"),
+        ((8, 14, 14, 512), (1, 1), "pointwise"),
+        ((8, 17, 17, 512), (1, 7), "im2col"),
+    ],
+)
+def test_gradients_have_rules_of_their_own(x_shape, kernel_size, expected):
+    w_shape, convolution = (*kernel_size, 512, 512), Convolution(kernel_size, padding="same")
+    chosen = choose_algorithm(x_shape, w_shape, convolution, np.dtype(np.float32), backward=True)
+    assert chosen == expected
+
+
 @pytest.mark.parametrize("padding", ["same", "valid", (2, 0, 1, 3)])
 @pytest.mark.parametrize(
     ("algorithm", "dtype"),

@@ -266,3 +266,8 @@ def test_an_empty_batch_gives_an_empty_output_and_no_gradient():
 )
 def test_the_rule_takes_what_was_measured_to_pay(shape, pays):
     assert winograd_pays(*shape) is pays
+
+
+def test_backward_it_pays_for_fewer_tiles():
+    assert winograd_pays(8, 7, 7, 512, 512, backward=True)
+    assert not winograd_pays(1, 7, 7, 512, 512, backward=True)

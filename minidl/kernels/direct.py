@@ -22,6 +22,9 @@ array([[ 8., 12., 12.,  8.],
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 
 from minidl.kernels import parallel
@@ -30,9 +33,9 @@ from minidl.kernels.jit import importing_numba
 
 __all__ = ["convolve_direct", "pack_kernel"]
 
-BLOCK_BYTES = 3 * 2**17  # of the image, per task: a part of a core's second-level cache
-TASK_SIZE = 2**23  # multiplications that are worth a task of their own: some 50 microseconds
-TASKS_PER_THREAD = 4
+BLOCK_BYTES = 3 * 2**17  # of the image, per job: a part of a core's second-level cache
+JOB_SIZE = 2**23  # multiplications that are worth a job of their own: some 50 microseconds
+JOBS_PER_THREAD = 4
 
 
 def pack_kernel(w: np.ndarray, groups: int = 1) -> np.ndarray:
@@ -97,34 +100,29 @@ def convolve_direct(
     """
     _check_float32(x, packed)
     with importing_numba:
-        from minidl.kernels.tiled import convolve_block
+        from minidl.kernels.tiled import convolve
 
     x = np.ascontiguousarray(x)
-    oh, ow = convolution.output_size(*x.shape[1:3])
+    threads = parallel.get_num_threads()
+    (oh, ow), geometry, jobs = _layout(x.shape, packed.shape, convolution, threads)
     if out is None:
         out = np.empty((len(x), oh, ow, channels), np.float32)
-    if out.size == 0:
-        return out
     groups, panels, _, width = packed.shape
     bias = _padded_bias(bias, groups, channels, panels * width)
     has_residual = residual is not None
     added = (residual if has_residual else out).reshape(-1, channels if has_residual else 1)
     rows = out.reshape(-1, out.shape[-1])  # (N*OH*OW, K or more)
-    geometry = _geometry(x, convolution, (oh, ow))
     zeros = np.zeros(convolution.kernel_size[1] * x.shape[3] // groups, np.float32)
-    per_group = channels // groups
-    blocks, parts = _tasks(len(rows), x, packed, convolution)
-    count = len(blocks) * len(parts)
+    next_job = np.zeros(1, np.int64)
 
     def task(i: int) -> None:
-        group, i = divmod(i, count)
-        convolve_block(
-            x, zeros, packed[group], bias[group], added, rows, geometry, group,
-            *blocks[i // len(parts)], *parts[i % len(parts)], per_group, channel,
-            relu, has_residual,
+        convolve(
+            x, zeros, packed, bias, added, rows, geometry, jobs, next_job, channels // groups,
+            channel, relu, has_residual,
         )  # fmt: skip
 
-    parallel.run(task, groups * count)
+    # Threads take jobs inside the kernel, as taking them in Python needs the GIL each time.
+    parallel.run(task, min(threads, len(jobs)))
     return out
 
 
@@ -144,32 +142,43 @@ def _padded_bias(bias, groups: int, channels: int, width: int) -> np.ndarray:
     return padded
 
 
-def _geometry(x, convolution: Convolution, output_size) -> np.ndarray:
-    """Return what the kernels need to know of the window, as one array of integers."""
-    top, _, left, _ = convolution.pads(*x.shape[1:3])
-    return np.array(
+@functools.lru_cache(maxsize=1024)
+def _layout(x_shape, packed_shape, convolution: Convolution, threads: int):
+    """Return the output's size, what the kernels need to know of the window, and the jobs.
+
+    Both are arrays of integers. A job is (group, first, last, begin, end): some output pixels of
+    some panels.
+    """
+    size = convolution.output_size(*x_shape[1:3])
+    top, _, left, _ = convolution.pads(*x_shape[1:3])
+    geometry = np.array(
         [
-            *output_size, *convolution.kernel_size, *convolution.strides, *convolution.dilation,
-            top, left, x.shape[3] // convolution.groups,
+            *size, *convolution.kernel_size, *convolution.strides, *convolution.dilation,
+            top, left, x_shape[3] // convolution.groups,
         ]
     )  # fmt: skip
+    blocks, parts = _blocks(x_shape[0] * size[0] * size[1], x_shape, packed_shape, threads)
+    groups = range(packed_shape[0])
+    jobs = [(group, *block, *part) for group in groups for block in blocks for part in parts]
+    return size, geometry, np.array(jobs, np.int64).reshape(-1, 5)
 
 
-def _tasks(rows: int, x, packed, convolution) -> tuple[list, list]:
-    """Return blocks of output pixels and parts of the panels: each pair is a task.
+def _blocks(rows: int, x_shape, packed_shape, threads: int) -> tuple[list, list]:
+    """Return blocks of output pixels and parts of the panels: each pair is a job.
 
     The threads share out whichever is larger, the image or the kernel, so that each reads less.
     """
     with importing_numba:
         from minidl.kernels.tiles import TALL
 
-    groups, panels, depth, width = packed.shape
-    threads = parallel.get_num_threads()
+    if rows == 0:
+        return [], []
+    groups, panels, depth, width = packed_shape
     size = rows * depth * panels * width
-    wanted = min(TASKS_PER_THREAD * threads, max(threads, size // TASK_SIZE))
-    per_row = x.nbytes // rows // groups
-    at_most = max(2 * TALL, BLOCK_BYTES // max(1, per_row))
-    if packed.nbytes > x.nbytes and panels >= wanted:
+    wanted = min(JOBS_PER_THREAD * threads, max(threads, size // JOB_SIZE))
+    image = 4 * math.prod(x_shape)
+    at_most = max(2 * TALL, BLOCK_BYTES // max(1, image // rows // groups))
+    if 4 * math.prod(packed_shape) > image and panels >= wanted:
         return _multiples(rows, at_most, TALL), parallel.spans(panels, -(-panels // wanted))
     blocks = _multiples(rows, min(at_most, -(-rows // wanted)), TALL)
     missing = max(1, min(panels, -(-threads // (len(blocks) * groups))))

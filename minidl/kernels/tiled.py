@@ -17,10 +17,11 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from minidl.kernels.atomics import fetch_add
 from minidl.kernels.jit import jit
 from minidl.kernels.tiles import PANEL, SHORT, TALL, correlate, multiply_short, multiply_tall
 
-__all__ = ["convolve_block", "correlate_taps", "multiply_taps", "pack_rows"]
+__all__ = ["convolve", "correlate_taps", "multiply_taps", "pack_rows"]
 
 PANELS_BYTES = 2**18
 
@@ -40,7 +41,24 @@ def pack_rows(w, panels, first, columns, begin, end):
 
 
 @jit
-def convolve_block(
+def convolve(
+    x, zeros, packed, bias, residual, y, geometry, jobs, next_job, columns, channel, relu,
+    has_residual,
+):  # fmt: skip
+    """Take jobs (group, first, last, begin, end) until none is left, as other threads may, too."""
+    while True:
+        i = fetch_add(next_job.ctypes.data)
+        if i >= len(jobs):
+            return
+        group, first, last, begin, end = jobs[i]
+        _convolve_block(
+            x, zeros, packed[group], bias[group], residual, y, geometry, group, first, last,
+            begin, end, columns, channel, relu, has_residual,
+        )  # fmt: skip
+
+
+@register_jitable
+def _convolve_block(
     x, zeros, w, bias, residual, y, geometry, group, first, last, begin, end, columns, channel,
     relu, has_residual,
 ):  # fmt: skip

@@ -16,18 +16,14 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from minidl.kernels.atomics import fetch_add, load, pause
 from minidl.kernels.jit import jit
 
 __all__ = ["leave_and_watch", "reaches"]
 
 PATIENCE = 300  # microseconds of looking: longer than most tasks, short beside what they do for us
-GRACE = 4  # microseconds in which the thread that rings the bell gives up the GIL
-
-INT = ir.IntType(64)
+GRACE = 20  # microseconds in which the thread that rings the bell gets rid of the GIL
 
 
 def reaches(counter: np.ndarray, value: int) -> bool:
@@ -73,60 +69,23 @@ def _turns(microseconds: float) -> int:
     return int(microseconds * _pauses[0])
 
 
-@intrinsic
-def _load(typing_context, address):
-    """Read a counter of int64, as another thread left it."""
-
-    def emit(context, builder, signature, arguments):
-        return builder.load_atomic(builder.inttoptr(arguments[0], INT.as_pointer()), "acquire", 8)
-
-    return types.int64(types.intp), emit
-
-
-@intrinsic
-def _add_one(typing_context, address):
-    """Add 1 to a counter that other threads count with."""
-
-    def emit(context, builder, signature, arguments):
-        counter = builder.inttoptr(arguments[0], INT.as_pointer())
-        builder.atomic_rmw("add", counter, INT(1), "seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(types.intp), emit
-
-
-@intrinsic
-def _pause(typing_context):
-    """Tell the processor that this is a waiting loop, where it has a word for that."""
-
-    def emit(context, builder, signature, arguments):
-        if builder.module.triple.startswith(("x86", "i386", "i686")):
-            word = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"
-            )
-            builder.call(word, [])
-        return context.get_dummy_value()
-
-    return types.void(), emit
-
-
 @jit
 def _reaches(counter, value, turns):
     for _ in range(turns):
-        if _load(counter) == value:
+        if load(counter) == value:
             return True
-        _pause()
+        pause()
     return False
 
 
 @jit
 def _leave_and_watch(left, bell, seen, turns, grace):
     if left != 0:
-        _add_one(left)
+        fetch_add(left)
     for _ in range(turns):
-        if _load(bell) != seen:
+        if load(bell) != seen:
             for _ in range(grace):
-                _pause()
+                pause()
             return True
-        _pause()
+        pause()
     return False

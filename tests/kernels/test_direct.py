@@ -66,8 +66,9 @@ def test_however_the_work_is_cut_the_bits_are_the_same(case, size, threads):
     parallel.set_num_threads(threads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_BYTES", 1)
-        patch.setattr(module, "TASK_SIZE", size)
-        patch.setattr(module, "TASKS_PER_THREAD", 100)
+        patch.setattr(module, "JOB_SIZE", size)
+        patch.setattr(module, "JOBS_PER_THREAD", 100)
+        patch.setattr(module, "_layout", module._layout.__wrapped__)
         np.testing.assert_array_equal(forward(x, w, bias, convolution), whole)
 
 
@@ -77,8 +78,7 @@ def test_the_threads_share_the_larger_of_image_and_kernel(size):
         Convolution((3, 3)), n=1, size=size, channels=8, filters=6 * PANEL, dtype=np.float32
     )
     packed = pack_kernel(w)
-    parallel.set_num_threads(2)
-    blocks, parts = module._tasks((size - 2) ** 2, x, packed, Convolution((3, 3)))
+    blocks, parts = module._blocks((size - 2) ** 2, x.shape, packed.shape, threads=2)
     assert (len(parts) > 1) == (packed.nbytes > x.nbytes)
     assert len(blocks) * len(parts) > 1
     assert_exact(forward(x, w, bias, Convolution((3, 3))), x, w, bias, Convolution((3, 3)))

@@ -29,7 +29,7 @@ _NAMES = {
     "set_random_seed": "minidl.seeding",
 }
 _MODULES = (
-    "applications", "callbacks", "data", "datasets", "errors", "io", "layers", "losses",
+    "applications", "callbacks", "data", "datasets", "errors", "explain", "io", "layers", "losses",
     "metrics", "optimizers", "plotting", "seeding", "training",
 )  # fmt: skip
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         data,
         datasets,
         errors,
+        explain,
         io,
         layers,
         losses,

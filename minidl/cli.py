@@ -115,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     command = add(predict, "print class and probability of images")
     command.add_argument("model", metavar="MODEL", help="model file")
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    command.add_argument(
+        "--explain", metavar="PNG",
+        help="write a picture of what in each image spoke for its class (Grad-CAM)",
+    )  # fmt: skip
     command.add_argument("--json", action="store_true", help="print JSON")
 
     command = add(info, "print versions, threads and settings")

@@ -19,6 +19,7 @@ import numpy as np
 
 import minidl
 from minidl import layers, losses
+from minidl.errors import DataError
 
 __all__ = ["class_names", "evaluate", "predict", "probabilities", "report"]
 
@@ -65,17 +66,18 @@ def _confusion(model, dataset) -> np.ndarray:
 def predict(options: argparse.Namespace) -> int:
     """Print class and probability of each image; go on after one that cannot be read."""
     from minidl.data.images import load_image
-    from minidl.errors import DataError
 
     model = minidl.load_model(options.model)
     names = class_names(model)
     results: list[dict[str, Any]] = []
+    readable: list[np.ndarray] = []
     for path in options.images:
         try:
             image = load_image(path, _image_size(model), _color_mode(model))
         except DataError as error:
             results.append({"file": str(path), "error": str(error)})
             continue
+        readable.append(image)
         p = probabilities(model, model.predict_on_batch(image[None].astype(np.float32)))[0]
         results.append(
             {
@@ -87,6 +89,9 @@ def predict(options: argparse.Namespace) -> int:
                 },
             }
         )
+    if options.explain and readable:
+        labels = [f"{r['class']} {r['probability']:.1%}" for r in results if "error" not in r]
+        _write_explanations(model, np.stack(readable), labels, options.explain)
     if options.json:
         print(json.dumps(results, indent=2))
     for item in results:
@@ -95,6 +100,30 @@ def predict(options: argparse.Namespace) -> int:
         elif not options.json:
             print(f"{item['file']}: {item['class']} {item['probability']:.1%}")
     return 1 if any("error" in item for item in results) else 0
+
+
+def _write_explanations(model, images: np.ndarray, labels: list[str], path: str) -> None:
+    """Write a picture: each image, what was predicted, and what spoke for that."""
+    from PIL import Image, ImageDraw
+
+    from minidl.explain import grad_cam, overlay
+
+    maps = grad_cam(model, images)
+    height, width = images.shape[1:3]
+    line = 16  # pixels for the text above
+    across = max(1, min(len(images), 1600 // (2 * width)))
+    down = -(-len(images) // across)
+    sheet = Image.new("RGB", (2 * width * across, (height + line) * down), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (image, heatmap, label) in enumerate(zip(images, maps, labels, strict=True)):
+        x, y = 2 * width * (i % across), (height + line) * (i // across)
+        draw.text((x + 4, y + 2), label, fill="black")
+        sheet.paste(Image.fromarray(overlay(image, heatmap, opacity=0)), (x, y + line))
+        sheet.paste(Image.fromarray(overlay(image, heatmap)), (x + width, y + line))
+    try:
+        sheet.save(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"--explain: cannot write {path!r} ({error})") from None
 
 
 def probabilities(model, outputs: np.ndarray) -> np.ndarray:

@@ -404,6 +404,21 @@ def test_predict(trained, photos, capsys):
     assert all(line.endswith("%") for line in lines)
 
 
+def test_predict_shows_what_spoke_for_the_class(trained, photos, tmp_path, capsys):
+    files = [*sorted((photos / "dogs").iterdir())[:3], tmp_path / "missing.jpg"]
+    picture = tmp_path / "explained.png"
+    assert run("predict", trained, *files, "--explain", picture) == 1
+    assert "missing.jpg" in capsys.readouterr().err
+    sheet = np.asarray(Image.open(picture))
+    size = minidl.load_model(trained).input_shape[1]
+    assert sheet.shape == (size + 16, 3 * 2 * size, 3)  # photo and map, beside one another
+    photo = minidl.data.load_image(files[0], size)
+    np.testing.assert_array_equal(sheet[16:, :size], photo)
+    assert not np.array_equal(sheet[16:, size : 2 * size], photo)
+    place = tmp_path / "no" / "such.png"
+    assert "cannot write" in refused(capsys, "predict", trained, files[0], "--explain", place)
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_predict_as_json(outputs, photo, tmp_path, capsys):
     activation = "sigmoid" if outputs == 1 else "softmax"

@@ -29,7 +29,8 @@ from minidl.layers.base import as_dtype
 __all__ = ["InferencePlan"]
 
 ALIGNMENT = 64  # bytes: a cache line
-ARENA_LIMIT = 2**27  # bytes: larger batches are computed in parts
+ARENA_LIMIT = 2**26  # bytes: larger batches are computed in parts
+CHUNK = 32  # samples of which no part needs to be smaller for the sake of the last layers
 SCHEDULES_KEPT = 8  # for so many shapes of the inputs
 
 
@@ -77,17 +78,51 @@ class InferencePlan:
             Gets the time of each step added under its number.
         """
         program, schedule = self._prepare(tuple(x.shape for x in xs))
-        parts = -(-schedule.size // ARENA_LIMIT)
-        if parts > 1 and len(xs[0]) > 1 and program.each_sample_alone:
-            return self._run_in_parts(xs, min(parts, len(xs[0])), seconds)
+        if schedule.size > ARENA_LIMIT and len(xs[0]) > 1 and program.each_sample_alone:
+            return self._run_large(xs, program, schedule, seconds)
         arena = self._take_arena(schedule.size)
         results = self._run(program, schedule, arena, xs, seconds)
         self._arenas.append(arena)  # not after an exception: a thread may still be writing to it
         return results
 
+    def _run_large(self, xs, program, schedule, seconds) -> list[np.ndarray]:
+        """Compute a large batch a few samples at a time: it takes as long, and less memory.
+
+        Where the graph narrows, as most do on their way up, only what lies below is computed so:
+        the few large images of the first layers, not the many weights of the last ones.
+        """
+        if len(xs[0]) > CHUNK:
+            return self._run_in_parts(xs, -(-len(xs[0]) // CHUNK), seconds)
+        if schedule.halves is None:
+            schedule.halves = self._halves(program, schedule) or ()
+        if not schedule.halves:
+            return self._run_in_parts(xs, -(-schedule.size // ARENA_LIMIT), seconds)
+        lower, upper = schedule.halves
+        size = lower.arena_bytes([x.shape for x in xs])
+        between = lower._run_in_parts(xs, -(-size // ARENA_LIMIT), seconds)
+        return upper.run(between, seconds)
+
+    def _halves(self, program: Program, schedule: _Schedule):
+        """Return the plans below and above a place where the graph narrows, None without one."""
+        position = schedule.narrow_place(program.steps, ARENA_LIMIT)
+        if position is None:
+            return None
+        lower, upper = program.steps[: position + 1], program.steps[position + 1 :]
+        between = [lower[-1].number]
+        return (
+            self._part(Program(lower, program.source), self.inputs, between),
+            self._part(Program(upper, program.source), between, self.outputs),
+        )
+
+    def _part(self, program: Program, inputs: list[int], outputs: list[int]) -> InferencePlan:
+        """Return a plan of some of this one's steps, which lives as long as they are valid."""
+        part = InferencePlan({}, inputs, outputs)
+        part._program, part._watch, part._arenas = program, Watch([]), self._arenas
+        return part
+
     def _run_in_parts(self, xs, parts: int, seconds) -> list[np.ndarray]:
-        """Compute a large batch a few samples at a time: it takes as long, and less memory."""
         count = len(xs[0])
+        parts = min(parts, count)
         results: list[np.ndarray] = []
         for i in range(parts):
             part = slice(count * i // parts, count * (i + 1) // parts)
@@ -183,6 +218,8 @@ class _Schedule:
         After each step, the tensors that nobody reads any more.
     size : int
         Bytes that the arena needs.
+    halves : pair of InferencePlan, empty tuple or None
+        For batches that need more than ARENA_LIMIT, once looked for; empty where there are none.
     """
 
     def __init__(self, program: Program, given: dict[int, tuple], wanted: list[int]):
@@ -197,6 +234,7 @@ class _Schedule:
             if step.writes_out
         }
         self.wanted = set(wanted)
+        self.halves: tuple | None = None
         last = self._last_reads(program.steps)
         self.last_read: dict[int, list[int]] = {step.number: [] for step in program.steps}
         for number, position in last.items():
@@ -212,6 +250,32 @@ class _Schedule:
         if root not in self.offset:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, arena, self.offset[root])
+
+    def narrow_place(self, steps: list[Step], limit: int) -> int | None:
+        """Return the first position above which all fits into `limit` bytes.
+
+        Only one tensor may be read across it.
+        """
+        last = self._last_reads(steps)
+        made = {step.number: position for position, step in enumerate(steps)}
+        for position, step in enumerate(steps[:-1]):
+            above = steps[position + 1 :]
+            across = {j for j, until in last.items() if until > position >= made.get(j, -1)}
+            if (
+                across == {step.number}
+                and step.root in (None, step.number)
+                and self.wanted <= {other.number for other in above}
+                and self._bytes(step.number) + max(map(self._bytes_of_step, above)) <= limit
+            ):
+                return position
+        return None
+
+    def _bytes(self, number: int) -> int:
+        itemsize = self.dtypes[number].itemsize if number in self.dtypes else 4
+        return int(np.prod(self.shapes[number], dtype=np.int64)) * itemsize
+
+    def _bytes_of_step(self, step: Step) -> int:
+        return sum(map(self._bytes, (step.number, *step.inputs)))
 
     def _last_reads(self, steps: list[Step]) -> dict[int, int]:
         """Return the position of the step that reads each tensor last."""
@@ -254,10 +318,7 @@ class _Schedule:
 
     def _pack(self, first, last) -> tuple[dict[int, int], int]:
         """Return an offset in the arena for each root, the largest placed first."""
-        sizes = {
-            root: int(np.prod(self.shapes[root], dtype=np.int64)) * self.dtypes[root].itemsize
-            for root in set(self.root.values()) - self.wanted
-        }
+        sizes = {root: self._bytes(root) for root in set(self.root.values()) - self.wanted}
         offset: dict[int, int] = {}
         for root in sorted(sizes, key=lambda root: (-sizes[root], root)):
             together = sorted(

@@ -1,6 +1,7 @@
 """The inference plan against the training executor: the same numbers, in less memory."""
 
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -305,6 +306,68 @@ def test_a_large_batch_is_computed_in_parts(batch, monkeypatch):
     model._plan._arenas.clear()
     model.infer(x)
     assert model._plan._arenas[0].size == plan.ARENA_LIMIT
+
+
+class Counting(layers.Dense):
+    """Notes the batches that it sees."""
+
+    seen: ClassVar[list[int]] = []
+
+    def infer(self, x, out=None):
+        self.seen.append(len(x))
+        return super().infer(x, out)
+
+
+def narrowing(tap_low=False):
+    """Wide images below, a dense layer above; nothing but a pooling's output in between."""
+    x = Input((16, 16, 4))
+    low = y = layers.ReLU()(layers.Conv2D(16, 3, padding="same")(x))
+    y = layers.Add()([y, layers.Conv2D(16, 1)(y)])
+    y = layers.MaxPooling2D(4)(y)
+    for _ in range(2):
+        y = layers.ReLU()(layers.Add()([y, layers.Conv2D(16, 3, padding="same")(y)]))
+    y = Counting(3)(layers.Flatten()(y))
+    return randomize(Model(x, [y, layers.GlobalAveragePooling2D()(low)] if tap_low else y))
+
+
+def test_of_a_large_batch_only_the_wide_layers_are_computed_in_parts(monkeypatch):
+    model = narrowing()
+    x = RNG.normal(size=(12, 16, 16, 4)).astype(np.float32)
+    whole = model.infer(x)
+    one = 2 * 16 * 16 * 16 * 4  # of one sample: what the widest step reads and writes
+    monkeypatch.setattr(plan, "ARENA_LIMIT", 4 * one)
+    model._plan._arenas.clear()
+    Counting.seen.clear()
+    np.testing.assert_allclose(model.infer(x), whole, rtol=1e-4, atol=1e-4)
+    assert Counting.seen == [12]
+    (arena,) = model._plan._arenas
+    assert arena.size <= plan.ARENA_LIMIT
+    # Where parameters change, the parts are made anew.
+    model.layers[1].set_weights([2 * w for w in model.layers[1].get_weights()])
+    np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-4, atol=1e-3)
+
+
+def test_a_graph_that_does_not_narrow_is_computed_in_parts_as_a_whole(monkeypatch):
+    model = narrowing(tap_low=True)
+    x = RNG.normal(size=(12, 16, 16, 4)).astype(np.float32)
+    whole = model.infer(x)
+    monkeypatch.setattr(plan, "ARENA_LIMIT", model._plan.arena_bytes([x.shape]) // 3)
+    Counting.seen.clear()
+    for part, expected in zip(model.infer(x), whole, strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
+    assert sum(Counting.seen) == 12
+    assert len(Counting.seen) >= 3
+
+
+def test_very_large_batches_go_through_some_at_a_time(monkeypatch):
+    model = narrowing()
+    x = RNG.normal(size=(12, 16, 16, 4)).astype(np.float32)
+    whole = model.infer(x)
+    monkeypatch.setattr(plan, "ARENA_LIMIT", 8 * 16 * 16 * 16 * 4)
+    monkeypatch.setattr(plan, "CHUNK", 6)
+    Counting.seen.clear()
+    np.testing.assert_allclose(model.infer(x), whole, rtol=1e-4, atol=1e-4)
+    assert Counting.seen == [6, 6]
 
 
 def test_layers_of_ones_own_see_the_whole_batch(monkeypatch):

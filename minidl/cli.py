@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(function, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(function.__name__, help=text, description=text)
-        command.set_defaults(command=function)
+        command.set_defaults(command=function, wrong_usage=command.error)
         return command
 
     command = add(demo, "train on drawn cats and dogs: a minute from nothing to a classifier")
@@ -113,7 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print JSON")
 
     command = add(predict, "print class and probability of images")
-    command.add_argument("model", metavar="MODEL", help="model file")
+    command.add_argument(
+        "model", metavar="MODEL", nargs="?",
+        help="model file (default: cats and dogs, the network that comes with minidl)",
+    )  # fmt: skip
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     command.add_argument(
         "--explain", metavar="PNG",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from minidl import layers, losses
 from minidl.errors import DataError
 
 __all__ = ["class_names", "evaluate", "predict", "probabilities", "report"]
+
+MODEL_SUFFIXES = (".h5", ".hdf5", ".keras")
+BATCH = 32  # images at a time
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -65,32 +69,16 @@ def _confusion(model, dataset) -> np.ndarray:
 
 def predict(options: argparse.Namespace) -> int:
     """Print class and probability of each image; go on after one that cannot be read."""
-    from minidl.data.images import load_image
-
-    model = minidl.load_model(options.model)
-    names = class_names(model)
+    path, paths = _model_and_images(options)
+    model = minidl.load_model(path)
     results: list[dict[str, Any]] = []
     readable: list[np.ndarray] = []
-    for path in options.images:
-        try:
-            image = load_image(path, _image_size(model), _color_mode(model))
-        except DataError as error:
-            results.append({"file": str(path), "error": str(error)})
-            continue
-        readable.append(image)
-        p = probabilities(model, model.predict_on_batch(image[None].astype(np.float32)))[0]
-        results.append(
-            {
-                "file": str(path),
-                "class": names[int(p.argmax())],
-                "probability": round(float(p.max()), 6),
-                "probabilities": {
-                    name: round(float(v), 6) for name, v in zip(names, p, strict=True)
-                },
-            }
-        )
+    for start in range(0, len(paths), BATCH):
+        answers, images = _answers(model, paths[start : start + BATCH])
+        results += answers
+        readable += images if options.explain else []
     if options.explain and readable:
-        labels = [f"{r['class']} {r['probability']:.1%}" for r in results if "error" not in r]
+        labels = [_in_words(item) for item in results if "error" not in item]
         _write_explanations(model, np.stack(readable), labels, options.explain)
     if options.json:
         print(json.dumps(results, indent=2))
@@ -98,8 +86,78 @@ def predict(options: argparse.Namespace) -> int:
         if "error" in item:
             print(f"minidl: {item['error']}", file=sys.stderr)
         elif not options.json:
-            print(f"{item['file']}: {item['class']} {item['probability']:.1%}")
+            print(f"{item['file']}: {_in_words(item)}")
     return 1 if any("error" in item for item in results) else 0
+
+
+def _model_and_images(options: argparse.Namespace) -> tuple[Any, list[str]]:
+    """Return the model file and the images; without a model, minidl's own for cats and dogs."""
+    from minidl.applications.pets_net import pets_file
+
+    images = list(options.images)
+    if options.model is None and Path(images[0]).suffix.lower() in MODEL_SUFFIXES:
+        options.wrong_usage(f"expected one IMAGE or more after the model file {images[0]}")
+    if options.model is not None and not _is_model(options.model):
+        images.insert(0, options.model)
+        options.model = None
+    return options.model or pets_file(), images
+
+
+def _is_model(path: str) -> bool:
+    """Return whether the first of several names is that of a model; a missing file may be one."""
+    from minidl.data.images import IMAGE_EXTENSIONS
+
+    suffix = Path(path).suffix.lower()
+    if suffix in MODEL_SUFFIXES or suffix in IMAGE_EXTENSIONS:
+        return suffix in MODEL_SUFFIXES
+    try:
+        with open(path, "rb") as file:
+            return file.read(7).startswith((b"\x89HDF", b"PK", b"minidl "))
+    except OSError:
+        return True
+
+
+def _answers(model, paths) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Return what the model says of each file, and the images that could be read."""
+    from minidl import novelty
+    from minidl.data.images import load_image
+
+    results: list[dict[str, Any]] = []
+    images: list[np.ndarray] = []
+    for path in paths:
+        results.append({"file": str(path)})
+        try:
+            images.append(load_image(path, _image_size(model), _color_mode(model)))
+        except DataError as error:
+            results[-1]["error"] = str(error)
+    if not images:
+        return results, images
+    x, scores = np.stack(images, dtype=np.float32), None
+    if novelty.knows(model):
+        outputs, scores = novelty.predict(model, x)
+    else:
+        outputs = model.predict_on_batch(x)
+    names = class_names(model)
+    good = [item for item in results if "error" not in item]
+    for i, (item, p) in enumerate(zip(good, probabilities(model, outputs), strict=True)):
+        item["class"] = names[int(p.argmax())]
+        item["probability"] = round(float(p.max()), 6)
+        item["probabilities"] = {n: round(float(v), 6) for n, v in zip(names, p, strict=True)}
+        if scores is not None:
+            item["novelty"], item["known"] = round(float(scores[i]), 4), bool(scores[i] <= 1)
+    return results, images
+
+
+def _in_words(item: dict[str, Any]) -> str:
+    """Return a result as a person would say it."""
+    answer = f"{item['class']} {item['probability']:.1%}"
+    if item.get("known", True):
+        return answer
+    names = list(item["probabilities"])
+    what = (
+        f"neither {names[0]} nor {names[1]}" if len(names) == 2 else f"none of {', '.join(names)}"
+    )
+    return f"{what}, as far as I can tell (novelty {item['novelty']:.2f}, else {answer})"
 
 
 def _write_explanations(model, images: np.ndarray, labels: list[str], path: str) -> None:

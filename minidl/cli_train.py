@@ -28,6 +28,7 @@ BASES = {
     "vgg16": ("VGG16", 224),
     "resnet50": ("ResNet50", 224),
     "inception_v3": ("InceptionV3", 299),
+    "pets_net": ("PetsNet", 128),
 }
 
 
@@ -74,7 +75,8 @@ def _add_base_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--weights", metavar="FILE",
-        help="its weights, a file of Keras or minidl (default: the official ones, downloaded)",
+        help="its weights, a file of Keras or minidl (default: the official ones, downloaded; "
+        "those of pets_net come with minidl)",
     )  # fmt: skip
     group.add_argument("--until", metavar="LAYER", help="cut the network there, such as mixed8")
     group.add_argument(
@@ -161,7 +163,8 @@ def _defaults(options: argparse.Namespace) -> dict[str, Any]:
     if options.weights == "":
         raise ValueError("--weights: expected the name of a file, received none")
     if options.base:
-        return {**TRANSFER, "image_size": BASES[options.base][1]}
+        weights = "pets" if options.base == "pets_net" else "imagenet"
+        return {**TRANSFER, "image_size": BASES[options.base][1], "weights": weights}
     for name in ("weights", "until", "augmented_passes"):
         if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} goes with --base NETWORK")

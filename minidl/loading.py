@@ -96,7 +96,7 @@ def _make_model(document, arrays, custom_objects, path) -> Model:
     cls = Sequential if description["class_name"] == "Sequential" else Model
     model = cls._functional(inputs, outputs, name=description["name"])
     assign_weights(model, arrays, path)
-    model.seed, model.metadata = document["seed"], document["metadata"]
+    model.seed, model.metadata = document["seed"], unpack(document["metadata"], arrays)
     model.epochs_seen = document.get("epochs_seen", 0)
     model.training_state = unpack(document["training_state"], arrays)
     return model

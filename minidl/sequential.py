@@ -91,9 +91,9 @@ class Sequential(Model):
         self._require_built("tap")
         return super().tap(name)
 
-    def save(self, path, include_optimizer: bool = True) -> None:
+    def save(self, path, include_optimizer: bool = True, dtype: str | None = None) -> None:
         self._require_built("save")
-        super().save(path, include_optimizer)
+        super().save(path, include_optimizer, dtype)
 
     def save_weights(self, path) -> None:
         self._require_built("save_weights")

@@ -484,7 +484,8 @@ def test_predict_refuses_what_is_no_model(photo, trained, tmp_path, capsys):
     half.write_bytes(trained.read_bytes()[: trained.stat().st_size // 2])
     assert "damaged or cut off" in refused(capsys, "predict", half, photo)
     assert "no such file" in refused(capsys, "predict", tmp_path / "nowhere.h5", photo)
-    assert "not a minidl" in refused(capsys, "predict", photo, photo)
+    (tmp_path / "note.h5").write_text("no model")
+    assert "not a minidl" in refused(capsys, "predict", tmp_path / "note.h5", photo)
     assert "folder" in refused(capsys, "predict", tmp_path, photo)
 
 

@@ -53,6 +53,8 @@ class Architecture:
         The body's output for images of the default size.
     pooling_names : dict
         How Keras calls the pooling layers, where they have names.
+    any_size : bool
+        Whether the top, too, takes images of any size by default.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Architecture:
     mode: str
     features: tuple[int, int, int]
     pooling_names: dict[str, str] = field(default_factory=dict)
+    any_size: bool = False
 
 
 def assemble(
@@ -168,6 +171,7 @@ def _kept_top(name: str, top: list[Layer], include_top: bool, until: str | None)
 def _checked_shape(architecture: Architecture, name: str, shape, with_top: bool):
     """Return the shape of one image."""
     size, minimum = architecture.default_size, architecture.minimum_size
+    with_top = with_top and not architecture.any_size
     if shape is None:
         return (size, size, 3) if with_top else (None, None, 3)
     sizes = shape[:2] if isinstance(shape, (tuple, list)) and len(shape) == 3 else [0]

@@ -18,14 +18,17 @@ from minidl.graph.network import Network
 
 __all__ = ["assign_weights", "named_weights"]
 
+DTYPES = ("float16", "float32", "float64")  # that a file's weights may be rounded to
 
-def named_weights(model: Network) -> dict[str, np.ndarray]:
-    """Return each parameter's array under ``weights/<its path>``.
+
+def named_weights(model: Network, dtype: str | None = None) -> dict[str, np.ndarray]:
+    """Return each parameter's array under ``weights/<its path>``, rounded where `dtype` is given.
 
     Raises
     ------
     ValueError
-        If two parameters have the same path: one would overwrite the other.
+        If two parameters have the same path: one would overwrite the other; or if a number is
+        too large for `dtype`.
     """
     arrays: dict[str, np.ndarray] = {}
     for parameter in model.weights:
@@ -35,8 +38,21 @@ def named_weights(model: Network) -> dict[str, np.ndarray]:
                 f"{model.label}: two parameters are called {parameter.path}; give each "
                 "add_weight of the layer a name of its own"
             )
-        arrays[name] = parameter.value
+        arrays[name] = parameter.value if dtype is None else _rounded(parameter, dtype)
     return arrays
+
+
+def _rounded(parameter, dtype: str) -> np.ndarray:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, received {dtype!r}")
+    with np.errstate(over="ignore"):
+        array = parameter.value.astype(dtype)
+    if np.isfinite(parameter.value).all() and not np.isfinite(array).all():
+        largest = np.abs(parameter.value).max()
+        raise ValueError(
+            f"{parameter.path}: {largest:.3g} is too large for {dtype}; save without dtype"
+        )
+    return array
 
 
 def assign_weights(model: Network, arrays: dict[str, np.ndarray], path) -> None:

@@ -178,6 +178,35 @@ def test_a_file_without_optimizer(trained, content, tmp_path):
     assert len(model.fit(X, Y, verbose=0).epoch) == 1
 
 
+def test_weights_rounded_to_half_precision(trained, tmp_path):
+    trained.save(tmp_path / "half.h5", dtype="float16")
+    loaded = minidl.load_model(tmp_path / "half.h5")
+    rounded = [p.value.astype(np.float16).astype(np.float32) for p in trained.weights]
+    assert_same_arrays(loaded.get_weights(), rounded)
+    assert loaded.optimizer.iterations == trained.optimizer.iterations
+
+
+def test_a_weight_too_large_for_half_precision_is_named_and_nothing_is_written(tmp_path):
+    model = Sequential([Input((2,)), layers.Dense(1, name="fc")])
+    model.save(tmp_path / "a.h5")
+    before = (tmp_path / "a.h5").read_bytes()
+    model.set_weights([np.array([[1e5], [1]]), np.zeros(1)])
+    with refused(ValueError, "fc/kernel", "1e+05", "float16"):
+        model.save(tmp_path / "a.h5", dtype="float16")
+    with refused(ValueError, "float16", "int8"):
+        model.save(tmp_path / "a.h5", dtype="int8")
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_metadata_may_hold_arrays(tmp_path):
+    model = Sequential([Input((2,)), layers.Dense(1)])
+    model.metadata["facts"] = {"mean": np.arange(3, dtype=np.float32), "n": 3, "of": ["a"]}
+    model.save(tmp_path / "a.h5")
+    facts = minidl.load_model(tmp_path / "a.h5").metadata["facts"]
+    np.testing.assert_array_equal(facts.pop("mean"), np.arange(3, dtype=np.float32), strict=True)
+    assert facts == {"n": 3, "of": ["a"]}
+
+
 def test_two_parameters_of_one_name_are_refused(tmp_path):
     class Twice(layers.Layer):
         def build(self, input_shape):

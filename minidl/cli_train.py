@@ -13,8 +13,9 @@ from typing import Any
 
 import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
+from minidl.classifier import class_names
 from minidl.cli_options import fraction, positive, rate, seed_number
-from minidl.cli_predict import class_names, report
+from minidl.cli_predict import report
 
 __all__ = ["add_training_options", "train"]
 

@@ -48,7 +48,7 @@ WRONG = "#cc3311"
 
 
 def history_figure(
-    history: Any, title: str = "", width: float = 4.2, height: float = 3.2, columns: int = 0
+    history: Any, title: str = "", width: float = 4.2, height: float = 3.2, only: str | None = None
 ):
     """Return a figure of loss and metrics over the epochs, the best epoch marked.
 
@@ -59,8 +59,8 @@ def history_figure(
     title : str
     width, height : float
         Of each plot, in inches.
-    columns : int
-        Plots side by side; by default all.
+    only : str, optional
+        The one metric to draw; by default all, side by side.
 
     Returns
     -------
@@ -69,14 +69,11 @@ def history_figure(
     """
     logs = number_logs(history)
     names = [n for n in logs if not n.startswith("val_") and n != "learning_rate"]
-    columns = min(columns or len(names), len(names))
-    rows = -(-len(names) // columns) if names else 0
-    figure = new_figure((width * max(columns, 1), height * max(rows, 1)))
+    names = names if only is None else [only]
+    figure = new_figure((width * max(len(names), 1), height))
     best = best_epoch(logs)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel() if names else []
-    for axes in grid[len(names) :]:
-        axes.axis("off")
-    for axes, name in zip(grid, names, strict=False):
+    grid = figure.subplots(1, len(names), squeeze=False)[0] if names else []
+    for axes, name in zip(grid, names, strict=True):
         _draw_curves(axes, logs, name, best)
     if title:
         figure.suptitle(title)
@@ -196,8 +193,6 @@ def to_svg(figure, name: str, label: str) -> str:
     label : str
         What a screen reader says.
     """
-    import matplotlib
-
     import matplotlib
 
     text = io.StringIO()

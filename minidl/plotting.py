@@ -26,6 +26,7 @@ import numpy as np
 __all__ = [
     "SERIES",
     "best_epoch",
+    "calm",
     "history_figure",
     "images_figure",
     "new_figure",
@@ -179,6 +180,14 @@ def save_figure(figure, path: str | Path) -> None:
         figure.savefig(path, dpi=110)
 
 
+def calm(axes) -> None:
+    """Leave of a frame and a grid what helps to read a plot."""
+    axes.grid(color="black", alpha=0.12)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_alpha(0.4)
+
+
 def to_svg(figure, name: str, label: str) -> str:
     """Return a figure as SVG to put into a page, light or dark.
 
@@ -236,7 +245,7 @@ def _draw_curves(axes, logs: dict[str, list[float]], name: str, best: int | None
     axes.set_xlabel("epoch")
     axes.set_ylabel(name.replace("_", " "))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.3)
+    calm(axes)
     axes.legend(frameon=False)
 
 

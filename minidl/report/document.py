@@ -118,7 +118,7 @@ def write(
         layers=summary_html(model),
         command=command,
         facts={
-            **{f"{name.capitalize()} data": facts.data_facts(d) for name, d in data.items()},
+            "Data": facts.data_facts(data),
             "Model": facts.model_facts(model),
             "Training": facts.training_facts(model, history, train_data),
             "Machine": facts.machine_facts(),

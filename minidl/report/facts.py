@@ -38,16 +38,19 @@ def class_counts(data: Any, count: int) -> list[int] | None:
     return np.bincount(as_classes(labels, count), minlength=count).tolist()
 
 
-def data_facts(data: Any) -> dict[str, str]:
-    """Return folder, image size, seed and batch size of a data set, as far as it has them."""
-    facts = {}
-    if hasattr(data, "directory"):
-        facts["Folder"] = str(data.directory)
-    if hasattr(data, "image_shape"):
-        height, width, _ = data.image_shape
-        facts["Photos resized to"] = f"{width} \N{MULTIPLICATION SIGN} {height} pixels"
-    if getattr(data, "skipped", None):
-        facts["Unreadable, left out"] = ", ".join(file for file, _ in data.skipped)
+def data_facts(data: dict[str, Any]) -> dict[str, str]:
+    """Return the folders of the parts of the data and what their photos are resized to."""
+    facts, sizes = {}, {}
+    for part, d in data.items():
+        if hasattr(d, "directory"):
+            facts[part.capitalize()] = str(d.directory)
+        if hasattr(d, "image_shape"):
+            height, width, _ = d.image_shape
+            sizes[f"{width} \N{MULTIPLICATION SIGN} {height} pixels"] = part
+        if getattr(d, "skipped", None):
+            facts[f"Unreadable in {part}"] = ", ".join(file for file, _ in d.skipped)
+    if sizes:
+        facts["Resized to"] = ", ".join(sizes)
     return facts
 
 
@@ -81,10 +84,7 @@ def model_facts(model) -> dict[str, str]:
     facts["Parameters"] = f"{total:,}"
     if frozen:
         held = sum(layer.count_params() for layer in frozen)
-        facts["Frozen"] = (
-            f"{len(frozen)} of {len(layers)} layers with weights, {held:,} parameters "
-            f"({held / max(total, 1):.1%})"
-        )
+        facts["Frozen"] = f"{held:,} of them, in {len(frozen)} of {len(layers)} layers with weights"
     return facts
 
 

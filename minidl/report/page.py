@@ -169,7 +169,7 @@ def _results(content: Content) -> str:
     plot = _figure(
         content.confusion,
         "Each row is a true class, each column what the model said: what lies on the diagonal is "
-        "right, the darker the larger its share of the row.",
+        "right. The stronger the colour, the larger the share of the row.",
     )
     return f'<div class="plots">{plot}<div>{_class_table(content)}</div></div>'
 
@@ -181,9 +181,7 @@ def _class_table(content: Content) -> str:
         cells = [_number(row[name]) for name in ("precision", "recall", "f1", "auc")]
         cells.insert(0, f"{row['samples']:,}")
         rows += f'<tr><th scope="row">{text(row["name"])}</th>'
-        rows += "".join(
-            f'<td class="number">{cell}</td>' for cell in (f"{row['samples']:,}", *cells)
-        )
+        rows += "".join(f'<td class="number">{cell}</td>' for cell in cells)
         rows += "</tr>"
     macro = [_number(figures["macro"][name]) for name in ("precision", "recall", "f1")]
     macro.append(_number(figures["auc"]))
@@ -231,9 +229,9 @@ def _certainty(content: Content) -> str:
         )
     plots += _figure(
         content.reliability,
-        "Where an answer is 80 % certain, 80 % of such answers should be right: bars that reach "
-        "the dotted line. Red shows the gap; below it the model is too sure of itself. Bins of "
-        "few answers scatter.",
+        "Of answers that are 80 % certain, 80 % should be right: bars that just reach the dotted "
+        "line. Where they stay below it, the model is too sure of itself; red shows the gap. "
+        "Bars of few answers, counted underneath, scatter.",
     )
     return f'<div class="plots">{plots}</div>'
 
@@ -247,11 +245,12 @@ def _mistakes(content: Content) -> str:
     if not wrong:
         samples = _count(content.figures["samples"], content.noun)
         return f'<p class="note">None: all {samples} were recognized.</p>'
-    many = f"The {len(content.mistakes)} worst of {wrong:,}" if wrong > len(content.mistakes) else (
-        f"All {wrong}" if wrong > 1 else "The only one"
-    )  # fmt: skip
-    return _gallery("mistakes", content.mistakes, f"{many}, those first where the right class got "
-                    "the least probability.")  # fmt: skip
+    shown = len(content.mistakes)
+    many = f"The {shown} worst of {wrong:,} mistakes" if wrong > shown else f"All {wrong} mistakes"
+    if wrong == 1:
+        many = "The only mistake"
+    order = ", those first where the right class got the least probability" if wrong > 1 else ""
+    return _gallery("mistakes", content.mistakes, f"{many}{order}.")
 
 
 def _uncertain(content: Content) -> str:
@@ -296,7 +295,7 @@ def _tile(photo: Photo) -> str:
         box, tag = f'<input type="checkbox" class="hidden" aria-label="{label}">', "label"
     truth = ""
     if not photo.right:
-        truth = f"<small>in truth {text(photo.true)}, given {photo.own:.1%}</small>"
+        truth = f"<small>truth: {text(photo.true)} ({photo.own:.1%})</small>"
     return (
         f'<{tag} class="photo">{box}<span class="frame">{images}</span>'
         f'<span class="{kind}">{mark}</span> <b>{text(photo.predicted)}</b> {photo.certainty:.1%}'
@@ -316,9 +315,7 @@ def _data(content: Content) -> str:
         f"{heads}</tr></thead><tbody>{rows}</tbody>"
         f'<tfoot><tr><th scope="row">all</th>{total}</tr></tfoot></table></div>'
     )
-    facts = "".join(
-        _pairs(name, pairs) for name, pairs in content.facts.items() if " data" in name and pairs
-    )
+    facts = _pairs("Where they are from", content.facts["Data"]) if content.facts["Data"] else ""
     return f'<div class="pairs">{table}{facts}</div>{_findings(content.findings)}'
 
 
@@ -387,4 +384,6 @@ def _percent(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return UNDEFINED if value is None else f"{value:.3f}"
+    if value is None:
+        return UNDEFINED
+    return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"  # only what is whole looks whole

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.plotting import SERIES, history_figure, new_figure, number_logs, to_svg
+from minidl.plotting import SERIES, calm, history_figure, new_figure, number_logs, to_svg
 from minidl.report.figures import Answers, roc_curve
 
 __all__ = ["confusion", "curves", "reliability", "roc"]
@@ -81,24 +81,24 @@ def roc(answers: Answers, areas: list[float | None]) -> str | None:
     if not shown:
         return None
     rows = -(-len(shown) // 3) if 3 < len(shown) <= len(SERIES) else 0
-    figure = new_figure((SIZE[0], SIZE[1] + 0.2 * rows))
+    figure = new_figure((SIZE[0], SIZE[1] + 0.3))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", alpha=0.6)
     coloured = len(shown) <= len(SERIES)
     for i, k in enumerate(shown):
         fall, hit = roc_curve(answers.labels == k, answers.probabilities[:, k])
         style = {"color": SERIES[i]} if coloured else {"color": SERIES[0], "alpha": 0.3}
-        label = f"{shorter(answers.class_names[k])} {areas[k]:.3f}"
+        label = shorter(answers.class_names[k])
         axes.plot(fall, hit, label=label, linewidth=1.4, clip_on=False, **style)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate")
-    axes.grid(alpha=0.3)
+    calm(axes)
     if coloured:
         place = {"loc": "outside lower center", "ncols": 3} if rows else {"loc": "center right"}
         legend = (figure if rows else axes).legend(
-            frameon=False, fontsize=8 if rows else 10, title="AUC", **place
+            frameon=False, fontsize=8 if rows else 10, **place
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -118,7 +118,9 @@ def reliability(calibration: dict[str, Any], classes: int) -> str:
                 edgecolor=SERIES[0],
             )  # fmt: skip
             above.plot([row["certainty"]] * 2, [row["certainty"], row["accuracy"]], color=SERIES[1])
-            above.plot(row["certainty"], row["accuracy"], "o", color=SERIES[1], markersize=4)
+            above.plot(
+                row["certainty"], row["accuracy"], "o", color=SERIES[1], markersize=4, clip_on=False
+            )  # fmt: skip
             below.bar(start, row["samples"], width, align="edge", color=SERIES[0], alpha=0.45)
     lowest = min(row["from"] for row in calibration["bins"] if row["samples"])
     above.set_xlim(min(1 / classes, lowest), 1)
@@ -127,7 +129,7 @@ def reliability(calibration: dict[str, Any], classes: int) -> str:
     below.set_ylabel("answers")
     below.set_xlabel("certainty: probability of the predicted class")
     for axes in (above, below):
-        axes.grid(alpha=0.3)
+        calm(axes)
     error = calibration["expected_calibration_error"]
     return to_svg(figure, "reliability", f"accuracy over certainty; calibration error {error:.3f}")
 

@@ -166,13 +166,12 @@ def _write_report(options: argparse.Namespace, model, history, training, validat
 def _command(options: argparse.Namespace) -> str:
     """Return a line that repeats this training, whatever the defaults will be."""
     words = ["minidl", "train", options.folder]
-    names = [*SCRATCH, "test", "output", "report"]
-    for name in names:
-        value = getattr(options, name)
+    for name in (*SCRATCH, "test", "output", "report"):
+        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
         if value is True:
-            words.append(f"--{name.replace('_', '-')}")
-        elif value or (value == 0 and name in ("seed", "validation_split") and value is not False):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words.append(option)
+        elif value not in (None, False) or name in ("seed", "validation_split"):  # these may be 0
+            words += [option, str(value)]
     return f"MINIDL_NUM_THREADS={minidl.get_num_threads()} {shlex.join(words)}"
 
 

@@ -14,7 +14,7 @@ from minidl.plotting import best_epoch, images_figure, number_logs, require_matp
 from minidl.report import facts, gallery, plots
 from minidl.report.asking import TestSet, ask
 from minidl.report.figures import Answers, least_certain, summarize, worst_mistakes
-from minidl.report.page import Content, render
+from minidl.report.page import Content, listed, render
 from minidl.training.batches import unpack
 
 __all__ = ["require_writable", "show_batch", "write"]
@@ -102,7 +102,7 @@ def write(
     has_photos = gallery.shows_images(model) and photos > 0
     data = {"training": train_data, "validation": validation_data, part: test.data}
     content = Content(
-        title=title or f"Report: {model.name}",
+        title=title or f"Classifier of {listed(answers.class_names)}",
         part=part,
         noun="photos" if gallery.shows_images(model) else "samples",
         figures=figures,
@@ -117,6 +117,7 @@ def write(
         findings=None if findings is None else list(findings.findings),
         layers=summary_html(model),
         command=command,
+        resumed=bool(getattr(history, "params", {}).get("resume")),
         facts={
             "Data": facts.data_facts(data),
             "Model": facts.model_facts(model),

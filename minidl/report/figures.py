@@ -24,6 +24,7 @@ __all__ = [
     "Answers",
     "accuracy_interval",
     "calibration",
+    "confusions",
     "least_certain",
     "per_class",
     "roc_curve",
@@ -89,6 +90,7 @@ def summarize(answers: Answers) -> dict[str, Any]:
         "loss": answers.loss,
         "loss_name": answers.loss_name,
         "confusion_matrix": counts.tolist(),
+        "confusions": confusions(counts, answers.class_names),
         "per_class": rows,
         "macro": {
             name: _mean([row[name] for row in rows]) for name in ("precision", "recall", "f1")
@@ -118,6 +120,27 @@ def per_class(counts: np.ndarray) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def confusions(counts: np.ndarray, names: list[str], limit: int = 5) -> list[dict[str, Any]]:
+    """Return which class is most often taken for which other one.
+
+    Examples
+    --------
+    >>> confusions(np.array([[8, 2], [0, 10]]), ["cats", "dogs"])
+    [{'true': 'cats', 'predicted': 'dogs', 'samples': 2, 'of': 10}]
+    """
+    off = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-off, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [
+        {
+            "true": names[a], "predicted": names[b], "samples": int(off[a, b]),
+            "of": int(counts[a].sum()),
+        }
+        for a, b in pairs
+        if off[a, b]
+    ]  # fmt: skip
 
 
 def roc_curve(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

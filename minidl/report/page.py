@@ -14,14 +14,13 @@ from __future__ import annotations
 import html
 import importlib.resources
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
 from minidl.report.gallery import Photo
 
-__all__ = ["Content", "render", "text"]
+__all__ = ["Content", "listed", "render", "text"]
 
 text = html.escape
 UNDEFINED = "\N{EN DASH}"
@@ -61,6 +60,7 @@ class Content:
     findings: list[Any] | None
     layers: str
     command: str | None
+    resumed: bool = False
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -111,6 +111,19 @@ can be read by programs, too, as JSON in the element with the id “figures”.<
 """
 
 
+def listed(names: list[str], limit: int = 5) -> str:
+    """Return names as a sentence has them, or how many there are.
+
+    Examples
+    --------
+    >>> listed(["cats", "dogs", "owls"]), listed(["a"] * 10)
+    ('cats, dogs and owls', '10 classes')
+    """
+    if len(names) > limit:
+        return f"{len(names)} classes"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def _json(value: Any) -> str:
     """Return JSON that cannot end the element it stands in."""
     raw = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -121,16 +134,15 @@ def _json(value: Any) -> str:
 
 
 def _lead(content: Content) -> str:
-    names = content.figures["classes"]
-    classes = _listed(names) if len(names) <= 6 else f"{len(names)} classes"
-    trained = content.counts.get("training")
-    on = f", trained on {_count(sum(trained), content.noun)}" if trained else ""
     tested = _count(content.figures["samples"], content.noun)
-    lead = f"A classifier of {classes}{on}. The figures are of {tested}"
     if content.part == "test":
-        lead += " kept for the test."
+        tested += " kept for the test"
     else:
-        lead += f" of the {content.part} part."
+        tested += f" of the {content.part} part"
+    lead = f"All figures are of {tested}."
+    if content.counts.get("training"):
+        trained = _count(sum(content.counts["training"]), content.noun)
+        lead = f"Trained on {trained}; all figures are of {tested}."
     warning = ""
     if content.part == "validation":
         warning = (
@@ -171,7 +183,9 @@ def _results(content: Content) -> str:
         "Each row is a true class, each column what the model said: what lies on the diagonal is "
         "right. The stronger the colour, the larger the share of the row.",
     )
-    return f'<div class="plots">{plot}<div>{_class_table(content)}</div></div>'
+    return (
+        f'<div class="plots top">{plot}<div>{_class_table(content)}{_confusions(content)}</div></div>'
+    )
 
 
 def _class_table(content: Content) -> str:
@@ -193,7 +207,7 @@ def _class_table(content: Content) -> str:
         for name in (content.noun, "precision", "recall", "F1", "AUC")
     )
     return (
-        f'<div class="scroll" style="margin-top: 0"><table><thead><tr><th scope="col">class</th>'
+        f'<div class="{_box(content)}"><table><thead><tr><th scope="col">class</th>'
         f"{heads}</tr></thead>"
         f'<tbody>{rows}</tbody><tfoot><tr><th scope="row">all, mean</th>{foot}</tr></tfoot></table>'
         '</div><p class="note" style="margin-top: 12px">Precision: of those taken for the class, '
@@ -201,6 +215,24 @@ def _class_table(content: Content) -> str:
         "harmonic mean. AUC: how likely one of the class gets a higher probability for it than one "
         "that is not. A dash: not defined here.</p>"
     )
+
+
+def _box(content: Content) -> str:
+    """Return the class of a box around a table of all classes; a long one scrolls within."""
+    return "scroll flush tall" if len(content.figures["classes"]) > 15 else "scroll flush"
+
+
+def _confusions(content: Content) -> str:
+    """Return a list of who is most often taken for whom, where that is not plain to see."""
+    found = content.figures["confusions"]
+    if len(content.figures["classes"]) == 2 or not found:
+        return ""
+    items = "".join(
+        f"<li>{text(c['true'])} taken for {text(c['predicted'])}: {c['samples']:,} of {c['of']:,}"
+        "</li>"
+        for c in found
+    )
+    return f'<h3>Most often confused</h3><ul class="files">{items}</ul>'
 
 
 def _training(content: Content) -> str:
@@ -311,7 +343,7 @@ def _data(content: Content) -> str:
         rows += f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
     total = "".join(f'<td class="number">{sum(n):,}</td>' for n in content.counts.values())
     table = (
-        f'<div class="scroll" style="margin-top: 0"><table><thead><tr><th scope="col">class</th>'
+        f'<div class="{_box(content)}"><table><thead><tr><th scope="col">class</th>'
         f"{heads}</tr></thead><tbody>{rows}</tbody>"
         f'<tfoot><tr><th scope="row">all</th>{total}</tr></tfoot></table></div>'
     )
@@ -351,9 +383,15 @@ def _model(content: Content) -> str:
 def _made(content: Content) -> str:
     made = f'<div class="pairs">{_pairs("Machine", content.facts["Machine"])}</div>'
     if content.command:
+        again = "The same again, to the same figures on the same machine:"
+        if content.resumed:
+            again = (
+                "The training was resumed. In one go, and to the same figures on the same machine "
+                "unless more epochs were asked for in between:"
+            )
         made += (
-            '<p class="note" style="margin: 20px 0 0">The same again, to the same figures on the '
-            f"same machine:</p><pre><code>{text(content.command)}</code></pre>"
+            f'<p class="note" style="margin: 20px 0 0">{again}</p>'
+            f"<pre><code>{text(content.command)}</code></pre>"
         )
     return made
 
@@ -372,11 +410,6 @@ def _pairs(title: str, facts: dict[str, str]) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun if n != 1 else noun.removesuffix('s')}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _percent(value: float | None) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "SERIES",
     "best_epoch",
     "calm",
+    "epochs_of",
     "history_figure",
     "images_figure",
     "new_figure",
@@ -39,7 +40,7 @@ __all__ = [
     "to_svg",
 ]
 
-# Paul Tol's bright scheme and some darker tones: told apart by the colour-blind, too.
+# The first three, of Paul Tol's bright scheme, are told apart by the colour-blind, too.
 SERIES = (
     *("#4477aa", "#ee6677", "#228833", "#aa8811", "#3399bb"),
     *("#aa3377", "#777777", "#775533", "#5544aa", "#cc5500"),
@@ -72,10 +73,10 @@ def history_figure(
     names = [n for n in logs if not n.startswith("val_") and n != "learning_rate"]
     names = names if only is None else [only]
     figure = new_figure((width * max(len(names), 1), height))
-    best = best_epoch(logs)
+    best = best_epoch(history)
     grid = figure.subplots(1, len(names), squeeze=False)[0] if names else []
     for axes, name in zip(grid, names, strict=True):
-        _draw_curves(axes, logs, name, best)
+        _draw_curves(axes, history, name, best)
     if title:
         figure.suptitle(title)
     return figure
@@ -94,10 +95,29 @@ def best_epoch(history: Any) -> int | None:
     logs = number_logs(history)
     name = "val_loss" if logs.get("val_loss") else "loss"
     losses = np.array(logs.get(name, []), float)
-    epochs = _epochs(logs, name)
+    epochs = epochs_of(history, name)
     if epochs is None or not np.isfinite(losses).any():
         return None
     return epochs[int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))]
+
+
+def epochs_of(history: Any, name: str) -> list[int] | None:
+    """Return the epochs (from 1) that the numbers of a log belong to; None: not known.
+
+    With ``fit(validation_freq=k)`` only each k-th epoch has been validated.
+
+    Examples
+    --------
+    >>> epochs_of({"loss": [4, 3, 2, 1], "val_loss": [4, 2]}, "val_loss")
+    [2, 4]
+    """
+    logs = number_logs(history)
+    count, total = len(logs.get(name, [])), max(map(len, logs.values()), default=0)
+    first = (getattr(history, "epoch", None) or [0])[0]
+    if count == total:
+        return [first + i + 1 for i in range(count)]
+    steps = [k for k in range(1, total + 1) if total // k == count and not first]
+    return [steps[0] * (i + 1) for i in range(count)] if len(steps) == 1 else None
 
 
 def number_logs(history: Any) -> dict[str, list[float]]:
@@ -231,32 +251,23 @@ def _themed(svg: str) -> str:
     return svg
 
 
-def _draw_curves(axes, logs: dict[str, list[float]], name: str, best: int | None) -> None:
+def _draw_curves(axes, history: Any, name: str, best: int | None) -> None:
     """Draw one metric over the epochs, training beside validation."""
     from matplotlib.ticker import MaxNLocator
 
+    logs = number_logs(history)
     for key, label in ((name, "train"), (f"val_{name}", "validation")):
-        epochs = _epochs(logs, key)
+        epochs = epochs_of(history, key)
         if epochs:
             dot = "o" if len(epochs) == 1 else None  # one epoch makes no line
             axes.plot(epochs, logs[key], label=label, color=COLOURS[label], marker=dot)
     if best is not None:
         axes.axvline(best, color="black", linewidth=0.8, linestyle=":", label=f"best: {best}")
     axes.set_xlabel("epoch")
-    axes.set_ylabel(name.replace("_", " "))
+    axes.set_ylabel(name.replace("_", " "), parse_math=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     calm(axes)
     axes.legend(frameon=False)
-
-
-def _epochs(logs: dict[str, list[float]], name: str) -> list[int] | None:
-    """Return the epochs (from 1) that the numbers of a log belong to; None: not known.
-
-    With ``fit(validation_freq=k)`` only each k-th epoch has been validated.
-    """
-    count, total = len(logs.get(name, [])), max(map(len, logs.values()), default=0)
-    steps = [k for k in range(1, total + 1) if total // k == count]
-    return [steps[0] * (i + 1) for i in range(count)] if len(steps) == 1 else None
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import numpy as np
 from pages import Markup
 
 from minidl import plotting
+from minidl.callbacks import History
 
 
 def test_learning_curves_leave_out_what_is_no_number(tmp_path):
@@ -25,6 +26,10 @@ def test_the_best_epoch_is_that_of_the_lowest_finite_validation_loss():
     assert plotting.best_epoch({"loss": [3, 2, 1]}) == 3
     assert plotting.best_epoch({"loss": [float("nan")]}) is None
     assert plotting.best_epoch({}) is None
+    part = History()  # of fit(initial_epoch=5)
+    for epoch, loss in ((5, 3.0), (6, 2.0)):
+        part.on_epoch_end(epoch, {"loss": loss})
+    assert plotting.best_epoch(part) == 7
     # Which of the three epochs the one validation belongs to is not known.
     assert plotting.best_epoch({"loss": [3, 2, 1], "val_loss": [1]}) is None
 

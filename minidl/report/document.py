@@ -99,14 +99,15 @@ def write(
         "mistakes": [_told(answers, row) for row in worst],
         "least_certain": [_told(answers, row) for row in uncertain],
     }
-    has_photos = gallery.shows_images(model) and photos > 0
     data = {"training": train_data, "validation": validation_data, part: test.data}
+    figures["counts"] = _counts(data, len(answers.class_names), answers, part)
+    has_photos = gallery.shows_images(model) and photos > 0
     content = Content(
         title=title or f"Classifier of {listed(answers.class_names)}",
         part=part,
         noun="photos" if gallery.shows_images(model) else "samples",
         figures=figures,
-        counts=_counts(data, len(answers.class_names), answers, part),
+        counts=figures["counts"],
         curves=plots.curves(history) if history is not None else [],
         confusion=plots.confusion(figures["confusion_matrix"], answers.class_names),
         roc=plots.roc(answers, areas),

@@ -19,6 +19,7 @@ from pathlib import PurePath
 from typing import Any
 
 from minidl.report.gallery import Photo
+from minidl.report.plots import decimals
 
 __all__ = ["Content", "listed", "render", "text"]
 
@@ -183,9 +184,8 @@ def _results(content: Content) -> str:
         "Each row is a true class, each column what the model said: what lies on the diagonal is "
         "right. The stronger the colour, the larger the share of the row.",
     )
-    return (
-        f'<div class="plots top">{plot}<div>{_class_table(content)}{_confusions(content)}</div></div>'
-    )
+    tables = _class_table(content) + _confusions(content)
+    return f'<div class="plots top">{plot}<div>{tables}</div></div>'
 
 
 def _class_table(content: Content) -> str:
@@ -417,6 +417,4 @@ def _percent(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return UNDEFINED
-    return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"  # only what is whole looks whole
+    return UNDEFINED if value is None else decimals(value)

@@ -15,7 +15,7 @@ import numpy as np
 from minidl.plotting import SERIES, calm, history_figure, new_figure, number_logs, to_svg
 from minidl.report.figures import Answers, roc_curve
 
-__all__ = ["confusion", "curves", "reliability", "roc"]
+__all__ = ["confusion", "curves", "decimals", "reliability", "roc", "shorter"]
 
 SIZE = (4.4, 3.4)  # inches: what a phone shows in full width
 FEW = 12  # classes whose names and numbers fit
@@ -27,7 +27,7 @@ def curves(history: Any) -> list[str]:
     names = [n for n in logs if not n.startswith("val_") and n != "learning_rate"]
     plots = []
     for i, name in enumerate(names):
-        figure = history_figure(logs, "", *SIZE, only=name)
+        figure = history_figure(history, "", *SIZE, only=name)
         last = [f"{key} {logs[key][-1]:.3g}" for key in (name, f"val_{name}") if key in logs]
         plots.append(
             to_svg(figure, f"curve{i}", f"{name} over the epochs; at the end {', '.join(last)}")
@@ -89,6 +89,8 @@ def roc(answers: Answers, areas: list[float | None]) -> str | None:
         fall, hit = roc_curve(answers.labels == k, answers.probabilities[:, k])
         style = {"color": SERIES[i]} if coloured else {"color": SERIES[0], "alpha": 0.3}
         label = shorter(answers.class_names[k])
+        if not rows:
+            label += f": AUC {decimals(areas[k])}"
         axes.plot(fall, hit, label=label, linewidth=1.4, clip_on=False, **style)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -132,6 +134,17 @@ def reliability(calibration: dict[str, Any], classes: int) -> str:
         calm(axes)
     error = calibration["expected_calibration_error"]
     return to_svg(figure, "reliability", f"accuracy over certainty; calibration error {error:.3f}")
+
+
+def decimals(share: float) -> str:
+    """Return a share of 0 to 1 with three digits; only what is whole looks whole.
+
+    Examples
+    --------
+    >>> decimals(0.98765), decimals(0.9999), decimals(1)
+    ('0.988', '> 0.999', '1.000')
+    """
+    return "> 0.999" if 0.9995 <= share < 1 else f"{share:.3f}"
 
 
 def shorter(name: str, length: int = 14) -> str:

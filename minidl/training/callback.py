@@ -125,12 +125,16 @@ class History(Callback):
         logs = plotting.number_logs(self)
         if not logs:
             return f"<p>{html.escape(repr(self))}</p>"
-        cells = [
-            "".join(f"<td>{v[i]:.4g}</td>" if i < len(v) else "<td></td>" for v in logs.values())
-            for i in range(max(map(len, logs.values())))
-        ]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in logs)
-        rows = "".join(f"<tr><td>{i}</td>{row}</tr>" for i, row in enumerate(cells, 1))
+        columns = {
+            n: dict(zip(plotting.epochs_of(self, n) or [], logs[n], strict=False)) for n in logs
+        }
+        epochs = sorted({epoch for column in columns.values() for epoch in column})
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        rows = ""
+        for epoch in epochs:
+            values = (column.get(epoch) for column in columns.values())
+            cells = "".join(f"<td>{'' if v is None else format(v, '.4g')}</td>" for v in values)
+            rows += f"<tr><td>{epoch}</td>{cells}</tr>"
         try:
             svg = plotting.to_svg(self.plot(), f"history-{id(self)}", "learning curves")
         except ImportError:
@@ -138,7 +142,7 @@ class History(Callback):
         width = 400 * sum(not name.startswith("val_") for name in logs)
         return (
             f'<div style="max-width: {width}px">{svg}</div><details{"" if svg else " open"}>'
-            f"<summary>{len(cells)} epochs in {self.seconds:.1f} s</summary><table>"
+            f"<summary>{len(epochs)} epochs in {self.seconds:.1f} s</summary><table>"
             f"<thead><tr><th>epoch</th>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
         )
 

@@ -298,6 +298,7 @@ def test_train_writes_a_report_whose_command_repeats_it(tmp_path, capsys, monkey
     page, markup, figures = written(tmp_path / "r.html")
     recompute(figures, minidl.load_model("m.h5"), test, (32, 32), 2)
     assert figures["part"] == "test"
+    assert figures["counts"] == {"training": [8, 8], "validation": [2, 2], "test": [4, 4]}
     assert len(figures["history"]["val_loss"]) == 2
     (command,) = [w for w in markup.words if w.startswith("MINIDL_NUM_THREADS=")]
     threads, line = command.split(" ", 1)

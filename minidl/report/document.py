@@ -13,8 +13,10 @@ from minidl.graph.summary import summary_html
 from minidl.plotting import best_epoch, images_figure, number_logs, require_matplotlib
 from minidl.report import facts, gallery, plots
 from minidl.report.asking import TestSet, ask
-from minidl.report.figures import Answers, least_certain, summarize, worst_mistakes
-from minidl.report.page import Content, listed, render
+from minidl.report.figures import Answers, finite, least_certain, summarize, worst_mistakes
+from minidl.report.page import render
+from minidl.report.pieces import listed
+from minidl.report.sections import Content
 from minidl.training.batches import unpack
 
 __all__ = ["require_writable", "show_batch", "write"]
@@ -92,7 +94,7 @@ def write(
     answers = ask(model, test)
     figures = {"part": part, **summarize(answers)}
     if history is not None:
-        figures |= {"history": number_logs(history), "best_epoch": best_epoch(history)}
+        figures |= {"history": finite(number_logs(history)), "best_epoch": best_epoch(history)}
     areas = [row["auc"] for row in figures["per_class"]]
     worst, uncertain = worst_mistakes(answers, photos), least_certain(answers, photos)
     figures |= {

@@ -25,6 +25,7 @@ __all__ = [
     "accuracy_interval",
     "calibration",
     "confusions",
+    "finite",
     "least_certain",
     "per_class",
     "roc_curve",
@@ -98,7 +99,7 @@ def summarize(answers: Answers) -> dict[str, Any]:
         "auc": _mean([row["auc"] for row in rows]),
         "calibration": calibration(answers.certainty, answers.right),
     }
-    return _finite(figures)
+    return finite(figures)
 
 
 def per_class(counts: np.ndarray) -> list[dict[str, Any]]:
@@ -245,10 +246,10 @@ def _mean(values: list) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def _finite(value):
+def finite(value):
     """Return nested figures with None for what is not finite, as JSON knows no NaN."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -156,6 +156,28 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path):
     assert "onerror=alert(1)>&\"'" in words
 
 
+def test_many_findings_and_losses_that_are_no_numbers(tmp_path):
+    files = tuple(f"{i}.jpg" for i in range(50_000))
+    leaks = [
+        SimpleNamespace(kind="leak", severity="error", message=f"leak {i}", files=files)
+        for i in range(30)
+    ]
+    history = {"loss": [float("nan"), float("inf"), 1.0], "val_loss": [2.0, float("nan"), 3.0]}
+    report.write(
+        tmp_path / "r.html", network(), pictures(4, 16), history=history,
+        findings=SimpleNamespace(findings=leaks),
+    )  # fmt: skip
+    page, _, figures = written(tmp_path / "r.html")
+    assert figures["history"] == {"loss": [None, None, 1.0], "val_loss": [2.0, None, 3.0]}
+    assert figures["best_epoch"] == 1
+    assert "10 more findings" in page
+    assert "and 49,980 more" in page
+    report.write(
+        tmp_path / "r.html", network(), pictures(4, 16), findings=SimpleNamespace(findings=[])
+    )
+    assert "nothing to complain of" in (tmp_path / "r.html").read_text()
+
+
 def test_a_single_photo(tmp_path):
     x, y = pictures(1, 16)
     figures = report.write(tmp_path / "r.html", network(), (x, y))

@@ -30,7 +30,7 @@ _NAMES = {
 }
 _MODULES = (
     "applications", "callbacks", "data", "datasets", "errors", "explain", "io", "layers", "losses",
-    "metrics", "optimizers", "plotting", "seeding", "training",
+    "metrics", "optimizers", "plotting", "report", "seeding", "training",
 )  # fmt: skip
 
 __all__ = ["__version__", *_NAMES, *_MODULES]
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         metrics,
         optimizers,
         plotting,
+        report,
         seeding,
         training,
     )

@@ -17,6 +17,8 @@ array([0.4, 0.6])
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl import layers
@@ -26,8 +28,11 @@ __all__ = [
     "accuracy_interval",
     "apply_temperature",
     "expected_calibration_error",
+    "reliability",
     "temperature_of",
 ]
+
+BINS = 10  # of equal width
 
 
 def accuracy_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -54,10 +59,10 @@ def accuracy_interval(right: int, count: int, z: float = 1.96) -> tuple[float, f
     share, spread = right / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return float(centre - half), float(centre + half)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
+def expected_calibration_error(probabilities, labels, bins: int = BINS) -> float:
     """Return by how much confidence and accuracy differ, on average over bins of confidence.
 
     Parameters
@@ -77,10 +82,49 @@ def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
         If there are no rows, or labels or probabilities are out of range.
     """
     p, labels = _checked(probabilities, labels)
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_of, confidence - right, bins)  # a bin's size times its difference
-    return float(np.abs(gap).sum() / len(labels))
+    compared = reliability(p.max(axis=1), p.argmax(axis=1) == labels, bins)
+    return compared["expected_calibration_error"]
+
+
+def reliability(certainty: np.ndarray, right: np.ndarray, bins: int = BINS) -> dict[str, Any]:
+    """Compare how certain answers are with how often they are right.
+
+    Parameters
+    ----------
+    certainty : (N,)
+        The probability of each predicted class.
+    right : (N,) of bool
+    bins : int
+        Of equal width from 0 to 1; each holds its upper end.
+
+    Returns
+    -------
+    dict
+        ``bins``: each with its limits, the number of samples, their mean certainty and their
+        accuracy; ``expected_calibration_error``: the mean of \\|accuracy - certainty\\| over the
+        bins, weighted by their samples; ``mean_certainty``.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    numbers = np.clip(np.searchsorted(edges, certainty, side="left") - 1, 0, bins - 1)
+    rows, error = [], 0.0
+    for k in range(bins):
+        inside = numbers == k
+        count = int(inside.sum())
+        mean = float(certainty[inside].mean(dtype=np.float64)) if count else None
+        share = float(right[inside].mean()) if count else None
+        if count:
+            error += count / len(certainty) * abs(share - mean)
+        rows.append(
+            {
+                "from": round(float(edges[k]), 10), "to": round(float(edges[k + 1]), 10),
+                "samples": count, "certainty": mean, "accuracy": share,
+            }
+        )  # fmt: skip
+    return {
+        "bins": rows,
+        "expected_calibration_error": error,
+        "mean_certainty": float(certainty.mean(dtype=np.float64)),
+    }
 
 
 def temperature_of(probabilities, labels) -> float:

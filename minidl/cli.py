@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import warnings
 
@@ -48,25 +47,9 @@ def info(options: argparse.Namespace) -> None:
         from minidl.warmup import warm_up
 
         warm_up()
-    import h5py
-    import numba
-    import numpy
-    import PIL
-    from threadpoolctl import threadpool_info
+    from minidl.environment import environment
 
-    blas = next((item for item in threadpool_info() if item["user_api"] == "blas"), {})
-    facts = {
-        "minidl": minidl.__version__,
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "numba": numba.__version__,
-        "h5py": h5py.__version__,
-        "pillow": PIL.__version__,
-        "blas": f"{blas.get('internal_api', '?')} {blas.get('version', '')}".strip(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": minidl.get_num_threads(),
-        "kernel cache": numba.config.CACHE_DIR or "__pycache__ beside the kernels",
-    }
+    facts = environment()
     if options.json:
         print(json.dumps(facts, indent=2))
         return

@@ -1,12 +1,4 @@
-"""Commands that use a saved model: ``minidl evaluate`` and ``minidl predict``.
-
->>> import numpy as np
->>> from minidl import Input, Sequential, layers
->>> from minidl.cli_predict import class_names, probabilities
->>> model = Sequential([Input((2,)), layers.Dense(1, activation="sigmoid")])
->>> class_names(model), probabilities(model, np.array([[0.25]]))
-(['class_0', 'class_1'], array([[0.75, 0.25]]))
-"""
+"""Commands that use a saved model: ``minidl evaluate`` and ``minidl predict``."""
 
 from __future__ import annotations
 
@@ -19,10 +11,10 @@ from typing import Any
 import numpy as np
 
 import minidl
-from minidl import layers, losses
+from minidl.classifier import class_names, color_mode, image_size, probabilities, threshold
 from minidl.errors import DataError
 
-__all__ = ["class_names", "evaluate", "predict", "probabilities", "report"]
+__all__ = ["evaluate", "predict", "report"]
 
 MODEL_SUFFIXES = (".h5", ".hdf5", ".keras")
 BATCH = 32  # images at a time
@@ -39,8 +31,8 @@ def report(model, folder, batch_size: int, as_json: bool) -> None:
 
     noted = class_names(model) if "class_names" in model.metadata else None
     dataset = ImageFolder(
-        folder, image_size=_image_size(model), batch_size=batch_size, shuffle=False,
-        class_names=noted, color_mode=_color_mode(model),
+        folder, image_size=image_size(model), batch_size=batch_size, shuffle=False,
+        class_names=noted, color_mode=color_mode(model),
     )  # fmt: skip
     names = dataset.class_names
     results: dict[str, Any] = model.evaluate(dataset, return_dict=True, verbose=0)
@@ -57,9 +49,7 @@ def report(model, folder, batch_size: int, as_json: bool) -> None:
 
 def _confusion(model, dataset) -> np.ndarray:
     """Count who is taken for what, cutting where the accuracy does: logits at 0."""
-    matrix = minidl.metrics.ConfusionMatrix(
-        num_classes=len(dataset.class_names), threshold=0.0 if _gives_logits(model) else 0.5
-    )
+    matrix = minidl.metrics.ConfusionMatrix(len(dataset.class_names), threshold(model))
     for x, y in dataset.batches(0):
         outputs = model.predict_on_batch(x)
         probabilities(model, outputs)  # refuses what is no classifier's answer
@@ -122,12 +112,13 @@ def _answers(model, paths) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     from minidl import novelty
     from minidl.data.images import load_image
 
+    names = class_names(model)
     results: list[dict[str, Any]] = []
     images: list[np.ndarray] = []
     for path in paths:
         results.append({"file": str(path)})
         try:
-            images.append(load_image(path, _image_size(model), _color_mode(model)))
+            images.append(load_image(path, image_size(model), color_mode(model)))
         except DataError as error:
             results[-1]["error"] = str(error)
     if not images:
@@ -137,7 +128,6 @@ def _answers(model, paths) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
         outputs, scores = novelty.predict(model, x)
     else:
         outputs = model.predict_on_batch(x)
-    names = class_names(model)
     good = [item for item in results if "error" not in item]
     for i, (item, p) in enumerate(zip(good, probabilities(model, outputs), strict=True)):
         item["class"] = names[int(p.argmax())]
@@ -182,53 +172,3 @@ def _write_explanations(model, images: np.ndarray, labels: list[str], path: str)
         sheet.save(path)
     except (OSError, ValueError) as error:
         raise DataError(f"--explain: cannot write {path!r} ({error})") from None
-
-
-def probabilities(model, outputs: np.ndarray) -> np.ndarray:
-    """Return what a model's outputs (N, K) say of each class; one output makes two classes.
-
-    Raises
-    ------
-    ValueError
-        If the outputs are neither probabilities nor the logits of the model's loss.
-    """
-    p = outputs
-    if _gives_logits(model):
-        yes_or_no = isinstance(model.loss, losses.BinaryCrossentropy)
-        p = (layers.Sigmoid() if yes_or_no else layers.Softmax())(outputs)
-    within = p.clip(0, 1)
-    if not np.abs(p - within).max() <= 1e-6:  # "not <=" holds for NaN, too
-        raise ValueError(
-            f"{model.label}: expected probabilities 0..1, received outputs from {p.min():.3g} to "
-            f"{p.max():.3g}; end the model with sigmoid or softmax, or compile it with a loss "
-            "that has from_logits=True"
-        )
-    return np.hstack([1 - within, within]) if within.shape[1] == 1 else within
-
-
-def _gives_logits(model) -> bool:
-    return model.trainer is not None and getattr(model.loss, "from_logits", False)
-
-
-def class_names(model) -> list[str]:
-    """Return the names that training noted in the model, or made-up ones."""
-    if not model.single_output or len(model.output_shape) != 2:
-        raise ValueError(f"{model.label} is no classifier: its output is {model.output_shape}")
-    outputs = model.output_shape[-1]
-    count = 2 if outputs == 1 else outputs
-    names = model.metadata.get("class_names") or [f"class_{i}" for i in range(count)]
-    if len(names) != count:
-        raise ValueError(f"{model.label}: {len(names)} class names for {count} classes")
-    return list(names)
-
-
-def _image_size(model) -> tuple[int, int]:
-    shape = model.input_shape
-    if not model.single_input or len(shape) != 4 or shape[3] not in (1, 3):
-        raise ValueError(f"{model.label} does not take images: its input is {shape}")
-    default = model.metadata.get("image_size", (224, 224))
-    return shape[1] or default[0], shape[2] or default[1]
-
-
-def _color_mode(model) -> str:
-    return "grayscale" if model.input_shape[3] == 1 else "rgb"

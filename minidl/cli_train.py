@@ -8,13 +8,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
 import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
+from minidl.classifier import class_names
 from minidl.cli_options import fraction, positive, rate, seed_number
-from minidl.cli_predict import class_names, report
+from minidl.cli_predict import report
 
 __all__ = ["add_training_options", "train"]
 
@@ -40,6 +42,11 @@ def add_training_options(command: argparse.ArgumentParser) -> None:
         "--output", default="model.h5", help="the model file (default: %(default)s)"
     )
     command.add_argument("--plot", metavar="PNG", help="write learning curves")
+    command.add_argument(
+        "--report", metavar="HTML",
+        help="write a report to look at: figures, curves, mistakes with what speaks for them; of "
+        "the --test photos, else of those validated on",
+    )  # fmt: skip
     command.add_argument(
         "--resume", action="store_true",
         help="continue from the model file, with the options its training began with; "
@@ -132,7 +139,42 @@ def train(options: argparse.Namespace) -> int:
         print(f"Learning curves: {options.plot}")
     if options.test:
         report(model, options.test, options.batch_size, as_json=False)
+    if options.report:
+        _write_report(options, model, history, training, validation)
     return 0
+
+
+def _write_report(options: argparse.Namespace, model, history, training, validation) -> None:
+    """Write the report of the test photos, or of the validation part where there are none."""
+    from minidl import data
+    from minidl.report import write
+
+    test, part = validation, "validation"
+    if options.test:
+        part = "test"
+        test = data.ImageFolder(
+            options.test, options.image_size, options.batch_size, shuffle=False,
+            class_names=training.class_names,
+        )  # fmt: skip
+    check = getattr(data, "check", None)
+    findings = check(options.folder, options.test) if check else None
+    write(
+        options.report, model, test, part=part, history=history, train_data=training,
+        validation_data=validation, findings=findings, command=_command(options),
+    )  # fmt: skip
+    print(f"Report: {options.report}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return a line that repeats this training, whatever the defaults will be."""
+    words = ["minidl", "train", options.folder]
+    for name in (*SCRATCH, "test", "output", "report"):
+        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value not in (None, False) or name in ("seed", "validation_split"):  # these may be 0
+            words += [option, str(value)]
+    return f"MINIDL_NUM_THREADS={minidl.get_num_threads()} {shlex.join(words)}"
 
 
 def _settle(options: argparse.Namespace, model) -> None:
@@ -179,8 +221,17 @@ def _check_before_training(options: argparse.Namespace, model) -> None:
     folder = Path(options.output).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{options.output}: the folder {folder} does not exist")
-    if options.plot:
+    if options.plot or options.report:
         plotting.require_matplotlib()
+    if options.report:
+        from minidl.report import require_writable
+
+        require_writable(options.report)
+        if not options.test and not options.validation_split:
+            raise ValueError(
+                "--report: needs photos that were not trained on: --test DIR, or a "
+                "--validation-split above 0"
+            )
     if options.test:
         classes = list(find_classes(options.test))
         wanted = sorted(class_names(model) if model else find_classes(options.folder))

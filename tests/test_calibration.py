@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import blobs, classifier, refused
 
 from minidl import Input, Sequential, layers
@@ -9,6 +11,7 @@ from minidl.calibration import (
     accuracy_interval,
     apply_temperature,
     expected_calibration_error,
+    reliability,
     temperature_of,
 )
 from minidl.errors import DataError, ShapeError
@@ -89,12 +92,35 @@ def test_the_interval_contains_the_true_accuracy_as_often_as_it_says():
     )
 
 
-@pytest.mark.parametrize("right", [0, 10])
-def test_the_interval_stays_between_0_and_1(right):
-    low, high = accuracy_interval(right, 10)
-    assert low + 1e-12 >= 0
-    assert high <= 1 + 1e-12
-    assert high - low > 0.1
+def test_reliability_by_hand():
+    certainty = np.array([0.55, 0.6, 0.95, 0.85])
+    found = reliability(certainty, np.array([True, False, True, True]))
+    filled = {round(row["to"], 1): row for row in found["bins"] if row["samples"]}
+    assert sorted(filled) == [0.6, 0.9, 1.0]  # 0.6 belongs to the bin that ends there
+    assert filled[0.6]["accuracy"] == 0.5
+    assert filled[0.6]["certainty"] == pytest.approx(0.575)
+    error = 2 / 4 * 0.075 + 1 / 4 * 0.05 + 1 / 4 * 0.15
+    assert found["expected_calibration_error"] == pytest.approx(error)
+    assert found["mean_certainty"] == pytest.approx(certainty.mean())
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
+def test_every_answer_is_in_one_bin(pairs):
+    certainty, right = (np.array(column) for column in zip(*pairs, strict=True))
+    bins = reliability(certainty, right)["bins"]
+    assert sum(row["samples"] for row in bins) == len(pairs)
+    for row in bins:
+        assert row["samples"] == 0 or row["from"] - 1e-9 <= row["certainty"] <= row["to"] + 1e-9
+
+
+def test_the_interval_of_accuracy_is_wilsons():
+    """The limits are where the observed share lies 1.96 standard errors away."""
+    for right, count in ((112, 118), (0, 5), (5, 5), (1, 1)):
+        for limit in accuracy_interval(right, count):
+            assert 0 <= limit <= 1
+            if 0 < limit < 1:
+                distance = abs(right / count - limit) / np.sqrt(limit * (1 - limit) / count)
+                assert distance == pytest.approx(1.96, rel=1e-6)
 
 
 def test_mistakes_are_named():

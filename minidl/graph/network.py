@@ -13,6 +13,9 @@ network, so any inner activation can be reached by name.
 
 from __future__ import annotations
 
+import html
+import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +34,7 @@ from minidl.graph.checking import check_inputs, check_shape, full_shapes, unknow
 from minidl.graph.executor import Tape, TrainingExecutor
 from minidl.graph.plan import InferencePlan
 from minidl.graph.plan_summary import format_plan
-from minidl.graph.summary import format_summary
+from minidl.graph.summary import format_summary, summary_html
 from minidl.kernels import parallel
 from minidl.layers.base import Layer, Parameter, snake_case
 from minidl.layers.symbolic import SymbolicTensor
@@ -204,8 +207,21 @@ class Network:
         return f"{type(self).__name__} {self.name!r}"
 
     def summary(self, print_fn=None) -> None:
-        """Print each layer with its output shape, parameters, frozen mark and multiply-adds."""
-        (print_fn or print)(format_summary(self))
+        """Print each layer with its output shape, parameters, frozen mark and multiply-adds.
+
+        On a terminal frozen layers are dimmed and totals bold, unless the environment variable
+        ``NO_COLOR`` is set.
+        """
+        terminal = print_fn is None and sys.stdout.isatty()
+        colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        (print_fn or print)(format_summary(self, colour))
+
+    def _repr_html_(self) -> str:
+        """Show the summary as a table in a notebook."""
+        return (
+            f"<details open><summary>{html.escape(self.label)}, {len(self.layers)} layers"
+            f"</summary>{summary_html(self)}</details>"
+        )
 
     def plan_summary(
         self, batch_size: int = 1, input_shape=None, profile: bool = False, print_fn=print

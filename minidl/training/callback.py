@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import html
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +63,18 @@ class Callback:
 
 
 class History(Callback):
-    """What ``fit`` returns: ``history.history["val_accuracy"]`` is a list, one item an epoch."""
+    """What ``fit`` returns: ``history.history["val_accuracy"]`` is a list, one item an epoch.
+
+    Attributes
+    ----------
+    history : dict of str to list
+    epoch : list of int
+        The epochs, from 0; with ``resume=True`` the earlier ones, too.
+    seconds : float
+        How long this call of ``fit`` took.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    """
 
     state = ("history", "epoch")
 
@@ -70,14 +83,68 @@ class History(Callback):
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
         self.interrupted = False
+        self.seconds = 0.0
+        self.started = time.perf_counter()
+
+    def plot(self, path=None, title: str = ""):
+        """Return the learning curves as a matplotlib figure, and save it where `path` says.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Its ending decides the format: ``.png``, ``.svg``, ``.pdf``.
+        title : str
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing.
+        """
+        from minidl import plotting
+
+        figure = plotting.history_figure(self, title)
+        if path is not None:
+            plotting.save_figure(figure, path)
+        return figure
 
     def on_epoch_end(self, epoch, logs):
         self.epoch.append(epoch)
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
 
+    def on_train_end(self, logs=None):
+        self.seconds = time.perf_counter() - self.started
+
     def __repr__(self) -> str:
         return f"<History {len(self.epoch)} epochs: {', '.join(self.history)}>"
+
+    def _repr_html_(self) -> str:
+        """Show curves, where matplotlib is installed, and a table of all epochs in a notebook."""
+        from minidl import plotting
+
+        logs = plotting.number_logs(self)
+        if not logs:
+            return f"<p>{html.escape(repr(self))}</p>"
+        columns = {
+            n: dict(zip(plotting.epochs_of(self, n) or [], logs[n], strict=False)) for n in logs
+        }
+        epochs = sorted({epoch for column in columns.values() for epoch in column})
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        rows = ""
+        for epoch in epochs:
+            values = (column.get(epoch) for column in columns.values())
+            cells = "".join(f"<td>{'' if v is None else format(v, '.4g')}</td>" for v in values)
+            rows += f"<tr><td>{epoch}</td>{cells}</tr>"
+        try:
+            svg = plotting.to_svg(self.plot(), f"history-{id(self)}", "learning curves")
+        except ImportError:
+            svg = ""
+        width = 400 * sum(not name.startswith("val_") for name in logs)
+        return (
+            f'<div style="max-width: {width}px">{svg}</div><details{"" if svg else " open"}>'
+            f"<summary>{len(epochs)} epochs in {self.seconds:.1f} s</summary><table>"
+            f"<thead><tr><th>epoch</th>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
+        )
 
 
 class LambdaCallback(Callback):

@@ -21,7 +21,7 @@ from minidl.training.labels import (
 )
 from minidl.training.metric import Metric
 
-__all__ = ["AUC", "ConfusionMatrix", "CountsMetric", "Precision", "Recall"]
+__all__ = ["AUC", "ConfusionMatrix", "CountsMetric", "Precision", "Recall", "roc_counts"]
 
 
 class CountsMetric(Metric):
@@ -132,10 +132,7 @@ class AUC(Metric):
             return 0.0
         parts = zip(*self.batches, strict=True)
         scores, positive, weights = (np.concatenate(arrays) for arrays in parts)
-        order = np.argsort(-scores, kind="stable")
-        last_of_tie = np.append(np.diff(scores[order]) != 0, True)
-        true_positives = np.cumsum((weights * positive)[order])[last_of_tie]
-        false_positives = np.cumsum((weights * ~positive)[order])[last_of_tie]
+        false_positives, true_positives = roc_counts(scores, positive, weights)
         if np.isnan(scores).any() or true_positives[-1] == 0 or false_positives[-1] == 0:
             return float("nan")
         recall = true_positives / true_positives[-1]
@@ -214,6 +211,34 @@ class ConfusionMatrix(Metric):
     def reset_state(self) -> None:
         self.counts: np.ndarray | None = None
         self.weighted = False
+
+
+def roc_counts(
+    scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count false and true positives as the threshold falls from one score to the next.
+
+    Parameters
+    ----------
+    scores : (N,)
+    positive : (N,) of bool
+    weights : (N,), optional
+
+    Returns
+    -------
+    false_positives, true_positives : (thresholds,)
+        One number for each different score, the highest first.
+
+    Examples
+    --------
+    >>> false, true = roc_counts(np.array([0.9, 0.8, 0.8]), np.array([True, False, True]))
+    >>> false.tolist(), true.tolist()
+    ([0, 1], [1, 2])
+    """
+    weights = np.ones(len(scores), np.int64) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    return tuple(np.cumsum((weights * kind)[order])[last_of_tie] for kind in (~positive, positive))
 
 
 def _one_class(metric, y_true, scores, class_id):

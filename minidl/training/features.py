@@ -39,6 +39,7 @@ from minidl.training.feature_set import (
     open_features,
     remove_files,
 )
+from minidl.training.progress import new_bar
 
 __all__ = ["FeatureCache", "FeatureDataset", "batches", "choose_cache", "clear_features"]
 
@@ -289,9 +290,4 @@ def _memory() -> int:
 
 
 def _bar(total: int, shown: bool):
-    from tqdm.auto import tqdm
-
-    return tqdm(
-        total=total, desc="Features", unit="batch", disable=not shown, leave=False,
-        dynamic_ncols=True,
-    )  # fmt: skip
+    return new_bar(total=total, desc="Features", unit="batch", disable=not shown, leave=False)

@@ -145,6 +145,7 @@ def _fit(model, train, val, initial_epoch: int, count: int, arguments) -> Histor
 
 def _append(whole: History, part: History) -> None:
     whole.epoch += part.epoch
+    whole.seconds += part.seconds
     whole.interrupted = part.interrupted
     for name, values in part.history.items():
         whole.history.setdefault(name, []).extend(values)

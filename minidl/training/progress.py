@@ -1,14 +1,21 @@
-"""Progress of a training: a tqdm bar on a terminal, one quiet line per epoch elsewhere."""
+"""Progress of a training: a tqdm bar on a terminal or in a notebook, else a line per epoch.
+
+>>> from minidl.training.progress import format_logs
+>>> format_logs({"loss": 0.30123, "accuracy": 0.875})
+'loss 0.3012, accuracy 0.8750'
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
+import warnings
 from typing import Any
 
 from minidl.training.callback import Callback, numbers_in
 
-__all__ = ["ProgressBar", "format_logs"]
+__all__ = ["ProgressBar", "format_logs", "new_bar"]
 
 
 class ProgressBar(Callback):
@@ -17,27 +24,24 @@ class ProgressBar(Callback):
     Parameters
     ----------
     verbose : "auto", 0, 1 or 2
-        "auto": a bar where the output is a terminal, else lines; 0 nothing; 1 a bar; 2 lines.
+        "auto": a bar on a terminal, and in a notebook that has ipywidgets to draw one; else
+        lines. 0: nothing; 1: a bar; 2: lines.
     """
 
     def __init__(self, verbose: Any = "auto"):
         super().__init__()
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, received {verbose!r}")
-        on_terminal = sys.stderr.isatty()
-        self.bars = verbose == 1 or (verbose == "auto" and on_terminal)
-        self.lines = verbose == 2 or (verbose == "auto" and not on_terminal)
+        can_draw = sys.stderr.isatty() or _in_notebook_with_widgets()
+        self.bars = verbose == 1 or (verbose == "auto" and can_draw)
+        self.lines = verbose == 2 or (verbose == "auto" and not can_draw)
         self.bar = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
         self.title = f"Epoch {epoch + 1}/{self.params['epochs']}"
         if self.bars:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(
-                total=self.params["steps"], desc=self.title, unit="batch", dynamic_ncols=True
-            )
+            self.bar = new_bar(total=self.params["steps"], desc=self.title, unit="batch")
 
     def on_train_batch_end(self, batch, logs):
         if self.bar is not None:
@@ -57,6 +61,24 @@ class ProgressBar(Callback):
         if self.bar is not None:  # interrupted within an epoch
             self.bar.close()
             self.bar = None
+
+
+def new_bar(*arguments, **options):
+    """Return a tqdm bar: of the notebook's own kind where it has widgets, else of text."""
+    with warnings.catch_warnings():
+        # tqdm warns where a notebook lacks ipywidgets; its bar of text does well there.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
+
+    return tqdm(*arguments, dynamic_ncols=True, **options)
+
+
+def _in_notebook_with_widgets() -> bool:
+    """Whether a Jupyter kernel runs this, and ipywidgets is there to draw bars."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    in_kernel = shell is not None and hasattr(shell, "kernel")
+    return in_kernel and importlib.util.find_spec("ipywidgets") is not None
 
 
 def format_logs(logs: dict[str, float], separator: str = ", ") -> str:

@@ -184,6 +184,7 @@ class Trainer:
         augmented_passes=0,
     ) -> History:  # fmt: skip
         """See :meth:`minidl.Model.fit`."""
+        history = History()
         _check_counts(
             epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps, validation_freq=validation_freq,
@@ -203,7 +204,6 @@ class Trainer:
         validation = self._validation_dataset(
             validation_data, validation_batch_size or batch_size, train, cache
         )
-        history = History()
         group = CallbackGroup(self.model, history, callbacks, bar)
         steps = steps_per_epoch or _length(train)
         group.begin(epochs=epochs, steps=steps, verbose=verbose, resume=resume)

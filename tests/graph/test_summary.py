@@ -1,8 +1,11 @@
 """The table of ``summary()``: rows, totals, frozen marks, multiply-adds."""
 
+import io
 import re
+import sys
 
 import numpy as np
+from pages import Markup
 
 from minidl import Input, layers
 from minidl.graph.network import Network
@@ -70,3 +73,45 @@ def test_unknown_sizes_are_shown_as_unknown():
     text = table(Network(x, layers.Conv2D(2, 3)(x)))
     assert "(None, None, None, 2)" in text
     assert np.all([len(line) < 120 for line in text.splitlines()])
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_colours_on_a_terminal_only(monkeypatch, capsys):
+    network = small_network()
+    network.freeze(until="conv")
+    network.summary()
+    plain = capsys.readouterr().out
+    assert "\033" not in plain
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    network.summary()
+    shown = sys.stdout.getvalue()
+    (dimmed,) = [line for line in shown.splitlines() if line.startswith("\033[2m")]
+    assert "conv (Conv2D) frozen" in dimmed
+    assert "\033[1mParameters: 2,698" in shown
+    assert re.sub(r"\033\[\dm", "", shown) == plain
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            patch.setattr(sys, "stdout", Terminal())
+            network.summary()
+            assert sys.stdout.getvalue() == plain
+    assert "\033" not in table(network)  # print_fn gets plain text, on a terminal, too
+
+
+def test_the_table_of_a_notebook_says_the_same():
+    network = small_network()
+    network.freeze(until="norm")
+    network.name = "<net>"
+    page = network._repr_html_()
+    markup = Markup(page)
+    assert markup.problems == []
+    assert page.count('class="frozen"') == 2
+    words = " ".join(markup.words)
+    for text in ("Network '<net>'", "conv (Conv2D) frozen", "6,912", "Parameters: 2,698"):
+        assert text in words

@@ -1,11 +1,13 @@
 """What a training prints: a bar on a terminal, lines elsewhere, nothing when asked for nothing."""
 
+import importlib.util
 import io
 import os
 import re
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +81,16 @@ def test_an_interrupted_bar_is_closed(monkeypatch, capsys):
     stop = LambdaCallback(on_train_batch_begin=interrupt)
     model.fit(X, Y, callbacks=[bar, stop], verbose=0)
     assert bar.bar is None
+
+
+@pytest.mark.parametrize(("kernel", "widgets"), [(True, True), (True, False), (False, True)])
+def test_a_bar_in_a_notebook_that_can_draw_one(kernel, widgets, monkeypatch):
+    shell = SimpleNamespace(kernel=None) if kernel else SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if widgets else None)
+    bar = ProgressBar("auto")
+    assert (bar.bars, bar.lines) == ((True, False) if kernel and widgets else (False, True))
+    assert ProgressBar(0).bars is ProgressBar(0).lines is False
 
 
 def test_wrong_verbose():

@@ -1,5 +1,5 @@
 """How models learn: losses, metrics, optimizers, schedules, callbacks, the loop, fine-tuning,
-gradcheck.
+gradcheck, the search for a learning rate.
 
 >>> from minidl.training import gradcheck
 >>> from minidl import layers
@@ -11,5 +11,13 @@ True
 from minidl.training.features import clear_features
 from minidl.training.fine_tuning import fine_tune
 from minidl.training.gradcheck import GradientError, gradcheck
+from minidl.training.learning_rate_finder import LearningRateCurve, find_learning_rate
 
-__all__ = ["GradientError", "clear_features", "fine_tune", "gradcheck"]
+__all__ = [
+    "GradientError",
+    "LearningRateCurve",
+    "clear_features",
+    "find_learning_rate",
+    "fine_tune",
+    "gradcheck",
+]

@@ -1,4 +1,4 @@
-"""The command line: ``minidl demo | train | evaluate | predict | weights | info``.
+"""The command line: ``minidl demo | train | runs | evaluate | predict | weights | info``.
 
 Exit codes: 0 all went well; 1 the data or a file cannot be used; 2 the command was wrong.
 """
@@ -13,7 +13,9 @@ import warnings
 import minidl
 from minidl.cli_options import positive, seed_number
 from minidl.cli_predict import evaluate, predict
-from minidl.cli_train import add_training_options, train
+from minidl.cli_runs import add_runs_command
+from minidl.cli_train import train
+from minidl.cli_train_options import add_training_options
 from minidl.cli_weights import add_weights_command
 
 __all__ = ["main"]
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add(train, "train a classifier on a folder of photos, from scratch or on a base")
     add_training_options(command)
+    add_runs_command(add)
 
     command = add(evaluate, "test a saved model on a folder of photos")
     command.add_argument("model", metavar="MODEL", help="model file")

@@ -25,8 +25,8 @@ def evaluate(options: argparse.Namespace) -> None:
     report(minidl.load_model(options.model), options.folder, options.batch_size, options.json)
 
 
-def report(model, folder, batch_size: int, as_json: bool) -> None:
-    """Print loss, accuracy and the confusion matrix of a model on a folder."""
+def report(model, folder, batch_size: int, as_json: bool) -> dict[str, float]:
+    """Print loss, accuracy and the confusion matrix of a model on a folder; return the former."""
     from minidl.data import ImageFolder
 
     noted = class_names(model) if "class_names" in model.metadata else None
@@ -39,12 +39,13 @@ def report(model, folder, batch_size: int, as_json: bool) -> None:
     counts = _confusion(model, dataset)
     if as_json:
         print(json.dumps({**results, "class_names": names, "confusion_matrix": counts.tolist()}))
-        return
+        return results
     print(f"{folder}: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
     width = max(len(name) for name in names)
     for name, row in zip(names, counts, strict=True):
         cells = ", ".join(f"{n} as {other}" for n, other in zip(row, names, strict=True))
         print(f"  {name.ljust(width)}: {cells}")
+    return results
 
 
 def _confusion(model, dataset) -> np.ndarray:

@@ -1,95 +1,25 @@
-"""``minidl train``: a folder of photos becomes a classifier, from scratch or on a base.
-
->>> from minidl.cli_train import SCRATCH, TRANSFER
->>> SCRATCH["epochs"], TRANSFER["epochs"]
-(30, 20)
-"""
+"""``minidl train``: a folder of photos becomes a classifier, from scratch or on a base."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
+import shutil
+import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
 from minidl.classifier import class_names
-from minidl.cli_options import fraction, positive, rate, seed_number
 from minidl.cli_predict import report
+from minidl.cli_train_options import BASES, SCRATCH, TRANSFER
+from minidl.runs import Run
 
-__all__ = ["add_training_options", "train"]
-
-SCRATCH: dict[str, Any] = {
-    "epochs": 30, "image_size": 96, "batch_size": 32, "learning_rate": 2e-3,
-    "validation_split": 0.2, "no_augmentation": False, "seed": 0, "base": None, "weights": None,
-    "until": None, "augmented_passes": 0,
-}  # fmt: skip
-TRANSFER = {**SCRATCH, "epochs": 20, "learning_rate": 1e-2, "weights": "imagenet"}
-BASES = {
-    "vgg16": ("VGG16", 224),
-    "resnet50": ("ResNet50", 224),
-    "inception_v3": ("InceptionV3", 299),
-    "pets_net": ("PetsNet", 128),
-}
-
-
-def add_training_options(command: argparse.ArgumentParser) -> None:
-    """Add the options of train; those not given are None, so that --resume can tell."""
-    command.add_argument("folder", metavar="DIR", help="one folder of photos for each class")
-    command.add_argument("--test", metavar="DIR", help="photos for a test at the end")
-    command.add_argument(
-        "--output", default="model.h5", help="the model file (default: %(default)s)"
-    )
-    command.add_argument("--plot", metavar="PNG", help="write learning curves")
-    command.add_argument(
-        "--report", metavar="HTML",
-        help="write a report to look at: figures, curves, mistakes with what speaks for them; of "
-        "the --test photos, else of those validated on",
-    )  # fmt: skip
-    command.add_argument(
-        "--resume", action="store_true",
-        help="continue from the model file, with the options its training began with; "
-        "--epochs may be higher",
-    )  # fmt: skip
-    command.add_argument(
-        "--no-augmentation", action="store_true", default=None,
-        help="from scratch: train on the photos as they are (default: vary position, size, angle "
-        "and light)",
-    )  # fmt: skip
-    for option, kind, metavar, text in (
-        ("--epochs", positive, "N", "passes over the photos"),
-        ("--image-size", positive, "PIXELS", "height and width that photos are resized to"),
-        ("--batch-size", positive, "N", "photos in each step"),
-        ("--learning-rate", rate, "RATE", "highest rate, after warming up"),
-        ("--validation-split", fraction, "SHARE", "of the photos to validate on; 0 for none"),
-        ("--seed", seed_number, "N", "of the weights, the split and the order of training"),
-    ):
-        name = option.removeprefix("--").replace("-", "_")
-        default = f"default: {SCRATCH[name]}"
-        if name == "image_size":
-            default += "; with --base what the network was trained on"
-        elif TRANSFER[name] != SCRATCH[name]:
-            default += f"; with --base {TRANSFER[name]}"
-        command.add_argument(option, type=kind, metavar=metavar, help=f"{text} ({default})")
-    _add_base_options(command)
-
-
-def _add_base_options(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("transfer learning")
-    group.add_argument(
-        "--base", choices=BASES, help="train a new top on this network, whose layers stay frozen"
-    )
-    group.add_argument(
-        "--weights", metavar="FILE",
-        help="its weights, a file of Keras or minidl (default: the official ones, downloaded; "
-        "those of pets_net come with minidl)",
-    )  # fmt: skip
-    group.add_argument("--until", metavar="LAYER", help="cut the network there, such as mixed8")
-    group.add_argument(
-        "--augmented-passes", type=positive, metavar="K",
-        help="train on K varied versions of each photo (default: the photos as they are)",
-    )  # fmt: skip
+__all__ = ["train"]
 
 
 def train(options: argparse.Namespace) -> int:
@@ -124,11 +54,18 @@ def train(options: argparse.Namespace) -> int:
         _prolong(model, options.epochs, options.epochs * len(training))
     else:
         model = _new_model(options, training)
+    run = _run_of(options, model, training)
+    began = time.perf_counter()
     history = model.fit(
         training, validation_data=validation, epochs=options.epochs, resume=options.resume,
         augmented_passes=options.augmented_passes,
-        callbacks=[TerminateOnNaN(), ModelCheckpoint(output)],
+        callbacks=[
+            TerminateOnNaN(), ModelCheckpoint(output),
+            *(run.callbacks(validation is not None) if run else []),
+        ],
     )  # fmt: skip
+    if run:
+        _close(run, output, model, history, time.perf_counter() - began)
     _check_converged(model, options)
     if history.epoch:
         print(f"Model: {output}")
@@ -138,13 +75,55 @@ def train(options: argparse.Namespace) -> int:
         plotting.plot_history(history, options.plot, str(options.folder))
         print(f"Learning curves: {options.plot}")
     if options.test:
-        report(model, options.test, options.batch_size, as_json=False)
-    if options.report:
-        _write_report(options, model, history, training, validation)
+        results = report(model, options.test, options.batch_size, as_json=False)
+        if run:
+            run.finish(test=results, state="finished")
+    _report(options, run, model, history, training, validation)
     return 0
 
 
-def _write_report(options: argparse.Namespace, model, history, training, validation) -> None:
+def _run_of(options: argparse.Namespace, model, training) -> Run | None:
+    """Return the folder to note this training in: a new one, or that of the training resumed."""
+    if not options.runs:
+        return None
+    if options.resume and "run" in model.metadata:
+        with contextlib.suppress(ValueError):  # it has been moved or deleted
+            run = Run(model.metadata["run"])
+            run.amend(epochs=options.epochs)
+            return run
+    config = {name: getattr(options, name) for name in (*SCRATCH, "folder", "test", "output")}
+    names, counts = training.class_names, np.bincount(training.labels)
+    config["photos"] = dict(zip(names, counts.tolist(), strict=True))
+    config["command"] = _command(options)
+    run = Run.new(options.runs, options.base or "small_cnn", config)
+    model.metadata["run"] = str(run.folder)
+    print(f"Run: {run.folder}", flush=True)
+    return run
+
+
+def _close(run: Run, output: Path, model, history, seconds: float) -> None:
+    """Note how the training ended."""
+    if history.epoch and output.exists():
+        run.keep(output)
+    state = "interrupted" if history.interrupted else "finished"
+    # A test from before the training was resumed says nothing of this model.
+    run.finish(seconds, state="diverged" if model.stop_training else state, test=None)
+
+
+def _report(options: argparse.Namespace, run: Run | None, model, *trained) -> None:
+    """Write the report where it was asked for; into the run's folder, where it can be drawn."""
+    if options.report:
+        _write_report(options, options.report, model, *trained)
+        print(f"Report: {options.report}")
+        if run:
+            shutil.copyfile(options.report, run.report)
+    elif run and (options.test or options.validation_split):
+        with contextlib.suppress(ImportError):  # no matplotlib, no report
+            _write_report(options, run.report, model, *trained)
+            print(f"Report: {run.report}")
+
+
+def _write_report(options, path, model, history, training, validation) -> None:
     """Write the report of the test photos, or of the validation part where there are none."""
     from minidl import data
     from minidl.report import write
@@ -159,10 +138,9 @@ def _write_report(options: argparse.Namespace, model, history, training, validat
     check = getattr(data, "check", None)
     findings = check(options.folder, options.test) if check else None
     write(
-        options.report, model, test, part=part, history=history, train_data=training,
+        path, model, test, part=part, history=history, train_data=training,
         validation_data=validation, findings=findings, command=_command(options),
     )  # fmt: skip
-    print(f"Report: {options.report}")
 
 
 def _command(options: argparse.Namespace) -> str:

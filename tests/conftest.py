@@ -16,6 +16,8 @@ settings.register_profile("ci", max_examples=40, derandomize=True, **common)
 settings.register_profile("intense", max_examples=500, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
+os.environ["MINIDL_RUNS"] = ""  # no test leaves a run in the folder it was started in
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
+from minidl.cli_check import warn_of_leaks
 from minidl.cli_options import fraction, positive, rate, seed_number
 from minidl.cli_predict import class_names, report
 
@@ -92,6 +93,8 @@ def train(options: argparse.Namespace) -> int:
     model = minidl.load_model(output) if options.resume else None
     _settle(options, model)
     _check_before_training(options, model)
+    if options.test:
+        warn_of_leaks(options.folder, options.test)
     minidl.set_random_seed(options.seed)
     common: dict[str, Any] = {
         "image_size": (options.image_size, options.image_size),

@@ -21,30 +21,20 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
-from minidl.data.duplicates import Copy, Groups, find_copies
-from minidl.data.examine import EXTENSIONS, Photo, examine, format_of
-from minidl.data.findings import SEVERITIES, CheckReport, Finding, Group
-from minidl.data.images import IMAGE_EXTENSIONS
+from minidl.data.collection import Collection
+from minidl.data.examine import Photo, examine
+from minidl.data.findings import SEVERITIES, CheckReport, Finding
 from minidl.data.listing import find_classes
+from minidl.data.symptoms import file_findings, join_names, overlooked, shortener
 from minidl.errors import DataError
 from minidl.kernels.parallel import get_num_threads
 
 __all__ = ["check", "find_leaks"]
 
-TINY = 32  # pixels; of smaller photos little can be seen
-EXTREME = 3.0  # of the longer side to the shorter: resizing to a square distorts it badly
 UNEVEN, VERY_UNEVEN = 1.5, 3.0  # the largest class to the smallest: a note, a warning
-
-_MODES = {
-    "1": "black and white", "CMYK": "CMYK", "P": "a palette", "PA": "a palette",
-    "RGBA": "transparency", "LA": "transparency", "La": "transparency", "RGBa": "transparency",
-    "I": "more than 8 bits", "YCbCr": "YCbCr", "LAB": "LAB", "HSV": "HSV",
-}  # fmt: skip
 
 _SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -81,9 +71,9 @@ def check(
         If a folder does not exist or holds no photos of classes.
     """
     directory, test = os.fspath(directory), None if test is None else os.fspath(test)
-    if test is not None and os.path.realpath(test) == os.path.realpath(directory):
-        raise DataError(f"{test}: expected another folder to test on, received the same again")
-    listed = [_list(folder) for folder in (directory, test) if folder is not None]
+    same = test is not None and os.path.realpath(test) == os.path.realpath(directory)
+    folders = [directory] if test is None or same else [directory, test]
+    listed = [_list(folder) for folder in folders]
     files = [
         (file, name, k)
         for k, classes in enumerate(listed)
@@ -91,19 +81,21 @@ def check(
         for file in members
     ]
     photos = list(_examine([file for file, _, _ in files], progress))
-    dataset = _Dataset(photos, [name for _, name, _ in files], [k for _, _, k in files])
-    classes = [dataset.count(k, names) for k, names in enumerate(listed)]
-    report = CheckReport(directory, test, classes[0], classes[1] if test is not None else {})
-    short = _shortener([directory] if test is None else [directory, test])
+    collection = Collection(photos, [name for _, name, _ in files], [k for _, _, k in files])
+    classes = [collection.count(k, names) for k, names in enumerate(listed)]
+    report = CheckReport(directory, test, classes[0], {} if test is None else classes[-1])
+    short = shortener(folders)
 
     findings = list(_class_findings(report))
-    for group in dataset.groups():
-        findings += _group_findings(dataset, group, short)
-        report.groups.append(dataset.describe(group))
-        report.drop += dataset.surplus(group)
-    findings += _file_findings(photos, short)
-    for folder, members in zip((directory, test), listed, strict=False):
-        findings += _overlooked(folder, set(itertools.chain(*members.values())), short)
+    if same:
+        findings.append(Finding("leak", "error", f"{test}: trained on and tested on alike"))
+    for group in collection.groups():
+        findings += _group_findings(collection, group, short)
+        report.groups.append(collection.describe(group))
+        report.drop += collection.surplus(group)
+    findings += file_findings(photos, short)
+    for folder, members in zip(folders, listed, strict=True):
+        findings += overlooked(folder, set(itertools.chain(*members.values())), short)
     report.findings = sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
     report.drop += [p.file for p in photos if not p.readable and p.opened]
     return report
@@ -126,14 +118,14 @@ def find_leaks(
     >>> find_leaks([], [])
     {}
     """
-    photos = [p for p in _examine([*training, *test], progress) if p.readable]
-    known = set(training)
-    dataset = _Dataset(photos, [""] * len(photos), [int(p.file not in known) for p in photos])
+    photos = list(_examine([*training, *test], progress))
+    sets = [0] * len(training) + [1] * len(test)
+    collection = Collection(photos, [""] * len(photos), sets)
     leaks = {}
-    for group in dataset.groups(only_leaks=True):
-        shared = [photos[i].file for i in group if not dataset.sets[i]]
+    for group in collection.groups(only_leaks=True):
+        shared = [photos[i].file for i in group if not collection.sets[i]]
         for i in group:
-            if shared and dataset.sets[i]:
+            if shared and collection.sets[i]:
                 leaks[photos[i].file] = shared
     return dict(sorted(leaks.items()))
 
@@ -141,10 +133,10 @@ def find_leaks(
 def _list(directory: str) -> dict[str, list[str]]:
     classes = find_classes(directory)
     if len(classes) > 1 and {name.lower() for name in classes} <= _SETS:
-        first, second = (os.path.join(directory, name) for name in sorted(classes)[::-1][:2])
+        first, second = sorted(classes, key=lambda name: not name.lower().startswith("train"))[:2]
         raise DataError(
-            f"{directory}: expected a folder for each class, found the sets "
-            f"{', '.join(classes)}; check {first} and, as the test, {second}"
+            f"{directory}: expected a folder for each class, found sets of photos; "
+            f"check {os.path.join(directory, first)} with --test {os.path.join(directory, second)}"
         )
     return classes
 
@@ -153,130 +145,29 @@ def _examine(files: Sequence[str], progress: bool) -> Iterator[Photo]:
     """Read all files with some threads, in order."""
     from tqdm import tqdm
 
-    with ThreadPoolExecutor(get_num_threads(), "minidl-check") as pool:
+    pool = ThreadPoolExecutor(get_num_threads(), "minidl-check")
+    try:
         found = pool.map(examine, files)
         yield from tqdm(found, "Reading", len(files), disable=not progress, unit=" photos")
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for all the files
 
 
-class _Dataset:
-    """Photos with their labels and with the set, 0 or 1 for the test, that each belongs to."""
-
-    def __init__(self, photos: list[Photo], labels: list[str], sets: list[int]):
-        self.photos, self.labels, self.sets = photos, labels, sets
-        self.pairs: list[tuple[int, int, str]] = []
-
-    def count(self, k: int, names: Iterable[str]) -> dict[str, int]:
-        """Return how many readable photos each class of a set has."""
-        counts = dict.fromkeys(names, 0)
-        for photo, label, own in zip(self.photos, self.labels, self.sets, strict=True):
-            if own == k and photo.readable:
-                counts[label] += 1
-        return counts
-
-    def groups(self, only_leaks: bool = False) -> list[list[int]]:
-        """Return the positions of photos that are the same, and note their relations.
-
-        With `only_leaks`, copies within one set are not looked for.
-        """
-        readable = [i for i, photo in enumerate(self.photos) if photo.readable]
-        contents: dict[bytes, int] = {}
-        rest: list[int] = []  # one of each content and set
-        seen = set()
-        for i in readable:
-            digest = self.photos[i].digest
-            if contents.setdefault(digest, i) != i:
-                self.pairs.append((contents[digest], i, "exact copy"))
-            if (digest, self.sets[i]) not in seen:
-                seen.add((digest, self.sets[i]))
-                rest.append(i)
-        self._add_near_copies(rest, only_leaks)
-        groups = Groups(len(self.photos))
-        for i, j, _ in self.pairs:
-            groups.join(i, j)
-        return groups.lists()
-
-    def _add_near_copies(self, rest: list[int], only_leaks: bool) -> None:
-        if not rest:
-            return
-        place = {i: k for k, i in enumerate(rest)}
-        known = [(place[i], place[j]) for i, j, _ in self.pairs if i in place and j in place]
-        split = sum(self.sets[i] == 0 for i in rest) if only_leaks else None
-        gray = np.stack([self.photos[i].gray for i in rest])
-        colors = np.stack([self.photos[i].colors for i in rest])
-        for copy in find_copies(gray, colors, split, known):
-            i, j = rest[copy.first], rest[copy.second]
-            self.pairs.append((i, j, _relation(self.photos[i], self.photos[j], copy)))
-
-    def describe(self, group: list[int]) -> Group:
-        """Return a group as the report shows it."""
-        members = set(group)
-        pairs = [(i, j, relation) for i, j, relation in self.pairs if i in members]
-        return Group(
-            tuple(self.photos[i].file for i in group),
-            tuple((self.photos[i].file, self.photos[j].file, text) for i, j, text in pairs),
-        )
-
-    def contradicts(self, group: list[int]) -> bool:
-        """Whether the same photo has several labels."""
-        return len({self.labels[i] for i in group}) > 1
-
-    def leaks(self, group: list[int]) -> bool:
-        """Whether the same photo is in both sets."""
-        return len({self.sets[i] for i in group}) > 1
-
-    def surplus(self, group: list[int]) -> list[str]:
-        """Return the files of a group to drop."""
-        if self.contradicts(group):
-            return [self.photos[i].file for i in group]
-        last = max(self.sets[i] for i in group)  # keep a photo of the test, if there is one
-        kept = max(
-            (i for i in group if self.sets[i] == last),
-            key=lambda i: (self.photos[i].width * self.photos[i].height, self.photos[i].bytes, -i),
-        )
-        return [self.photos[i].file for i in group if i != kept]
-
-
-def _relation(a: Photo, b: Photo, copy: Copy) -> str:
-    """Name how two files of the same photo differ, such as "mirrored, resized copy"."""
-    words = [
-        word
-        for word, holds in (
-            ("mirrored", copy.mirrored), ("cropped", copy.cropped),
-            ("grayscale", copy.one_is_gray),
-        )
-        if holds
-    ]  # fmt: skip
-    # A cropped photo has another size anyway. Sorted: one may lie on its side, by EXIF upright.
-    if not copy.cropped and sorted((a.width, a.height)) != sorted((b.width, b.height)):
-        words.append("resized")
-    return ", ".join(words or ["recompressed"]) + " copy"
-
-
-def _shortener(folders: list[str]):
-    """Return a function that writes files without what all their folders have in common."""
-    absolute = [os.path.abspath(folder) for folder in folders]
-    try:
-        common = os.path.commonpath(absolute)
-    except ValueError:  # on different drives
-        return str
-    return lambda file: os.path.relpath(os.path.abspath(file), common)
-
-
-def _group_findings(dataset: _Dataset, group: list[int], short) -> Iterator[Finding]:
+def _group_findings(collection: Collection, group: list[int], short) -> Iterator[Finding]:
     """Yield what is wrong with a group of copies, the worst first."""
-    described = dataset.describe(group)
+    described = collection.describe(group)
     relations = list(dict.fromkeys(relation for *_, relation in described.pairs))
-    names = [f"{short(dataset.photos[i].file)}" for i in group]
-    shown = f"{_listed(names)} show the same photo"
+    names = [short(collection.photos[i].file) for i in group]
+    shown = f"{join_names(names)} show the same photo"
     text = f"{shown}: {', '.join(relations)}"
-    if dataset.contradicts(group):
-        labels = sorted({dataset.labels[i] for i in group})
-        message = f"{text}; its labels are {_listed(labels)}"
+    if collection.contradicts(group):
+        labels = sorted({collection.labels[i] for i in group})
+        message = f"{text}; its labels are {join_names(labels)}"
         yield Finding("contradicting labels", "error", message, described.files)
-    if dataset.leaks(group):
+    if collection.leaks(group):
         message = f"{shown}, to train on and to test on: {', '.join(relations)}"
         yield Finding("leak", "error", message, described.files)
-    elif not dataset.contradicts(group):
+    elif not collection.contradicts(group):
         kind = "exact duplicate" if relations == ["exact copy"] else "near-duplicate"
         yield Finding(kind, "warning", text, described.files)
 
@@ -303,80 +194,3 @@ def _class_findings(report: CheckReport) -> Iterator[Finding]:
         )
         severity = "warning" if many > VERY_UNEVEN * few else "note"
         yield Finding("imbalance", severity, message)
-
-
-def _file_findings(photos: list[Photo], short) -> Iterator[Finding]:
-    """Yield what is wrong with single files: the damaged one by one, the odd ones together."""
-    for photo in photos:
-        if not photo.readable:
-            message = f"{short(photo.file)}: {photo.reason}; it is skipped"
-            yield Finding(photo.problem, "warning", message, (photo.file,))
-    photos = [photo for photo in photos if photo.readable]
-    tiny = [p for p in photos if min(p.width, p.height) < TINY]
-    yield from _together("tiny", "warning", tiny, f"smaller than {TINY} pixels", short)
-    extreme = [p for p in photos if max(p.width, p.height) > EXTREME * min(p.width, p.height)]
-    text = f"more than {EXTREME:g} times as long as wide, distorted when resized to a square"
-    yield from _together("extreme aspect ratio", "warning", extreme, text, short)
-    wrong = [p for p in photos if not p.file.lower().endswith(EXTENSIONS.get(p.format, ()))]
-    for name in sorted({photo.format for photo in wrong}):
-        some = [photo for photo in wrong if photo.format == name]
-        text = f"{name} by content, not by extension (minidl goes by content)"
-        yield from _together("wrong extension", "note", some, text, short)
-    modes = {photo.mode: _mode(photo.mode) for photo in photos}
-    for name in sorted({name for name in modes.values() if name}):
-        some = [photo for photo in photos if modes[photo.mode] == name]
-        if name == "grayscale":
-            yield from _together("grayscale", "note", some, "without colours", short)
-        else:
-            text = f"stored with {name}, converted to RGB"
-            yield from _together("odd colour mode", "warning", some, text, short)
-
-
-def _mode(mode: str) -> str:
-    """Return what is special about one of Pillow's modes, or an empty string."""
-    if mode.startswith("I;"):
-        return "more than 8 bits"
-    return "grayscale" if mode == "L" else _MODES.get(mode, "")
-
-
-def _together(kind: str, severity: str, photos: list[Photo], text: str, short) -> Iterator[Finding]:
-    """Yield one finding of all `photos`, if there are any."""
-    if photos:
-        number = f"{len(photos):,} photo{'' if len(photos) == 1 else 's'}"
-        named = _listed([f"{short(p.file)} ({p.width}x{p.height})" for p in photos])
-        files = tuple(photo.file for photo in photos)
-        yield Finding(kind, severity, f"{number} {text}: {named}", files)
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    """Return names as a text, of many the first ones."""
-    if len(names) > most:
-        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1:,} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _overlooked(directory: str, listed: set[str], short) -> Iterator[Finding]:
-    """Yield the images that minidl leaves out because of their names."""
-    for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            file = os.path.join(folder, name)
-            if name.startswith(".") or name.lower().endswith(IMAGE_EXTENSIONS) or file in listed:
-                continue
-            kind = _format_of_file(file)
-            if kind and examine(file).readable:
-                message = (
-                    f"{short(file)}: {kind} by content, but it is left out: its name should end "
-                    f"in {EXTENSIONS[kind][0]}"
-                )
-                yield Finding("wrong extension", "warning", message, (file,))
-
-
-def _format_of_file(file: str) -> str:
-    try:
-        if not os.path.isfile(file):
-            return ""
-        with open(file, "rb") as stream:
-            return format_of(stream.read(16))
-    except OSError:
-        return ""

@@ -57,32 +57,35 @@ def options_for(options, example, weights, until) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(options), **own, "fine_tune": None})
 
 
-def compare(options: argparse.Namespace) -> list[tuple[str, list[float] | None, float]]:
-    """Train all models; return name, test accuracies (None: no weights) and seconds a run."""
+def compare(options: argparse.Namespace) -> list[tuple]:
+    """Train all models; return for each its name, test accuracies (None: no weights), the same
+    for the photos that are not in train, and seconds a run."""
     weights = find_weights(options.weights)
     rows = []
     for name, module in {**FROM_SCRATCH, **PRETRAINED}.items():
         if name in PRETRAINED and name not in weights:
-            rows.append((name, None, 0.0))
+            rows.append((name, None, None, 0.0))
             continue
         example = importlib.import_module(module)
         file, until = weights.get(name, (None, None))
         settings = options_for(options, example, file, until)
         runs = [common.train_and_test(settings, s, example.train_once) for s in options.seed]
         accuracies = [run.result["accuracy"] for run in runs]
-        rows.append((name, accuracies, float(np.mean([run.seconds for run in runs]))))
+        unseen = [run.unseen[0] for run in runs if run.unseen] or accuracies
+        rows.append((name, accuracies, unseen, float(np.mean([run.seconds for run in runs]))))
     return rows
 
 
 def report(rows, options: argparse.Namespace) -> None:
     """Print a table and draw the accuracies as bars."""
-    print(f"\n{'model':22} {'test accuracy':>14} {'training':>10}")
-    for name, accuracies, seconds in rows:
+    print(f"\n{'model':22} {'test accuracy':>14} {'not in train':>14} {'training':>10}")
+    for name, accuracies, unseen, seconds in rows:
         if accuracies is None:
             print(f"{name:22} {'no weights':>14}")
         else:
-            print(f"{name:22} {np.mean(accuracies):>13.1%} {seconds:>8.0f} s")
-    known = {name: float(100 * np.mean(a)) for name, a, _ in rows if a is not None}
+            means = f"{np.mean(accuracies):>14.1%} {np.mean(unseen):>14.1%}"
+            print(f"{name:22} {means} {seconds:>8.0f} s")
+    known = {name: float(100 * np.mean(a)) for name, a, *_ in rows if a is not None}
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     plotting.plot_bars(known, folder / "compare_models.png", "test accuracy, %")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -16,6 +17,8 @@ import minidl
 from minidl import Model, datasets, plotting
 from minidl.callbacks import History
 from minidl.data import ArrayDataset, Dataset, ImageFolder
+from minidl.data.doctor import find_leaks
+from minidl.data.listing import find_images
 from minidl.errors import MinidlError
 
 
@@ -119,13 +122,18 @@ def guarded(name: str):
 
 
 class Run(NamedTuple):
-    """What one training gave: the test's loss and metrics are in `result`."""
+    """What one training gave: the test's loss and metrics are in `result`.
+
+    `unseen` is the accuracy on the test photos that are not in train, and how many these are; None
+    where that makes no difference.
+    """
 
     model: Model
     history: History
     test: Dataset
     result: dict[str, float]
     seconds: float
+    unseen: tuple[float, int] | None
 
 
 def train_and_test(options: argparse.Namespace, seed: int, train_once) -> Run:
@@ -136,7 +144,25 @@ def train_and_test(options: argparse.Namespace, seed: int, train_once) -> Run:
     if history.interrupted:  # fit ends in order at Ctrl-C; the next seed should not begin
         raise KeyboardInterrupt
     seconds = time.perf_counter() - began
-    return Run(model, history, test, model.evaluate(test, return_dict=True, verbose=0), seconds)
+    result = model.evaluate(test, return_dict=True, verbose=0)
+    return Run(model, history, test, result, seconds, accuracy_on_unseen(options, model, test))
+
+
+def accuracy_on_unseen(options, model: Model, test: Dataset) -> tuple[float, int] | None:
+    """Return the accuracy on the test photos that are not in train, and their number, or None."""
+    leaks = leaked(options.data, tuple(test.files)) if options.data else frozenset()
+    if not leaks:
+        return None
+    p = model.predict(test, verbose=0)  # (N, K), in the order of test.files
+    right = (p[:, 0] > 0.5 if p.shape[1] == 1 else p.argmax(axis=1)) == test.labels
+    unseen = np.array([file not in leaks for file in test.files])
+    return (float(right[unseen].mean()), int(unseen.sum())) if unseen.any() else None
+
+
+@functools.cache
+def leaked(root: str, files: tuple[str, ...]) -> frozenset[str]:
+    """Return those of the test `files` that show the same photo as one in train."""
+    return frozenset(find_leaks(find_images(str(Path(root) / "train")), files))
 
 
 def run(options: argparse.Namespace, name: str, train_once) -> None:
@@ -149,9 +175,10 @@ def _run(options: argparse.Namespace, name: str, train_once) -> None:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     other = other_test(options)
-    accuracies, start = [], time.perf_counter()
+    accuracies, unseen, start = [], [], time.perf_counter()
     for seed in options.seed:
-        model, history, test, result, seconds = train_and_test(options, seed, train_once)
+        done = train_and_test(options, seed, train_once)
+        model, history, test, result, seconds = done[:5]
         accuracies.append(result["accuracy"])
         model.metadata["class_names"] = getattr(test, "class_names", datasets.CARTOON_CLASSES)
         model.save(folder / f"{name}-seed{seed}.h5")
@@ -160,6 +187,10 @@ def _run(options: argparse.Namespace, name: str, train_once) -> None:
             f"seed {seed}: test accuracy {result['accuracy']:.4f}, "
             f"test loss {result['loss']:.4f}, {seconds:.0f} s"
         )
+        if done.unseen:
+            unseen.append(done.unseen[0])
+            without = f"the {done.unseen[1]} test photos that are not in train"
+            print(f"seed {seed}: accuracy {unseen[-1]:.4f} on {without}")
         if other is not None:
             result = model.evaluate(other, return_dict=True, verbose=0)
             print(f"seed {seed}: accuracy {result['accuracy']:.4f} on {options.also_test}")
@@ -167,5 +198,7 @@ def _run(options: argparse.Namespace, name: str, train_once) -> None:
         f"{name}: mean test accuracy {np.mean(accuracies):.4f} over seeds "
         f"{' '.join(map(str, options.seed))} ({time.perf_counter() - start:.0f} s in all)"
     )
-    summary = {"example": name, "data": options.data, "accuracy": accuracies}
+    if unseen:
+        print(f"{name}: mean accuracy {np.mean(unseen):.4f} on {without}")
+    summary = {"example": name, "data": options.data, "accuracy": accuracies, "unseen": unseen}
     (folder / f"{name}.json").write_text(json.dumps(summary) + "\n")

@@ -1,4 +1,4 @@
-"""The command line: ``minidl demo | train | runs | evaluate | predict | weights | info``.
+"""The command line: ``minidl demo | train | runs | evaluate | predict | check | weights | info``.
 
 Exit codes: 0 all went well; 1 the data or a file cannot be used; 2 the command was wrong.
 """
@@ -11,6 +11,7 @@ import sys
 import warnings
 
 import minidl
+from minidl.cli_check import add_check_command
 from minidl.cli_options import positive, seed_number
 from minidl.cli_predict import evaluate, predict
 from minidl.cli_runs import add_runs_command
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument("--json", action="store_true", help="print JSON")
 
+    add_check_command(add)
     command = add(info, "print versions, threads and settings")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument(

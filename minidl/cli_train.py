@@ -15,6 +15,7 @@ import numpy as np
 import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
 from minidl.classifier import class_names
+from minidl.cli_check import warn_of_leaks
 from minidl.cli_predict import report
 from minidl.cli_train_options import BASES, SCRATCH, TRANSFER
 from minidl.runs import Run
@@ -31,6 +32,8 @@ def train(options: argparse.Namespace) -> int:
     model = minidl.load_model(output) if options.resume else None
     _settle(options, model)
     _check_before_training(options, model)
+    if options.test:
+        warn_of_leaks(options.folder, options.test)
     minidl.set_random_seed(options.seed)
     common: dict[str, Any] = {
         "image_size": (options.image_size, options.image_size),
@@ -135,8 +138,7 @@ def _write_report(options, path, model, history, training, validation) -> None:
             options.test, options.image_size, options.batch_size, shuffle=False,
             class_names=training.class_names,
         )  # fmt: skip
-    check = getattr(data, "check", None)
-    findings = check(options.folder, options.test) if check else None
+    findings = data.check(options.folder, options.test)
     write(
         path, model, test, part=part, history=history, train_data=training,
         validation_data=validation, findings=findings, command=_command(options),

@@ -537,7 +537,7 @@ def test_a_wrong_command_ends_with_2(arguments, words, capsys):
         assert word in message
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "check", "info"])
 def test_each_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         run(command, "--help")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from minidl import callbacks, datasets, load_model
 from minidl.applications import VGG16, InceptionV3, ResNet50
+from minidl.data import ImageFolder
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("0*.py"))
@@ -116,8 +117,44 @@ def test_an_example_reports_each_seed_and_the_mean(script, photos, tmp_path):
     assert f"mean test accuracy {mean:.4f} over seeds 3 4" in done.stdout
     assert "seed 3: test accuracy" in done.stdout
     assert len(list(outputs.glob("*.png"))) == 2
+    assert summary["unseen"] == []
+    assert "not in train" not in done.stdout
     model = load_model(next(outputs.glob("*seed4.h5")))
     assert model.input_shape == (None, 40, 40, 3)
+
+
+def test_an_example_tells_the_accuracy_without_the_photos_that_are_in_train(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "data")
+    copies = sorted((tmp_path / "data" / "test" / "cats").iterdir())[:2]
+    for file in copies:
+        with Image.open(file) as image:
+            image.resize((80, 80)).save(tmp_path / "data" / "train" / "cats" / f"again{file.name}")
+    done = run(
+        SCRIPTS[0],
+        "--data",
+        "data",
+        "--image-size",
+        40,
+        "--epochs",
+        1,
+        "--seed",
+        3,
+        4,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (summary,) = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*.json")]
+    for seed, accuracy in zip((3, 4), summary["unseen"], strict=True):
+        model = load_model(next(tmp_path.glob(f"outputs/*seed{seed}.h5")))
+        test = ImageFolder(tmp_path / "data" / "test", 40, shuffle=False)
+        right = (model.predict(test, verbose=0)[:, 0] > 0.5) == test.labels
+        kept = [file not in map(str, copies) for file in test.files]
+        assert sum(kept) == 8
+        assert accuracy == pytest.approx(right[kept].mean())
+        text = f"seed {seed}: accuracy {accuracy:.4f} on the 8 test photos that are not in train"
+        assert text in done.stdout
+    mean = sum(summary["unseen"]) / 2
+    assert f"mean accuracy {mean:.4f} on the 8 test photos that are not in train" in done.stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

@@ -6,6 +6,8 @@
 3
 """
 
+from minidl.data.doctor import check
+from minidl.data.findings import CheckReport, Finding
 from minidl.data.folder import ImageFolder
 from minidl.data.images import IMAGE_EXTENSIONS, load_image
 from minidl.data.pipeline import (
@@ -19,11 +21,14 @@ from minidl.data.pipeline import (
 
 __all__ = [
     "ArrayDataset",
+    "CheckReport",
     "Dataset",
+    "Finding",
     "IMAGE_EXTENSIONS",
     "ImageFolder",
     "IterableDataset",
     "as_dataset",
+    "check",
     "load_image",
     "prefetch",
     "split_arrays",

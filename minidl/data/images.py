@@ -21,7 +21,14 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minidl.errors import DataError
 
-__all__ = ["COLOR_CHANNELS", "IMAGE_EXTENSIONS", "MAX_PIXELS", "as_image_size", "load_image"]
+__all__ = [
+    "COLOR_CHANNELS",
+    "IMAGE_EXTENSIONS",
+    "IMAGE_FORMATS",
+    "MAX_PIXELS",
+    "as_image_size",
+    "load_image",
+]
 
 IMAGE_EXTENSIONS = (
     *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm"),
@@ -33,7 +40,7 @@ MAX_PIXELS = 80_000_000  # a file that declares more is taken for an attack (240
 COLOR_CHANNELS = {"rgb": 3, "grayscale": 1}
 
 # A closed list: some of Pillow's other readers start external programs.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -98,7 +105,7 @@ def load_image(
         raise DataError(f"{name}: the file is empty (0 bytes)")
 
     def decode() -> np.ndarray:
-        with Image.open(file, formats=_FORMATS) as image:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
             _check_pixels(image)
             if size is not None:
                 # Half-sized steps of the JPEG decoder itself; the larger side counts for both,
@@ -147,7 +154,7 @@ def _guarded(decode, name: str) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"declares more than {MAX_PIXELS:,} pixels (a decompression bomb?)"
     except UnidentifiedImageError:
-        reason = f"is not an image of a known format ({', '.join(_FORMATS)})"
+        reason = f"is not an image of a known format ({', '.join(IMAGE_FORMATS)})"
     except MemoryError:
         reason = "does not fit in memory"
     # A damaged file makes Pillow's readers raise almost anything: OSError, SyntaxError,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_blocks import run
 from PIL import Image
 
 import minidl
@@ -15,10 +16,6 @@ from minidl.data import load_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
@@ -32,11 +29,7 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
         tmp_path / "inception_v3.h5"
     )
     monkeypatch.chdir(tmp_path)
-    python = blocks("python")
-    assert len(python) >= 3
-    namespace: dict = {}
-    for block in python:
-        exec(compile(block.replace("epochs=20", "epochs=1"), "README.md", "exec"), namespace)
+    namespace = run(README, "README.md", lambda code: code.replace("epochs=20", "epochs=1"))
     assert (tmp_path / "pets.h5").exists()
     model, test = minidl.load_model("pets.h5"), namespace["test"]
     for file, p in zip(test.files, namespace["p"], strict=True):

@@ -1,0 +1,70 @@
+"""docs/: every code block runs, every shown output is the real one, every file is on the map."""
+
+import ast
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+from code_blocks import commands, run
+from PIL import Image
+
+from minidl import cli, datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with the photos that the pages speak of."""
+    x, y = datasets.cartoon_pets(24, size=64, seed=0)
+    for i, (image, label) in enumerate(zip(x, y, strict=True)):
+        part = "test" if i < 8 else "train"
+        place = tmp_path / "photos" / part / ("cats", "dogs")[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@each_page
+def test_every_python_block_runs_and_prints_what_is_shown(page, folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the page on errors provokes them
+        run(page.read_text(encoding="utf-8"), page.name)
+
+
+@each_page
+def test_every_command_is_one_that_minidl_understands(page):
+    for line in commands(page.read_text(encoding="utf-8")):
+        cli._parser().parse_args(shlex.split(line))
+
+
+@each_page
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (DOCS / target).exists(), target
+
+
+@each_page
+def test_every_page_is_in_the_table_of_contents(page):
+    assert f": {page.name}" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_the_map_has_every_file_with_its_first_line():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `(minidl[\w/]*)/`\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    for path in sorted((ROOT / "minidl").rglob("*.py")):
+        first = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).split("\n\n")[0]
+        line = f"| `{path.name}` | {first.replace(chr(10), ' ').replace('|', chr(92) + '|')} |"
+        assert line in sections[str(path.parent.relative_to(ROOT))], path
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings
+    assert "http" not in settings

@@ -70,7 +70,7 @@ def test_conv2d_same_with_stride_two_pads_on_the_same_sides(kernel_size, size):
 
 
 @given(
-    window=windows(pairs(1, 3)),
+    window=windows(st.integers(1, 3)),  # TensorFlow refuses a stride of its own for each direction
     kernel_size=pairs(1, 5),
     depth_multiplier=st.integers(1, 3),
     use_bias=st.booleans(),

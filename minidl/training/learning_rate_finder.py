@@ -34,6 +34,7 @@ from minidl.training.progress import ProgressBar, new_bar
 __all__ = ["LearningRateCurve", "find_learning_rate"]
 
 SMOOTHING = 0.9  # of the running mean of the loss
+SETTLED = 10  # steps until that mean is one of enough batches to be compared
 EXPLODED = 3.0  # times the first loss above the lowest one: no use going on
 
 
@@ -57,13 +58,20 @@ class LearningRateCurve:
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the rate at which the smoothed loss was lowest.
+        """A tenth of the highest rate at which the smoothed loss was as good as lowest.
 
-        At the lowest point the steps are about to become too large; the usual advice is to stay
-        an order of magnitude below. It suits a constant rate; as the peak of a schedule with a
-        warm-up, two or three times as much often works.
+        There the steps are about to become too large; the usual advice is to stay an order of
+        magnitude below. It suits a constant rate; as the peak of a schedule with a warm-up, two or
+        three times as much often works.
+
+        "As good as lowest" is within a standard error of the smoothed loss (Breiman and others,
+        1984, "Classification and Regression Trees", section 3.4.3): where batches are small, a few
+        easy ones give the lowest loss long before the rate is high enough to learn anything.
         """
-        return float(self.learning_rates[np.argmin(self.smoothed)] / 10)
+        settled = min(SETTLED, len(self.losses) // 2)
+        smoothed = self.smoothed[settled:]
+        good = smoothed <= smoothed.min() + _standard_error(self.losses)
+        return float(self.learning_rates[settled:][good][-1] / 10)
 
     def plot(self, path=None):
         """Draw the loss over the rate, the suggestion marked; needs matplotlib.
@@ -182,6 +190,17 @@ def _smoothed(losses: list[float]) -> list[float]:
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         result.append(mean / (1 - SMOOTHING**step))
     return result
+
+
+def _standard_error(losses: np.ndarray) -> float:
+    """Return how uncertain the running mean is, by how much the loss jumps from step to step.
+
+    The median of the jumps (0.6745 standard deviations for normal ones) ignores the explosion.
+    """
+    if len(losses) < 2:
+        return 0.0
+    jump = np.median(np.abs(np.diff(losses))) / 0.6745
+    return float(jump / math.sqrt(2) * math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING)))
 
 
 def _endless(data) -> Iterator[Any]:

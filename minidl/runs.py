@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import os
 import shutil
 import time
@@ -117,10 +118,11 @@ class Run:
         **facts
             Such as ``test={"accuracy": 0.9}``.
         """
-        earlier: dict[str, Any] = {}
-        with contextlib.suppress(FileFormatError):
+        earlier, before = {}, 0.0
+        with contextlib.suppress(FileFormatError):  # what is damaged is written anew
             earlier = self.result
-        seconds = round(seconds + earlier.get("seconds", 0), 1)
+            before = _Noted(self.folder / RESULT, earlier).get("seconds", int, float) or 0.0
+        seconds = round(seconds + before, 1)
         _write_json(self.folder / RESULT, {**earlier, "state": state, "seconds": seconds, **facts})
 
     @property
@@ -143,30 +145,55 @@ class Run:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-            return list({row["epoch"]: row for row in rows}.values())
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise FileFormatError(f"{path}: cannot be read ({error})") from error
+        for line, row in enumerate(rows, 2):
+            if not row.get("epoch", math.nan).is_integer():
+                raise FileFormatError(f"{path}: line {line} has no whole number as its epoch")
+        return list({row["epoch"]: row for row in rows}.values())
 
     def summary(self) -> dict[str, Any]:
-        """Return what a table shows of it; None where there is no such number."""
-        metrics, result = self.metrics, self.result
+        """Return what a table shows of it; None where there is no such number.
+
+        Raises
+        ------
+        FileFormatError
+            If what is noted is of another kind than what ``minidl train`` notes.
+        """
+        metrics = self.metrics
+        config = _Noted(self.folder / CONFIG, self.config)
+        result = _Noted(self.folder / RESULT, self.result)
+        test = _Noted(result.path, result.get("test", dict) or {})
         watched = "val_loss" if any("val_loss" in row for row in metrics) else "loss"
-        best = min(metrics, key=lambda row: row.get(watched, float("inf")), default={})
-        test = result.get("test") or {}
+        valued = [row for row in metrics if math.isfinite(row.get(watched, math.nan))]
+        best = min(valued, key=lambda row: row[watched], default={})
         return {
             "run": self.folder.name,
-            "network": self.config.get("base") or "small_cnn",
-            "size": self.config.get("image_size"),
+            "network": config.get("base", str) or "small_cnn",
+            "size": config.get("image_size", int),
             "epochs": len(metrics),
-            "planned": self.config.get("epochs"),
-            "state": result.get("state", "unfinished"),
+            "planned": config.get("epochs", int),
+            "state": result.get("state", str) or "unfinished",
             "best": int(best["epoch"]) + 1 if best else None,
-            "loss": best.get("loss"),
-            "val_loss": best.get("val_loss"),
-            "val_accuracy": best.get("val_accuracy"),
-            "test_accuracy": test.get("accuracy"),
-            "seconds": result.get("seconds"),
+            **{name: _finite(best.get(name)) for name in ("loss", "val_loss", "val_accuracy")},
+            "test_accuracy": test.get("accuracy", int, float),
+            "seconds": result.get("seconds", int, float),
         }
+
+
+class _Noted:
+    """What a JSON file holds, by name and kind."""
+
+    def __init__(self, path: Path, content: dict[str, Any]):
+        self.path, self.content = path, content
+
+    def get(self, name: str, *kinds: type) -> Any:
+        """Return a value, None where there is none; complain where it is of another kind."""
+        value = self.content.get(name)
+        if value is not None and (type(value) not in kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise FileFormatError(f"{self.path}: {name!r}: expected {expected}, found {value!r}")
+        return _finite(value)
 
 
 def find_runs(root) -> tuple[list[Run], list[str]]:
@@ -191,8 +218,18 @@ def find_runs(root) -> tuple[list[Run], list[str]]:
     return runs, others
 
 
+def _finite(value: Any) -> Any:
+    """Return a value, its infinities and NaNs replaced by None: JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import pytest
 from tiny import blobs, classifier, refused
 
+from minidl.cli import main
 from minidl.errors import DataError, FileFormatError
 from minidl.runs import Run, find_runs
 
@@ -89,7 +90,16 @@ def test_an_epoch_that_was_trained_twice_counts_once(tmp_path):
         ("config.json", "{", "config.json"),
         ("config.json", "[1]", "JSON object"),
         ("config.json", '{"kind": "other"}', "not written by minidl train"),
+        ("config.json", '{"kind": "minidl run", "epochs": "many"}', "'epochs': expected int"),
+        ("config.json", '{"kind": "minidl run", "base": ["vgg16"]}', "'base': expected str"),
         ("metrics.csv", "epoch,loss\n0,much\n", "metrics.csv"),
+        ("metrics.csv", "loss\n0.5\n", "line 2 has no whole number as its epoch"),
+        ("metrics.csv", "epoch,loss\n0,1\nnan,0.5\n", "line 3 has no whole number"),
+        ("metrics.csv", "epoch,loss\n0,0.5,7\n", "metrics.csv"),
+        ("metrics.csv", "epoch,loss\n0,\0\n", "metrics.csv"),
+        ("result.json", '{"test": [0.9]}', "'test': expected dict"),
+        ("result.json", '{"test": {"accuracy": "good"}}', "'accuracy': expected int or float"),
+        ("result.json", '{"seconds": "9"}', "'seconds': expected int or float"),
         ("result.json", "\x00", "result.json"),
     ],
 )
@@ -103,6 +113,24 @@ def test_a_damaged_run_is_left_out_by_name(tmp_path, name, content, words):
     assert len(others) == 2
     assert any(words in sentence and bad.folder.name in sentence for sentence in others)
     assert any("holiday" in sentence for sentence in others)
+
+
+def test_a_run_that_diverged_is_told_in_json_that_others_can_read(tmp_path, capsys):
+    run, _ = trained(tmp_path)
+    (run.folder / "metrics.csv").write_text(
+        "epoch,loss,val_loss\n0,0.5,0.4\n1,nan,nan\n2,inf,nan\n"
+    )
+    run.finish(1.0, state="diverged", test={"loss": float("nan"), "accuracy": 0.5})
+    assert main(["runs", str(tmp_path), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (row["state"], row["epochs"], row["best"], row["loss"]) == ("diverged", 3, 1, 0.5)
+    json.loads((run.folder / "result.json").read_text(), parse_constant=pytest.fail)
+
+    (run.folder / "metrics.csv").write_text("epoch,loss\n0,nan\n")
+    assert run.summary()["best"] is run.summary()["loss"] is None
+    for column in ("loss", "best", "val_accuracy"):
+        assert main(["runs", str(tmp_path), "--sort", column]) == 0
+    assert "diverged" in capsys.readouterr().out
 
 
 def test_mistakes_are_named(tmp_path):

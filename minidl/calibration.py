@@ -17,6 +17,7 @@ array([0.4, 0.6])
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -176,7 +177,7 @@ def apply_temperature(model, temperature: float) -> None:
     ValueError
         If the temperature is not positive, or the model ends otherwise.
     """
-    if not 0 < temperature < np.inf:
+    if not isinstance(temperature, numbers.Real) or not 0 < temperature < np.inf:
         raise ValueError(f"temperature: expected a number above 0, received {temperature!r}")
     last = model.layers[-1]
     if not isinstance(last, layers.Dense) or model.output_activations[0] not in (

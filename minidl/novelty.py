@@ -20,6 +20,7 @@ photos stays below: above 1 the honest answer is "neither, as far as I can tell"
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def fit(model: Model, x, y, layer: str = "avg_pool", share: float = 0.98, known=
         A classifier with one output.
     x : array (N, ...)
         Samples that it was trained on, as it takes them.
-    y : (N,) of int
+    y : (N,) of int or str
         Their classes.
     layer : str
         Name of a layer whose output is a row of features for each sample.
@@ -60,13 +61,14 @@ def fit(model: Model, x, y, layer: str = "avg_pool", share: float = 0.98, known=
         If the layer's output is not a row, there is no layer of that name, or `share` is no
         fraction.
     """
-    if not 0 < share < 1:
+    if not isinstance(share, numbers.Real) or not 0 < share < 1:
         raise ValueError(f"novelty: expected share to be between 0 and 1, received {share!r}")
     features, y = _features(model, layer, x), np.asarray(y).reshape(-1)
-    if len(y) != len(features) or (np.bincount(y)[np.unique(y)] < 2).any():
+    classes, place, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if len(y) != len(features) or (counts < 2).any():
         raise DataError("novelty: expected one label for each sample, two samples of each class")
-    means = np.stack([features[y == k].mean(axis=0) for k in np.unique(y)])
-    within = features - means[np.searchsorted(np.unique(y), y)]
+    means = np.stack([features[place == k].mean(axis=0) for k in range(len(classes))])
+    within = features - means[place]
     noted = {"layer": layer, "share": share, "means": means.astype(np.float32)}
     noted["whitening"] = _whitening(within).astype(np.float32)
     distances = _distances(noted, features if known is None else _features(model, layer, known))

@@ -132,6 +132,8 @@ def test_mistakes_are_named():
         temperature_of(np.array([0.1, 0.9]), [0, 2])
     with refused(DataError, "from 0 to 1"):
         temperature_of(np.array([0.1, np.nan]), [0, 1])
+    with refused(ValueError, "above 0", "'warm'"):
+        apply_temperature(classifier(), "warm")
     with refused(ValueError, "above 0", "-1"):
         apply_temperature(classifier(), -1)
     with refused(ValueError, "Dense"):

@@ -83,6 +83,16 @@ def test_a_constant_feature_is_no_obstacle():
     assert novelty.predict(model, odd)[1] > novelty.predict(model, usual)[1]
 
 
+@pytest.mark.parametrize("names", [["cat", "dog"], [-1, 7], [0.0, 1.0], [False, True]])
+def test_labels_are_only_told_apart(names):
+    x, y = two_clouds()
+    (one, two), models = (np.array(kind)[y] for kind in ([0, 1], names)), []
+    for labels in (one, two):
+        models.append(model_of_rows())
+        novelty.fit(models[-1], x, labels, layer="features")
+    np.testing.assert_array_equal(*(novelty.predict(model, x)[1] for model in models))
+
+
 def test_mistakes_are_named():
     x, y = two_clouds()
     model = model_of_rows()

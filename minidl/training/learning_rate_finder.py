@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -143,8 +144,10 @@ def find_learning_rate(
     DataError
         If the loss of the first step is not finite, or there are no batches.
     """
-    if not (0 < low < high < math.inf):
-        raise ValueError(f"find_learning_rate: expected 0 < low < high, received {low}, {high}")
+    if not all(isinstance(rate, numbers.Real) for rate in (low, high)) or not (
+        0 < low < high < math.inf
+    ):
+        raise ValueError(f"find_learning_rate: expected 0 < low < high, received {low!r}, {high!r}")
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 10:
         raise ValueError(f"find_learning_rate: expected 10 steps or more, received {steps!r}")
     trainer = model._compiled("find_learning_rate")

@@ -132,6 +132,8 @@ def test_the_plot_is_written(tmp_path):
 def test_mistakes_are_named():
     with refused(ValueError, "0 < low < high", "1.0, 0.1"):
         find_learning_rate(classifier(), X, Y, low=1.0, high=0.1)
+    with refused(ValueError, "0 < low < high", "'low'"):
+        find_learning_rate(classifier(), X, Y, low="low")
     with refused(ValueError, "10 steps", "3"):
         find_learning_rate(classifier(), X, Y, steps=3)
     with refused(RuntimeError, "compile"):

@@ -35,7 +35,7 @@ from minidl.calibration import (
 )
 from minidl.data import ImageFolder
 
-PHASES = ((14, 64), (14, 96), (4, 112))  # so many epochs at that image size
+PHASES = ((12, 64), (16, 96), (16, 112))  # so many epochs at that image size
 CARTOON_PHASES = ((5, 48), (3, 64))
 KNOWN_SHARE = 0.98  # of held-out photos that are to be recognised as cat or dog at all
 

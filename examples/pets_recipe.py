@@ -20,8 +20,9 @@ def augmentation(without: str = "") -> list:
     geometry = [
         layers.RandomFlip("horizontal"),
         layers.RandomRotation(0.04),
-        layers.RandomZoom((-0.3, 0.1), (-0.3, 0.1)),  # each by itself: proportions vary, too
-        layers.RandomTranslation(0.08, 0.08),
+        # Each by itself: loading makes any photo a square, which narrows what stands in a wide one.
+        layers.RandomZoom((-0.4, 0.2), (-0.4, 0.5)),
+        layers.RandomTranslation(0.12, 0.12),
     ]
     light = [layers.RandomContrast(0.3), layers.RandomBrightness(0.15)]
     return (geometry if without != "geometry" else []) + (light if without != "light" else [])

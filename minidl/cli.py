@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 
@@ -28,7 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return options.command(options) or 0
+            code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # its reader has seen enough: minidl runs | head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         print(f"minidl: {error}", file=sys.stderr)
         return 1

@@ -598,3 +598,10 @@ def test_the_console_script(trained, photo, tmp_path):
     assert result.stderr.splitlines() == [
         f"minidl: {tmp_path / 'nowhere.png'}: cannot be opened (No such file or directory)"
     ]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "minidl", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""

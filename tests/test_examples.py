@@ -18,7 +18,7 @@ from minidl.applications import VGG16, InceptionV3, ResNet50
 from minidl.data import ImageFolder
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SCRIPTS = sorted(EXAMPLES.glob("0*.py"))
+SCRIPTS = sorted(EXAMPLES.glob("[01]*.py"))
 
 
 def run(script, *arguments, cwd, **environment):
@@ -41,7 +41,7 @@ def photos(tmp_path_factory):
 
 
 def test_there_are_examples():
-    assert [script.name[:2] for script in SCRIPTS] == [f"0{i}" for i in range(1, 10)]
+    assert [script.name[:2] for script in SCRIPTS] == [f"{i:02d}" for i in range(1, 14)]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_an_example_tells_the_accuracy_without_the_photos_that_are_in_train(phot
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_an_example_is_short_and_explains_itself(script, tmp_path):
-    assert len(script.read_text().splitlines()) < 150
+    assert len(script.read_text().splitlines()) < 160
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert all(option in done.stdout for option in ("--data", "--epochs", "--seed"))
@@ -167,7 +167,7 @@ def test_an_example_is_short_and_explains_itself(script, tmp_path):
 
 def test_pets_from_scratch_resumes_after_a_kill_to_the_same_bits(photos, tmp_path):
     """Killed in its second phase and resumed, it ends with the weights of an unbroken run."""
-    command = [sys.executable, str(SCRIPTS[8]), "--data", str(photos), "--epochs", "4"]
+    command = [sys.executable, str(SCRIPTS[8]), "--data", str(photos), "--epochs", "6"]
     unbroken = run(SCRIPTS[8], *command[2:], "--output", "unbroken", cwd=tmp_path)
     assert unbroken.returncode == 0, unbroken.stderr
     broken = subprocess.Popen(
@@ -188,6 +188,46 @@ def test_pets_from_scratch_resumes_after_a_kill_to_the_same_bits(photos, tmp_pat
     for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert (tmp_path / "broken" / "pets.h5").stat().st_size < 3_000_000
+
+
+def test_four_species_are_counted_and_drawn(tmp_path):
+    done = run(SCRIPTS[9], "--epochs", 1, "--image-size", 32, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("true ")]
+    assert [row[1] for row in rows] == ["cat", "dog", "rabbit", "bear"]
+    counts = np.array([[int(cell) for cell in row[2:6]] for row in rows])
+    assert counts.sum(axis=1).tolist() == [150] * 4
+    for row, recall in zip(counts / 150, (float(row[6]) for row in rows), strict=True):
+        assert recall in [pytest.approx(share, abs=6e-4) for share in row]
+    found = float(done.stdout.split("mean test accuracy ")[1])
+    assert found == pytest.approx(np.trace(counts) / 600, abs=1e-4)
+    assert (tmp_path / "outputs" / "species-seed0.png").stat().st_size > 10_000
+
+
+def test_a_layer_and_a_loss_of_ones_own_are_checked_before_they_are_compared(photos, tmp_path):
+    done = run(SCRIPTS[10], "--data", photos, "--epochs", 1, "--image-size", 40, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    checked, agrees, *compared = done.stdout.splitlines()
+    assert float(checked.split()[4]) < 1e-6
+    assert "agrees with finite differences" in agrees
+    assert len([line for line in compared if "mean test accuracy" in line]) == 4
+
+
+def test_two_branches_answer_twice(tmp_path):
+    done = run(SCRIPTS[11], "--epochs", 1, "--image-size", 32, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "of the species" in done.stdout
+    assert "of the direction" in done.stdout
+    model = load_model(tmp_path / "outputs" / "two_branches-seed0.h5")
+    species, turned = model.predict(np.zeros((2, 32, 32, 3), np.float32), verbose=0)
+    assert (species.shape, turned.shape) == ((2, 4), (2, 1))
+
+
+def test_the_network_that_ships_is_a_base_without_a_download(photos, tmp_path):
+    done = run(SCRIPTS[12], "--data", photos, "--epochs", 1, "--image-size", 40, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "seed 0: on PetsNet 0." in done.stdout or "seed 0: on PetsNet 1." in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("mean test accuracy: on PetsNet")
 
 
 def test_an_ablation_names_what_is_left_out(photos, tmp_path):

@@ -600,7 +600,7 @@ def test_the_console_script(trained, photo, tmp_path):
     ]
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+def test_a_reader_that_has_seen_enough_is_no_error():
     command = [sys.executable, "-m", "minidl", "info"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

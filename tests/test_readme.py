@@ -51,6 +51,6 @@ def test_linked_files_exist(target):
 
 def test_set_up_commands_are_where_ci_finds_them():
     for name in ("demo", "tests"):
-        found = re.search(rf"<!-- ci: {name} -->\n```\n(.+)\n```\n<!-- ci: end -->", README)
+        found = re.search(rf"<!-- ci: {name} -->\n```\n((?:.+\n)+)```\n<!-- ci: end -->", README)
         assert found, f"the command of {name} has to stand between its marks"
         assert "python3 -m venv" in found[1]

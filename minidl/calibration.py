@@ -53,10 +53,13 @@ def accuracy_interval(right: int, count: int, z: float = 1.96) -> tuple[float, f
     >>> round(low, 3), round(high, 3)
     (0.916, 0.987)
     """
-    if not 0 <= right <= count or count < 1:
+    if not (_is_whole(right) and _is_whole(count)) or not 0 <= right <= count or count < 1:
         raise ValueError(
-            f"accuracy_interval: expected 0 <= right <= count, received {right}, {count}"
+            "accuracy_interval: expected whole numbers, 0 <= right <= count and count from 1, "
+            f"received {right!r}, {count!r}"
         )
+    if not isinstance(z, numbers.Real) or not 0 < z < np.inf:
+        raise ValueError(f"accuracy_interval: expected z above 0, received {z!r}")
     share, spread = right / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
@@ -80,7 +83,10 @@ def expected_calibration_error(probabilities, labels, bins: int = BINS) -> float
     ShapeError
         If there is not one label for each row.
     DataError
-        If there are no rows, or labels or probabilities are out of range.
+        If there are no rows, or labels or probabilities are out of range, or the probabilities of
+        a row are not 1 together.
+    ValueError
+        For a wrong number of bins.
     """
     p, labels = _checked(probabilities, labels)
     compared = reliability(p.max(axis=1), p.argmax(axis=1) == labels, bins)
@@ -105,6 +111,8 @@ def reliability(certainty: np.ndarray, right: np.ndarray, bins: int = BINS) -> d
         accuracy; ``expected_calibration_error``: the mean of \\|accuracy - certainty\\| over the
         bins, weighted by their samples; ``mean_certainty``.
     """
+    if not _is_whole(bins) or bins < 1:
+        raise ValueError(f"calibration: expected bins as a number from 1, received {bins!r}")
     edges = np.linspace(0, 1, bins + 1)
     numbers = np.clip(np.searchsorted(edges, certainty, side="left") - 1, 0, bins - 1)
     rows, error = [], 0.0
@@ -180,16 +188,22 @@ def apply_temperature(model, temperature: float) -> None:
     if not isinstance(temperature, numbers.Real) or not 0 < temperature < np.inf:
         raise ValueError(f"temperature: expected a number above 0, received {temperature!r}")
     last = model.layers[-1]
-    if not isinstance(last, layers.Dense) or model.output_activations[0] not in (
-        "sigmoid",
-        "softmax",
-    ):
+    classifies = model.single_output and model.output_activations[0] in ("sigmoid", "softmax")
+    used = sum(node.layer is last for node in model.nodes)
+    if not isinstance(last, layers.Dense) or not classifies or used != 1:
         raise ValueError(
-            f"{model.label}: expected a model that ends in Dense with a sigmoid or softmax, its "
-            f"last layer is {last.label}"
+            f"{model.label}: expected a model that ends in Dense with a sigmoid or softmax, used "
+            f"once, as its one output; its last layer is {last.label}"
         )
-    for parameter in last.parameters:
-        parameter.assign(parameter.value / temperature)
+    divided = [parameter.value / temperature for parameter in last.parameters]
+    if not all(np.isfinite(value).all() for value in divided):
+        raise ValueError(f"temperature: {temperature!r} leaves no finite weights")
+    for parameter, value in zip(last.parameters, divided, strict=True):
+        parameter.assign(value)
+
+
+def _is_whole(number) -> bool:
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 
 def _checked(probabilities, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -204,6 +218,17 @@ def _checked(probabilities, labels) -> tuple[np.ndarray, np.ndarray]:
     p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
     if not len(p) or not ((p >= -1e-6) & (p <= 1 + 1e-6)).all():
         raise DataError("calibration: expected probabilities from 0 to 1, at least one row")
+    total = p.sum(axis=1)
+    if abs(total - 1).max() > 1e-3:  # float16 adds up to 1 within less
+        far = float(total[abs(total - 1).argmax()])
+        raise DataError(f"calibration: expected rows of probabilities to sum to 1, one has {far:g}")
+    whole = labels.dtype.kind in "iub" or (
+        labels.dtype.kind == "f" and (labels == np.rint(labels)).all()
+    )
+    if not whole:
+        raise DataError(
+            f"calibration: expected labels 0..{p.shape[1] - 1} as whole numbers, received others"
+        )
     labels = labels.astype(np.int64)
     if labels.min() < 0 or labels.max() >= p.shape[1]:
         raise DataError(

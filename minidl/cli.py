@@ -25,6 +25,8 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if hasattr(sys.stdout, "reconfigure"):  # a file's name may have what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():

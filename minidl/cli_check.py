@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
+from minidl.cli_outputs import check_output
 from minidl.errors import DataError
 
 __all__ = ["add_check_command", "check", "describe_leaks", "warn_of_leaks"]
@@ -53,17 +53,32 @@ def check(options: argparse.Namespace) -> int:
     from minidl import data
 
     if options.fix_list is not None:
-        _check_writable(options.fix_list)
+        check_output("--fix-list", options.fix_list, kept=[options.folder, options.test])
     report = data.check(options.folder, options.test, progress=sys.stderr.isatty())
+    # First of all: what reads the answer may stop reading.
+    listed = None if options.fix_list is None else _write_list(report, options.fix_list)
     if options.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print(report)
-    if options.fix_list is not None:
-        files = report.files_to_drop()
-        Path(options.fix_list).write_text("".join(f"{file}\n" for file in files), "utf-8")
-        print(f"Files to drop: {options.fix_list} ({len(files)})", file=sys.stderr)
+    if listed is not None:
+        print(f"Files to drop: {options.fix_list} ({listed})", file=sys.stderr)
     return 1 if report.spoils_results else 0
+
+
+def _write_list(report, path: str) -> int:
+    """Write which files to drop, one on each line, and return how many."""
+    files = report.files_to_drop()
+    odd = [file for file in files if "\n" in file]
+    for file in odd:  # its second line might be the name of another file
+        print(f"minidl: left out of {path}: {file!r}, whose name has a line break", file=sys.stderr)
+    files = [file for file in files if file not in odd]
+    text = "".join(f"{file}\n" for file in files)
+    try:
+        Path(path).write_text(text, "utf-8", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"--fix-list: cannot write {path!r} ({error.strerror})") from None
+    return len(files)
 
 
 def warn_of_leaks(training: str, test: str) -> None:
@@ -94,10 +109,3 @@ def describe_leaks(leaks: dict[str, list[str]], count: int) -> str:
         f"{len(leaks):,} of the {count:,} test photos {verb} also among the training photos, "
         f"such as {min(leaks)}"
     )
-
-
-def _check_writable(path: str) -> None:
-    """Raise where the list could not be written after all the work."""
-    folder = os.path.dirname(path) or "."
-    if not path or os.path.isdir(path) or not os.path.isdir(folder):
-        raise DataError(f"--fix-list: expected the name of a file to write, received {path!r}")

@@ -12,12 +12,14 @@ import numpy as np
 
 import minidl
 from minidl.classifier import class_names, color_mode, image_size, probabilities, threshold
+from minidl.cli_outputs import check_output
 from minidl.errors import DataError
 
 __all__ = ["evaluate", "predict", "report"]
 
 MODEL_SUFFIXES = (".h5", ".hdf5", ".keras")
 BATCH = 32  # images at a time
+SIGNATURE = "minidl predict --explain"  # in pictures of ours
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -35,6 +37,10 @@ def report(model, folder, batch_size: int, as_json: bool) -> dict[str, float]:
         class_names=noted, color_mode=color_mode(model),
     )  # fmt: skip
     names = dataset.class_names
+    losses = {"sigmoid": "binary_crossentropy", "softmax": "sparse_categorical_crossentropy"}
+    activation = model.output_activations[0]
+    if model.trainer is None and activation in losses:  # saved without, as the one of minidl
+        model.compile("sgd", losses[activation], metrics=["accuracy"])
     results: dict[str, Any] = model.evaluate(dataset, return_dict=True, verbose=0)
     counts = _confusion(model, dataset)
     if as_json:
@@ -61,6 +67,9 @@ def _confusion(model, dataset) -> np.ndarray:
 def predict(options: argparse.Namespace) -> int:
     """Print class and probability of each image; go on after one that cannot be read."""
     path, paths = _model_and_images(options)
+    if options.explain is not None:
+        check_output("--explain", options.explain, (".png",), [path, *paths])
+        _check_own(options.explain)
     model = minidl.load_model(path)
     results: list[dict[str, Any]] = []
     readable: list[np.ndarray] = []
@@ -68,9 +77,6 @@ def predict(options: argparse.Namespace) -> int:
         answers, images = _answers(model, paths[start : start + BATCH])
         results += answers
         readable += images if options.explain else []
-    if options.explain and readable:
-        labels = [_in_words(item) for item in results if "error" not in item]
-        _write_explanations(model, np.stack(readable), labels, options.explain)
     if options.json:
         print(json.dumps(results, indent=2))
     for item in results:
@@ -78,6 +84,9 @@ def predict(options: argparse.Namespace) -> int:
             print(f"minidl: {item['error']}", file=sys.stderr)
         elif not options.json:
             print(f"{item['file']}: {_in_words(item)}")
+    if readable:
+        good = [item for item in results if "error" not in item]
+        _write_explanations(model, np.stack(readable), good, options.explain)
     return 1 if any("error" in item for item in results) else 0
 
 
@@ -101,6 +110,8 @@ def _is_model(path: str) -> bool:
     suffix = Path(path).suffix.lower()
     if suffix in MODEL_SUFFIXES or suffix in IMAGE_EXTENSIONS:
         return suffix in MODEL_SUFFIXES
+    if Path(path).exists() and not Path(path).is_file():
+        return False  # to be refused as an image: reading a pipe would wait for ever
     try:
         with open(path, "rb") as file:
             return file.read(7).startswith((b"\x89HDF", b"PK", b"minidl "))
@@ -151,25 +162,57 @@ def _in_words(item: dict[str, Any]) -> str:
     return f"{what}, as far as I can tell (novelty {item['novelty']:.2f}, else {answer})"
 
 
-def _write_explanations(model, images: np.ndarray, labels: list[str], path: str) -> None:
+def _check_own(path: str) -> None:
+    """Raise where a file is there that is none of ours: ``--explain *.png`` names a photo."""
+    from PIL import Image
+
+    if not Path(path).exists():
+        return
+    try:
+        with Image.open(path) as image:
+            ours = image.info.get("Software") == SIGNATURE
+    except OSError:
+        ours = False
+    if not ours:
+        raise DataError(
+            f"--explain: expected a new file, or one that minidl predict wrote; {path!r} is "
+            "something else and would be lost"
+        )
+
+
+def _write_explanations(model, images: np.ndarray, items: list[dict[str, Any]], path: str) -> None:
     """Write a picture: each image, what was predicted, and what spoke for that."""
     from PIL import Image, ImageDraw
+    from PIL.PngImagePlugin import PngInfo
 
     from minidl.explain import grad_cam, overlay
 
     maps = grad_cam(model, images)
     height, width = images.shape[1:3]
-    line = 16  # pixels for the text above
+    line = 12  # pixels of each of the two lines above: the file, the answer
     across = max(1, min(len(images), 1600 // (2 * width)))
     down = -(-len(images) // across)
-    sheet = Image.new("RGB", (2 * width * across, (height + line) * down), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, (image, heatmap, label) in enumerate(zip(images, maps, labels, strict=True)):
-        x, y = 2 * width * (i % across), (height + line) * (i // across)
-        draw.text((x + 4, y + 2), label, fill="black")
-        sheet.paste(Image.fromarray(overlay(image, heatmap, opacity=0)), (x, y + line))
-        sheet.paste(Image.fromarray(overlay(image, heatmap)), (x + width, y + line))
+    sheet = Image.new("RGB", (2 * width * across, (height + 2 * line + 4) * down), "white")
+    for i, (image, heatmap, item) in enumerate(zip(images, maps, items, strict=True)):
+        # A cell by itself, so that a long name ends at its edge.
+        cell = Image.new("RGB", (2 * width, height + 2 * line + 4), "white")
+        draw = ImageDraw.Draw(cell)
+        for k, text in enumerate((Path(item["file"]).name, _in_short(item))):
+            draw.text(
+                (4, 2 + k * line), text.encode("latin-1", "replace").decode("latin-1"), "black"
+            )
+        cell.paste(Image.fromarray(overlay(image, heatmap, opacity=0)), (0, 2 * line + 4))
+        cell.paste(Image.fromarray(overlay(image, heatmap)), (width, 2 * line + 4))
+        sheet.paste(cell, (cell.width * (i % across), cell.height * (i // across)))
+    signature = PngInfo()
+    signature.add_text("Software", SIGNATURE)
     try:
-        sheet.save(path)
+        sheet.save(path, pnginfo=signature)
     except (OSError, ValueError) as error:
         raise DataError(f"--explain: cannot write {path!r} ({error})") from None
+
+
+def _in_short(item: dict[str, Any]) -> str:
+    """Return a result in few words."""
+    answer = f"{item['class']} {item['probability']:.0%}"
+    return answer if item.get("known", True) else f"unknown (else {answer})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
@@ -28,8 +29,9 @@ def add_runs_command(add) -> None:
     """Add the command; ``add(function, text)`` is that of minidl.cli."""
     command = add(runs, "compare the trainings whose folders lie in DIR")
     command.add_argument(
-        "folder", metavar="DIR", nargs="?", default="runs", help="default: %(default)s"
-    )
+        "folder", metavar="DIR", nargs="?", default=os.environ.get("MINIDL_RUNS", "runs"),
+        help="default: %(default)s, or what MINIDL_RUNS says",
+    )  # fmt: skip
     command.add_argument(
         "--sort", choices=COLUMNS, default="run", metavar="COLUMN",
         help=f"of {', '.join(COLUMNS)} (default: %(default)s, the oldest first)",
@@ -73,7 +75,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of the table: epochs as "3/20"."""
-    return {**{name: row[name] for name in COLUMNS}, "epochs": f"{row['epochs']}/{row['planned']}"}
+    planned = "-" if row["planned"] is None else row["planned"]
+    return {**{name: row[name] for name in COLUMNS}, "epochs": f"{row['epochs']}/{planned}"}
 
 
 def _text(name: str, value: Any) -> str:

@@ -16,6 +16,7 @@ import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
 from minidl.classifier import class_names
 from minidl.cli_check import warn_of_leaks
+from minidl.cli_outputs import PLOTS, check_output
 from minidl.cli_predict import report
 from minidl.cli_train_options import BASES, SCRATCH, TRANSFER
 from minidl.runs import Run
@@ -58,6 +59,7 @@ def train(options: argparse.Namespace) -> int:
     else:
         model = _new_model(options, training)
     run = _run_of(options, model, training)
+    older = _stamp(output)
     began = time.perf_counter()
     history = model.fit(
         training, validation_data=validation, epochs=options.epochs, resume=options.resume,
@@ -68,7 +70,9 @@ def train(options: argparse.Namespace) -> int:
         ],
     )  # fmt: skip
     if run:
-        _close(run, output, model, history, time.perf_counter() - began)
+        if _stamp(output) != older:  # a training that diverged has written nothing
+            run.keep(output)
+        _close(run, model, history, time.perf_counter() - began)
     _check_converged(model, options)
     if history.epoch:
         print(f"Model: {output}")
@@ -99,15 +103,21 @@ def _run_of(options: argparse.Namespace, model, training) -> Run | None:
     config["photos"] = dict(zip(names, counts.tolist(), strict=True))
     config["command"] = _command(options)
     run = Run.new(options.runs, options.base or "small_cnn", config)
-    model.metadata["run"] = str(run.folder)
+    model.metadata["run"] = str(run.folder.resolve())  # whence ever it will be resumed
     print(f"Run: {run.folder}", flush=True)
     return run
 
 
-def _close(run: Run, output: Path, model, history, seconds: float) -> None:
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from the one that will replace it."""
+    with contextlib.suppress(OSError):
+        state = path.stat()
+        return state.st_ino, state.st_mtime_ns
+    return None
+
+
+def _close(run: Run, model, history, seconds: float) -> None:
     """Note how the training ended."""
-    if history.epoch and output.exists():
-        run.keep(output)
     state = "interrupted" if history.interrupted else "finished"
     # A test from before the training was resumed says nothing of this model.
     run.finish(seconds, state="diverged" if model.stop_training else state, test=None)
@@ -198,20 +208,19 @@ def _check_before_training(options: argparse.Namespace, model) -> None:
     from minidl import plotting
     from minidl.data.listing import find_classes
 
-    folder = Path(options.output).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{options.output}: the folder {folder} does not exist")
+    kept = [options.folder, options.test]  # each result is kept from the photos and the others
+    for name, suffixes in (("output", ()), ("plot", PLOTS), ("report", ())):
+        path = getattr(options, name)
+        if path is not None:
+            check_output(f"--{name}", path, suffixes, kept)
+            kept.append(path)
     if options.plot or options.report:
         plotting.require_matplotlib()
-    if options.report:
-        from minidl.report import require_writable
-
-        require_writable(options.report)
-        if not options.test and not options.validation_split:
-            raise ValueError(
-                "--report: needs photos that were not trained on: --test DIR, or a "
-                "--validation-split above 0"
-            )
+    if options.report and not options.test and not options.validation_split:
+        raise ValueError(
+            "--report: needs photos that were not trained on: --test DIR, or a "
+            "--validation-split above 0"
+        )
     if options.test:
         classes = list(find_classes(options.test))
         wanted = sorted(class_names(model) if model else find_classes(options.folder))

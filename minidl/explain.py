@@ -21,6 +21,8 @@ after the other and looks how far the probability falls. It takes many passes, a
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 from minidl.errors import ShapeError
@@ -58,7 +60,8 @@ def grad_cam(
     Returns
     -------
     (N, H, W) of float32, or (N, h, w) without `resize`
-        The largest number of each map is 1; it is all 0 where nothing speaks for the class.
+        The largest number of each map is 1, before it is stretched; it is all 0 where nothing
+        speaks for the class.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def occlusion(
     patch : int, optional
         Side of the square in pixels; by default a fifth of the shorter side of the images.
     stride : int, optional
-        Pixels from one square to the next; by default half a side.
+        Pixels from one square to the next, at most a side; by default half of it.
     fill : float, optional
         What the square is filled with; by default the mean of each image.
 
@@ -102,17 +105,20 @@ def occlusion(
     -------
     (N, H, W) of float32
         The mean fall over all squares that cover a pixel; negative where covering it helps.
+
+    Raises
+    ------
+    ValueError
+        For a patch or stride that does not fit; otherwise as :func:`grad_cam`.
     """
     images = _checked(model, images)
     height, width = images.shape[1:3]
-    patch = patch or max(1, min(height, width) // 5)
-    stride = stride or max(1, patch // 2)
-    for name, number in (("patch", patch), ("stride", stride)):
-        if number < 1 or number > min(height, width):
-            raise ValueError(
-                f"occlusion: expected a {name} of 1 to {min(height, width)} pixels, "
-                f"received {number}"
-            )
+    patch = max(1, min(height, width) // 5) if patch is None else patch
+    _check_pixels("patch", patch, min(height, width))
+    stride = max(1, patch // 2) if stride is None else stride
+    _check_pixels("stride", stride, patch)  # a larger one would leave pixels out
+    if fill is not None and not isinstance(fill, numbers.Real):
+        raise ValueError(f"occlusion: expected fill to be one number, received {fill!r}")
     classes = _classes(model, images, class_index)
     squares = [
         (y, x) for y in _starts(height, patch, stride) for x in _starts(width, patch, stride)
@@ -148,12 +154,26 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5) -> np.
     Returns
     -------
     (H, W, 3) of uint8
+
+    Raises
+    ------
+    ShapeError
+        If the image has another shape, or the map another size.
+    ValueError
+        If the opacity is out of range, or the image or the map holds NaN.
     """
+    image, heatmap = np.asarray(image), np.asarray(heatmap)
+    if image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ShapeError(
+            f"overlay: expected an image (H, W, 3) or (H, W, 1), received {image.shape}"
+        )
     if image.shape[:2] != heatmap.shape:
         raise ShapeError(
             f"overlay: expected a map of the image's size {image.shape[:2]}, received "
             f"{heatmap.shape}"
         )
+    if not (np.isfinite(image).all() and np.isfinite(heatmap).all()):
+        raise ValueError("overlay: expected finite numbers, the image or the map has others")
     if not 0 <= opacity <= 1:
         raise ValueError(f"overlay: expected an opacity of 0 to 1, received {opacity}")
     places = np.linspace(0, 1, len(_RAMP))
@@ -170,7 +190,16 @@ def _checked(model, images) -> np.ndarray:
             f"{model.label}: expected a classifier of images, from (N, H, W, C) to (N, classes); "
             f"it goes from {model.input_shape} to {model.output_shape}"
         )
-    return model.check_inputs(images)[0]
+    checked = model.check_inputs(images)[0]
+    if not np.isfinite(checked).all():
+        raise ValueError(f"{model.label}: expected images of finite numbers, they have others")
+    return checked
+
+
+def _check_pixels(name: str, number, most: int) -> None:
+    whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+    if not whole or not 1 <= number <= most:
+        raise ValueError(f"occlusion: expected a {name} of 1 to {most} pixels, received {number!r}")
 
 
 def _number(model, layer: str | None) -> int:
@@ -178,7 +207,7 @@ def _number(model, layer: str | None) -> int:
     shapes = [tensor.shape for tensor in model.tensors]
     maps = [i for i, s in enumerate(shapes) if len(s) == 4 and i not in model.input_numbers]
     if layer is not None:
-        number = model.tensors.index(model.tap(layer).output_tensors[0])
+        number = model.node_number(layer)
         if number not in maps:
             raise ValueError(
                 f"grad_cam: expected a layer with an output (N, h, w, channels), received "
@@ -232,7 +261,10 @@ def _classes(model, images, class_index) -> np.ndarray:
         y = np.concatenate(parts) if parts else np.empty((0, outputs))
         cut = 0.5 if model.output_activations[0] == "sigmoid" else 0
         return (y[:, 0] > cut).astype(int) if outputs == 1 else y.argmax(axis=1)
-    classes = np.asarray(class_index)
+    try:
+        classes = np.asarray(class_index)
+    except ValueError:  # rows of several lengths
+        classes = np.empty(0)
     fits = classes.shape in ((), (len(images),)) and classes.dtype.kind in "iu"
     if not fits or ((classes < 0) | (classes >= count)).any():
         raise ValueError(

@@ -56,13 +56,15 @@ def fit(model: Model, x, y, layer: str = "avg_pool", share: float = 0.98, known=
     Raises
     ------
     DataError
-        If a class has fewer than two samples.
+        If a class has fewer than two samples, or its features do not differ.
     ValueError
-        If the layer's output is not a row, there is no layer of that name, or `share` is no
-        fraction.
+        If the model has several outputs, the layer's is not a row, there is no layer of that name,
+        or `share` is no fraction.
     """
     if not isinstance(share, numbers.Real) or not 0 < share < 1:
         raise ValueError(f"novelty: expected share to be between 0 and 1, received {share!r}")
+    if not model.single_output:
+        raise ValueError(f"novelty: expected a model with one output, {model.label} has several")
     features, y = _features(model, layer, x), np.asarray(y).reshape(-1)
     classes, place, counts = np.unique(y, return_inverse=True, return_counts=True)
     if len(y) != len(features) or (counts < 2).any():
@@ -73,6 +75,11 @@ def fit(model: Model, x, y, layer: str = "avg_pool", share: float = 0.98, known=
     noted["whitening"] = _whitening(within).astype(np.float32)
     distances = _distances(noted, features if known is None else _features(model, layer, known))
     noted["limit"] = float(np.quantile(distances, share))
+    if not 0 < noted["limit"] < np.inf:
+        raise DataError(
+            f"novelty: expected features that differ, those of {layer!r} are the same for all "
+            "samples of a class, or not finite"
+        )
     model.metadata["novelty"] = noted
 
 

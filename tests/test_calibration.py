@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import blobs, classifier, refused
 
-from minidl import Input, Sequential, layers
+from minidl import Input, Model, Sequential, layers
 from minidl.calibration import (
     accuracy_interval,
     apply_temperature,
@@ -126,6 +126,20 @@ def test_the_interval_of_accuracy_is_wilsons():
 def test_mistakes_are_named():
     with refused(ValueError, "right <= count", "5, 4"):
         accuracy_interval(5, 4)
+    for wrong in (("a", 3), (1.5, 3), (1, np.inf), (None, 3), (True, 1)):
+        with refused(ValueError, "whole numbers", repr(wrong[0])):
+            accuracy_interval(*wrong)
+    for z in (-1, float("nan"), "a"):
+        with refused(ValueError, "z above 0", repr(z)):
+            accuracy_interval(1, 2, z)
+    for bins in (0, -1, 2.5, "a"):
+        with refused(ValueError, "bins", repr(bins)):
+            expected_calibration_error([0.5], [1], bins)
+    for labels in ([0.5, 1], [np.nan, 1], ["0", "1"]):
+        with refused(DataError, "whole numbers"):
+            expected_calibration_error([0.5, 0.5], labels)
+    with refused(DataError, "sum to 1", "1.5"):
+        expected_calibration_error([[0.5, 0.5], [0.5, 1.0]], [0, 1])
     with refused(ShapeError, "(N, K)", "(3,)"):
         expected_calibration_error(np.ones((2, 2)), [0, 1, 0])
     with refused(DataError, "0..1", "2"):
@@ -136,5 +150,16 @@ def test_mistakes_are_named():
         apply_temperature(classifier(), "warm")
     with refused(ValueError, "above 0", "-1"):
         apply_temperature(classifier(), -1)
+    model = classifier()
+    before = model.get_weights()
+    with refused(ValueError, "no finite weights"), np.errstate(over="ignore"):
+        apply_temperature(model, 1e-45)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    x, last = Input((3,)), layers.Dense(3, activation="softmax")
+    with refused(ValueError, "once"):
+        apply_temperature(Model(x, last(last(x))), 2.0)
+    with refused(ValueError, "one output"):
+        apply_temperature(Model(x, [last(x), layers.Dense(1)(x)]), 2.0)
     with refused(ValueError, "Dense"):
         apply_temperature(Sequential([Input((3,)), layers.Dense(2)]), 2.0)

@@ -102,7 +102,7 @@ def test_demo_into_a_file_is_refused(tmp_path, capsys):
 
 def test_train_writes_a_model_and_curves_and_tests_it(photos, tmp_path, capsys):
     test = make_photos(tmp_path / "test", count=4, seed=1)
-    model, curves = tmp_path / "m.h5", tmp_path / "plots" / "curves.png"
+    model, curves = tmp_path / "m.h5", tmp_path / "curves.png"
     code = run(
         "train", photos, "--epochs", 1, *SMALL, "--test", test, "--output", model, "--plot", curves
     )
@@ -338,11 +338,12 @@ def test_evaluate_refuses_other_classes(trained, tmp_path, capsys):
 
 
 def test_a_model_from_python_without_class_names(photos, photo, tmp_path, capsys):
-    model = Sequential([Input((32, 32, 3)), layers.Flatten(), layers.Dense(2, "softmax")])
+    model = Sequential([Input((32, 32, 3)), layers.Flatten(), layers.Dense(2)])
     path = tmp_path / "m.h5"
     model.save(path)
     assert "compile" in refused(capsys, "evaluate", path, photos)
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss = minidl.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
     model.save(path)
     assert run("evaluate", path, photos) == 0
     assert "cats: " in capsys.readouterr().out
@@ -411,12 +412,56 @@ def test_predict_shows_what_spoke_for_the_class(trained, photos, tmp_path, capsy
     assert "missing.jpg" in capsys.readouterr().err
     sheet = np.asarray(Image.open(picture))
     size = minidl.load_model(trained).input_shape[1]
-    assert sheet.shape == (size + 16, 3 * 2 * size, 3)  # photo and map, beside one another
+    assert sheet.shape == (size + 28, 3 * 2 * size, 3)  # photo and map, beside one another
     photo = minidl.data.load_image(files[0], size)
-    np.testing.assert_array_equal(sheet[16:, :size], photo)
-    assert not np.array_equal(sheet[16:, size : 2 * size], photo)
-    place = tmp_path / "no" / "such.png"
-    assert "cannot write" in refused(capsys, "predict", trained, files[0], "--explain", place)
+    np.testing.assert_array_equal(sheet[28:, :size], photo)
+    assert not np.array_equal(sheet[28:, size : 2 * size], photo)
+    # Drawn anew over an older one, but not over what somebody else has made.
+    assert run("predict", trained, files[0], "--explain", picture) == 0
+    assert Image.open(picture).size == (2 * size, size + 28)
+
+
+def test_an_explanation_destroys_no_photo(trained, photos, tmp_path, capsys):
+    files = sorted((photos / "dogs").iterdir())
+    Image.open(files[0]).save(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    for place, word in (
+        (tmp_path / "photo.png", "would be lost"),  # as the first of --explain *.png
+        (tmp_path / "no" / "such.png", "does not exist"),
+        (tmp_path / "new.jpg", "ends in .png"),
+        ("", "expected the name"),
+    ):
+        assert word in refused(capsys, "predict", trained, files[0], "--explain", place)
+    arguments = (tmp_path / "photo.png", "--explain", tmp_path / "photo.png")
+    assert "also read" in refused(capsys, "predict", trained, *arguments)
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_an_explanation_that_fails_does_not_cost_the_answers(photo, tmp_path, capsys):
+    model = Sequential([Input((8, 8, 3)), layers.Flatten(), layers.Dense(1, "sigmoid")])
+    model.save(tmp_path / "flat.h5")
+    assert run("predict", tmp_path / "flat.h5", photo, "--explain", tmp_path / "e.png") == 1
+    shown = capsys.readouterr()
+    assert str(photo) in shown.out
+    assert "no layer has an output" in shown.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_rather_than_waited_for(photo, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert run("predict", tmp_path / "pipe", photo) == 1
+    shown = capsys.readouterr()
+    assert "expected an image file" in shown.err
+    assert str(photo) in shown.out
+
+
+def test_a_model_that_was_saved_without_a_loss_is_evaluated(photos, tmp_path, capsys):
+    model = Sequential([Input((8, 8, 3)), layers.Flatten(), layers.Dense(1, "sigmoid")])
+    model.save(tmp_path / "bare.h5")
+    assert run("evaluate", tmp_path / "bare.h5", photos, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    counts = np.array(found["confusion_matrix"])
+    assert found["accuracy"] == pytest.approx(np.trace(counts) / counts.sum())
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

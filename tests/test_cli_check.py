@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from damaged import encoded, half, textured
@@ -109,6 +111,36 @@ def test_what_cannot_be_checked_is_refused_in_one_sentence(photos, tmp_path, cap
             run("check", *arguments)
         assert caught.value.code == 2
         assert len(capsys.readouterr().err.splitlines()) <= 3
+
+
+def test_the_list_is_there_though_its_reader_has_gone(photos, held_out, tmp_path):
+    target = tmp_path / "drop.txt"
+    command = [sys.executable, "-u", "-m", "minidl", "check", str(photos), "--test", str(held_out)]
+    with subprocess.Popen(
+        [*command, "--fix-list", str(target)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert target.read_text().splitlines() == [str(photos / "cats" / "0.jpg")]
+
+
+def test_the_list_takes_any_name_but_one_of_two_lines(photos, tmp_path, capsys):
+    names = [b"\xff.jpg", "日.jpg".encode(), b"two\nlines.jpg"]
+    for name in names:
+        (photos / "dogs" / os.fsdecode(name)).write_bytes(b"")
+    target = tmp_path / "drop.txt"
+    assert run("check", photos, "--fix-list", target) == 0
+    listed = {os.path.basename(line) for line in target.read_bytes().splitlines()}
+    assert listed == set(names[:2])
+    assert "line break" in capsys.readouterr().err
+
+
+def test_the_list_replaces_no_photo(photos, capsys):
+    photo = photos / "cats" / "0.jpg"
+    before = photo.read_bytes()
+    assert run("check", photos, "--fix-list", photo) == 1
+    assert "also read" in capsys.readouterr().err
+    assert photo.read_bytes() == before
 
 
 def test_help_says_what_counts_as_an_error(capsys):

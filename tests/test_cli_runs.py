@@ -114,3 +114,49 @@ def test_where_there_are_no_runs_it_says_so(tmp_path, capsys):
     assert "no runs yet" in capsys.readouterr().err
     assert main(["runs", str(tmp_path / "nowhere")]) == 1
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_results_are_kept_from_one_another_and_from_the_photos(photos, tmp_path, capsys):
+    photo = next((photos / "cats").iterdir())
+    before = photo.read_bytes()
+    for options, word in (
+        (("--output", photo), "--output"),
+        (("--report", tmp_path / "model.h5"), "--report"),
+        (("--plot", tmp_path / "a.png", "--report", tmp_path / "a.png"), "--report"),
+        (("--plot", tmp_path / "a.xyz"), "ends in .png"),
+        (("--plot", tmp_path / "none" / "a.png"), "does not exist"),
+    ):
+        assert train(photos, tmp_path, "--epochs", 1, *options) == 1
+        assert word in capsys.readouterr().err
+    assert photo.read_bytes() == before
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_diverged_run_keeps_no_model_of_others(photos, tmp_path, capsys):
+    assert train(photos, tmp_path, "--epochs", 1, "--no-run") == 0
+    assert train(photos, tmp_path, "--epochs", 2, "--learning-rate", 1e30) == 1
+    assert "diverged" in capsys.readouterr().err
+    run = only_run(tmp_path)
+    assert run.result["state"] == "diverged"
+    assert not (run.folder / "last.h5").exists()
+
+
+def test_a_training_is_resumed_from_another_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "photos", *SMALL, "--output", "model.h5", "--runs", "runs", "--epochs"]
+    assert main([*command, "1"]) == 0
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    command = ["train", "../photos", "--output", "../model.h5", "--resume", "--epochs", "2"]
+    assert main([*command, "--runs", "runs"]) == 0
+    assert only_run(tmp_path).summary()["epochs"] == 2
+
+
+def test_runs_are_looked_for_where_they_are_written(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIDL_RUNS", str(tmp_path / "elsewhere"))
+    command = ["train", str(photos), *SMALL, "--epochs", "1", "--output", str(tmp_path / "m.h5")]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(["runs", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1

@@ -78,6 +78,22 @@ def test_grad_cam_is_what_its_definition_says(layer, units, activation):
     np.testing.assert_allclose(maps, by_differences(model, images, layer, classes), atol=1e-4)
 
 
+def test_a_sequential_model_gives_what_the_same_graph_gives():
+    stack = [
+        layers.Conv2D(4, 3, name="low"),
+        layers.ReLU(name="relu"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3, activation="softmax"),
+    ]
+    chain = randomize(Sequential([Input((12, 10, 3)), *stack]))
+    graph = Model(chain.input, chain.output)
+    images = RNG.normal(size=(4, 12, 10, 3)).astype(np.float32)
+    for layer in ("low", "relu", None):
+        np.testing.assert_array_equal(
+            grad_cam(chain, images, layer), grad_cam(graph, images, layer)
+        )
+
+
 def test_the_predicted_class_and_the_last_map_are_the_default():
     for model in (classifier(), classifier(1, "sigmoid"), classifier(1, None)):
         images = RNG.normal(size=(20, 12, 10, 3))  # more than one batch
@@ -178,6 +194,15 @@ def test_an_overlay_is_the_image_under_colours():
         (lambda m, x: grad_cam(m, x[:, :5]), ShapeError, "12"),
         (lambda m, x: grad_cam(m.tap("sum"), x), ValueError, "expected a classifier of images"),
         (lambda m, x: occlusion(m, x, patch=11), ValueError, "patch of 1 to 10 pixels"),
+        (lambda m, x: occlusion(m, x, patch=0), ValueError, "patch of 1 to 10 pixels"),
+        (lambda m, x: occlusion(m, x, patch=2.5), ValueError, "patch of 1 to 10 .* 2.5"),
+        (lambda m, x: occlusion(m, x, patch=4, stride=5), ValueError, "stride of 1 to 4"),
+        (lambda m, x: occlusion(m, x, fill=(1, 2)), ValueError, "fill"),
+        (lambda m, x: grad_cam(m, x, class_index=[[0], [1, 2]]), ValueError, "0 ... 2"),
+        (lambda m, x: grad_cam(m, x * np.nan), ValueError, "finite"),
+        (lambda m, x: overlay(x[0, :, :, 0], x[0, :, :, 0]), ShapeError, "H, W, 1"),
+        (lambda m, x: overlay(x[0, :, :, :2], x[0, :, :, 0]), ShapeError, "H, W, 1"),
+        (lambda m, x: overlay(x[0], x[0, :, :, 0] * np.nan), ValueError, "finite"),
         (lambda m, x: overlay(x[0], x[0, :, :5, 0]), ShapeError, "size .12, 10."),
         (lambda m, x: overlay(x[0], x[0, :, :, 0], 2), ValueError, "opacity"),
     ],

@@ -5,7 +5,7 @@ import pytest
 from tiny import refused
 
 import minidl
-from minidl import Input, Sequential, layers, novelty
+from minidl import Input, Model, Sequential, layers, novelty
 from minidl.errors import DataError
 
 
@@ -105,4 +105,10 @@ def test_mistakes_are_named():
     maps = Sequential([Input((4, 4, 3)), layers.Conv2D(2, 3, name="conv"), layers.Flatten()])
     with refused(ValueError, "conv", "row"):
         novelty.fit(maps, np.zeros((4, 4, 4, 3), np.float32), [0, 0, 1, 1], layer="conv")
+    with refused(DataError, "features that differ", "'features'"):
+        novelty.fit(model, np.ones_like(x), y, layer="features")
+    start = Input((3,))
+    two = Model(start, [layers.Dense(1, name="features")(start), layers.Dense(1)(start)])
+    with refused(ValueError, "one output"):
+        novelty.fit(two, x, y, layer="features")
     assert not novelty.knows(model)

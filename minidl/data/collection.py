@@ -97,17 +97,35 @@ class Collection:
         return len({self.sets[i] for i in group}) > 1
 
     def surplus(self, group: list[int]) -> list[str]:
-        """Return the files of a group to drop."""
-        if self.contradicts(group):
-            return [self.photos[i].file for i in group]
-        last = max(self.sets[i] for i in group)  # keep a photo of the test, if there is one
-        kept = max(
+        """Return the files of a group to drop: links, but never what a kept one leads to."""
+        own, links = self._apart(group)
+        drop = own if self.contradicts(own) else [i for i in own if i != self._best(own)]
+        return [self.photos[i].file for i in (*drop, *links)]
+
+    def _apart(self, group: list[int]) -> tuple[list[int], list[int]]:
+        """Return one position of each file on the disk, and those that are links to them."""
+        # A linked folder, or one within the other, leads twice to the same entry.
+        entries = {_entry(self.photos[i].file): i for i in group}
+        targets: dict[str, list[str]] = {}
+        for entry in sorted(entries, key=entries.__getitem__):
+            targets.setdefault(os.path.realpath(entry), []).append(entry)
+        own = [target if target in same else same[0] for target, same in targets.items()]
+        links = [entry for same in targets.values() for entry in same if entry not in own]
+        return [entries[entry] for entry in own], [entries[entry] for entry in links]
+
+    def _best(self, group: list[int]) -> int:
+        """Return which one to keep: a photo of the test, if there is one; the largest."""
+        last = max(self.sets[i] for i in group)
+        return max(
             (i for i in group if self.sets[i] == last),
             key=lambda i: (self.photos[i].width * self.photos[i].height, self.photos[i].bytes, -i),
         )
-        own = os.path.abspath(self.photos[kept].file)  # one folder may lie within the other
-        rest = [self.photos[i].file for i in group if i != kept]
-        return [file for file in rest if os.path.abspath(file) != own]
+
+
+def _entry(file: str) -> str:
+    """Return in which folder of the disk a file is listed, and under which name."""
+    folder, name = os.path.split(os.path.abspath(file))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _relation(a: Photo, b: Photo, copy: Copy) -> str:

@@ -180,6 +180,9 @@ def _class_findings(report: CheckReport) -> Iterator[Finding]:
             f"{', '.join(report.test_classes)}"
         )
         yield Finding("different classes", "error", message)
+    if len(report.classes) == 1:
+        message = f"{report.directory}: one class, {min(report.classes)}; to tell apart takes two"
+        yield Finding("imbalance", "error", message)
     for folder, classes in ((report.directory, report.classes), (report.test, report.test_classes)):
         for name in (name for name, count in classes.items() if count == 0):
             message = f"{folder}: the class {name} has no readable photo"

@@ -127,7 +127,7 @@ class Network:
         """Return a model from the same inputs to the output of the layer called `name`."""
         inputs = self.input_tensors[0] if self.single_input else self.input_tensors
         return type(self)._functional(
-            inputs, self.tensors[self._number(name)], f"{self.name}_{name}"
+            inputs, self.tensors[self.node_number(name)], f"{self.name}_{name}"
         )
 
     @classmethod
@@ -247,7 +247,8 @@ class Network:
             print_fn(text)
         return text
 
-    def _number(self, name: str) -> int:
+    def node_number(self, name: str) -> int:
+        """Return the place among ``nodes`` of the layer, or inlined network, called `name`."""
         for i, node in enumerate(self.nodes):
             if node.layer.name == name:
                 return i
@@ -326,7 +327,7 @@ class Network:
 
     def _up_to(self, name: str) -> list[Layer]:
         """Return the layers that the layer `name` depends on, and it itself at the end."""
-        wanted = {self._number(name)}
+        wanted = {self.node_number(name)}
         for i in range(max(wanted), -1, -1):
             if i in wanted:
                 wanted.update(self.nodes[i].inputs)

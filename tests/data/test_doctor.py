@@ -148,6 +148,38 @@ def test_links_to_files_are_exact_duplicates(photos):
     assert check(photos).findings[0].kind == "exact duplicate"
 
 
+def test_dropping_links_loses_no_photo(photos):
+    """Linked files are dropped as links; through a linked folder there is nothing to drop."""
+    before = set((photos / "cats").iterdir())
+    link = photos / "cats" / "000.jpg"
+    link.symlink_to(photos / "cats" / "0.jpg")
+    assert check(photos).files_to_drop() == [str(link)]
+    (photos / "cats again").symlink_to(photos / "cats")
+    report = check(photos)
+    assert "contradicting labels" in {finding.kind for finding in report.findings}
+    for file in report.files_to_drop():
+        os.remove(file)
+    assert set((photos / "cats").iterdir()) == before
+
+
+def test_a_test_photo_that_is_a_link_is_dropped_rather_than_the_photo(photos, held_out):
+    shutil.rmtree(held_out / "cats")
+    (held_out / "cats").mkdir()
+    (held_out / "cats" / "link.jpg").symlink_to(photos / "cats" / "0.jpg")
+    put(held_out / "cats" / "own.jpg", encoded(textured(1, seed=77)[0]))
+    report = check(photos, held_out)
+    assert str(held_out / "cats" / "link.jpg") in report.files_to_drop()
+    assert str(photos / "cats" / "0.jpg") not in report.files_to_drop()
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path):
+    for i, image in enumerate(textured(3, seed=8)):
+        put(tmp_path / "cats" / f"{i}.jpg", encoded(image))
+    (finding,) = check(tmp_path).findings
+    assert (finding.kind, finding.severity) == ("imbalance", "error")
+    assert "cats" in finding.message
+
+
 def test_contradicting_labels_are_an_error_and_all_copies_are_to_be_dropped(photos):
     image = open_image(photos / "cats" / "2.jpg")
     copy = put(photos / "dogs" / "copy.jpg", encoded(half(image)))

@@ -1,0 +1,74 @@
+"""Where commands write: what could not be written, or would destroy a photo, is refused at once.
+
+>>> from minidl.cli_outputs import check_output
+>>> check_output("--plot", "curves.xyz", suffixes=(".png", ".svg"))
+Traceback (most recent call last):
+    ...
+minidl.errors.DataError: --plot: expected a name that ends in .png, .svg, received 'curves.xyz'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from minidl.errors import DataError
+
+__all__ = ["PLOTS", "check_output"]
+
+PLOTS = (".png", ".svg", ".pdf", ".jpg")  # what --plot may be
+
+
+def check_output(
+    option: str, path: str, suffixes: Iterable[str] = (), kept: Iterable[str | None] = ()
+) -> None:
+    """Raise where a result could not be written after all the work, or would destroy something.
+
+    Parameters
+    ----------
+    option : str
+        What the path was given by.
+    path : str
+        The file to be written; its folder has to exist.
+    suffixes : of str
+        Those that the name may have; any, if there are none.
+    kept : of str
+        Files that are read or written for another purpose, and folders of photos. None is
+        passed over.
+
+    Raises
+    ------
+    DataError
+        In a sentence that begins with the option.
+    """
+    target = Path(path)
+    if not path or target.is_dir():
+        kind = "a folder" if path else "nothing"
+        raise DataError(f"{option}: expected the name of a file, received {path!r}, {kind}")
+    if not target.parent.is_dir():
+        raise DataError(f"{option}: the folder {str(target.parent)!r} does not exist")
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise DataError(
+            f"{option}: expected a name that ends in {', '.join(suffixes)}, received {path!r}"
+        )
+    for other in (Path(name) for name in kept if name):
+        if _same(target, other) or (_is_photo(target) and _within(target, other)):
+            raise DataError(
+                f"{option}: {path!r} is also read, or written for something else; choose "
+                "another name"
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+
+
+def _is_photo(path: Path) -> bool:
+    from minidl.data.images import IMAGE_EXTENSIONS
+
+    return path.exists() and path.suffix.lower() in IMAGE_EXTENSIONS

@@ -1,7 +1,7 @@
 """A pets classifier from random numbers to a file to ship: how the weights of PetsNet were made.
 
     python examples/09_pets_from_scratch.py                         # on drawn pets, two minutes
-    python examples/09_pets_from_scratch.py --data MANY_PHOTOS      # on 20,000 photos, two hours
+    python examples/09_pets_from_scratch.py --data MANY_PHOTOS      # on 20,000 photos, 80 minutes
     python examples/09_pets_from_scratch.py --data MANY_PHOTOS --resume
 
 A residual network of a million weights learns from photos that look different in every epoch:

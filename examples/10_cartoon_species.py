@@ -76,4 +76,4 @@ def main(options) -> None:
 
 if __name__ == "__main__":
     with common.guarded("cartoon_species"):
-        main(common.parse(__doc__, epochs=EPOCHS))
+        main(common.parse(__doc__, epochs=EPOCHS, photos=False))

@@ -118,4 +118,4 @@ def main(options) -> None:
 
 if __name__ == "__main__":
     with common.guarded("custom_layer_and_loss"):
-        main(common.parse(__doc__, epochs=EPOCHS))
+        main(common.parse(__doc__, epochs=EPOCHS, other_test=False))

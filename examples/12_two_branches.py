@@ -82,4 +82,4 @@ def main(options) -> None:
 
 if __name__ == "__main__":
     with common.guarded("two_branches"):
-        main(common.parse(__doc__, epochs=EPOCHS))
+        main(common.parse(__doc__, epochs=EPOCHS, photos=False))

@@ -85,4 +85,8 @@ def main(options) -> None:
 
 if __name__ == "__main__":
     with common.guarded("transfer_pets_net"):
-        main(common.parse(__doc__, epochs=EPOCHS, image_size=128, cartoon_size=96))
+        options = common.parse(
+            __doc__, epochs=EPOCHS, image_size=128, cartoon_size=96, other_test=False,
+            drawn="cartoons of four species",
+        )  # fmt: skip
+        main(options)

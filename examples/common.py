@@ -29,31 +29,39 @@ def parse(
     cartoon_size: int = 64,
     weights: str = "",
     add=None,
+    photos: bool = True,
+    other_test: bool = True,
+    drawn: str = "cartoon cats and dogs",
 ) -> argparse.Namespace:
     """Read the command line; `text` is the example's docstring.
 
     Examples that need pretrained weights say in `weights` of which network; ``add(parser)`` adds
-    options of the example's own.
+    options of the example's own. `drawn` says what is drawn where no photos are given; without
+    `photos`, nothing else is trained on, and without `other_test` there is no second test.
     """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="folder with train/ and test/, each with one folder of photos per class "
-        "(default: cartoon cats and dogs drawn by minidl)",
-    )
-    parser.add_argument(
-        "--also-test", metavar="DIR", help="another folder of test photos of the same classes"
-    )
+    if photos:
+        parser.add_argument(
+            "--data",
+            metavar="DIR",
+            help="folder with train/ and test/, each with one folder of photos per class "
+            f"(default: {drawn} drawn by minidl)",
+        )
+    if photos and other_test:
+        parser.add_argument(
+            "--also-test", metavar="DIR", help="another folder of test photos of the same classes"
+        )
     default = epochs or "as in each example"
     parser.add_argument("--epochs", type=int, default=epochs, help=f"default {default}")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one or more; default 0")
     parser.add_argument(
         "--image-size",
         type=int,
-        help=f"default {image_size} for photos, {cartoon_size} for cartoons",
+        help=f"default {image_size} for photos, {cartoon_size} for cartoons"
+        if photos
+        else f"default {cartoon_size}",
     )
     if weights:
         parser.add_argument(
@@ -67,7 +75,8 @@ def parse(
         add(parser)
     parser.add_argument("--output", default="outputs", help="folder for plots and models")
     options = parser.parse_args()
-    options.image_size = options.image_size or (image_size if options.data else cartoon_size)
+    of_photos = photos and options.data
+    options.image_size = options.image_size or (image_size if of_photos else cartoon_size)
     return options
 
 

@@ -31,4 +31,4 @@ def main(options) -> None:
 
 if __name__ == "__main__":
     with common.guarded("pets_ablation"):
-        main(common.parse(__doc__, epochs=8, image_size=64, cartoon_size=48))
+        main(common.parse(__doc__, epochs=8, image_size=64, cartoon_size=48, other_test=False))

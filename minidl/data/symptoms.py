@@ -22,6 +22,8 @@ __all__ = ["Shorten", "file_findings", "join_names", "overlooked", "shortener"]
 
 TINY = 32  # pixels; of smaller photos little can be seen
 EXTREME = 3.0  # of the longer side to the shorter: resizing to a square distorts it badly
+# Photos of telephones, by bytes 4 to 10 of their files.
+FOREIGN = {b"ftypavi": "AVIF", b"ftyphei": "HEIC", b"ftypmif": "HEIF"}
 
 _MODES = {
     "1": "black and white", "CMYK": "CMYK", "P": "a palette", "PA": "a palette",
@@ -105,8 +107,12 @@ def overlooked(directory: str, listed: set[str], short: Shorten) -> Iterator[Fin
                     message = f"{short(file)}: it is left out, since it is in no class folder"
                     yield Finding("left out", "warning", message, (file,))
                 continue
-            kind = _format_of_file(file)
-            if kind and examine(file).readable:
+            beginning = _beginning_of(file)
+            kind, foreign = format_of(beginning), FOREIGN.get(beginning[4:11])
+            if foreign:
+                message = f"{short(file)}: it is left out: minidl reads no {foreign}; convert it"
+                yield Finding("left out", "warning", message, (file,))
+            elif kind and examine(file).readable:
                 message = (
                     f"{short(file)}: {kind} by content, but it is left out: its name should end "
                     f"in {EXTENSIONS[kind][0]}"
@@ -114,11 +120,11 @@ def overlooked(directory: str, listed: set[str], short: Shorten) -> Iterator[Fin
                 yield Finding("wrong extension", "warning", message, (file,))
 
 
-def _format_of_file(file: str) -> str:
+def _beginning_of(file: str) -> bytes:
     try:
         if not os.path.isfile(file):
-            return ""
+            return b""
         with open(file, "rb") as stream:
-            return format_of(stream.read(16))
+            return stream.read(16)
     except OSError:
-        return ""
+        return b""

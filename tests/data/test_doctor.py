@@ -332,6 +332,14 @@ def test_wrong_extensions_are_a_note_unless_the_photo_is_left_out(photos):
     assert report.classes == {"cats": 7, "dogs": 6}
 
 
+@pytest.mark.parametrize(("brand", "name"), [(b"avif", "AVIF"), (b"heic", "HEIC")])
+def test_photos_of_formats_that_are_not_read_are_named(brand, name, photos):
+    put(photos / "cats" / f"a.{name.lower()}", b"\0\0\0\x20ftyp" + brand + b"\0" * 40)
+    (finding,) = check(photos).findings
+    assert (finding.kind, finding.severity) == ("left out", "warning")
+    assert f"reads no {name}" in finding.message
+
+
 @pytest.mark.parametrize(("cats", "severity"), [(3, None), (5, "note"), (10, "warning")])
 def test_imbalance(cats, severity, tmp_path):
     images = textured(cats + 3, seed=2)

@@ -44,6 +44,16 @@ def test_command_lines_are_ones_that_minidl_understands():
         cli._parser().parse_args(shlex.split(line.split("#")[0]))
 
 
+def test_what_it_says_of_the_drawings_is_what_is_said(monkeypatch, capsys):
+    (line,) = re.findall(r"^docs/demo.png: .*$", README, re.MULTILINE)
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["predict", "docs/demo.png"]) == 0
+    said, number = capsys.readouterr().out.strip(), r"\d+\.\d+"
+    assert re.sub(number, "#", said) == re.sub(number, "#", line)
+    shown, found = (np.array(re.findall(number, text), float) for text in (line, said))
+    np.testing.assert_allclose(found, shown, atol=0.11)  # 0.1 %, and what rounding adds
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_linked_files_exist(target):
     assert (ROOT / target).exists()

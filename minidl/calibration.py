@@ -114,10 +114,10 @@ def reliability(certainty: np.ndarray, right: np.ndarray, bins: int = BINS) -> d
     if not _is_whole(bins) or bins < 1:
         raise ValueError(f"calibration: expected bins as a number from 1, received {bins!r}")
     edges = np.linspace(0, 1, bins + 1)
-    numbers = np.clip(np.searchsorted(edges, certainty, side="left") - 1, 0, bins - 1)
+    places = np.clip(np.searchsorted(edges, certainty, side="left") - 1, 0, bins - 1)
     rows, error = [], 0.0
     for k in range(bins):
-        inside = numbers == k
+        inside = places == k
         count = int(inside.sum())
         mean = float(certainty[inside].mean(dtype=np.float64)) if count else None
         share = float(right[inside].mean()) if count else None

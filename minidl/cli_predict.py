@@ -214,5 +214,5 @@ def _write_explanations(model, images: np.ndarray, items: list[dict[str, Any]], 
 
 def _in_short(item: dict[str, Any]) -> str:
     """Return a result in few words."""
-    answer = f"{item['class']} {item['probability']:.0%}"
+    answer = f"{item['class']} {item['probability']:.1%}"
     return answer if item.get("known", True) else f"unknown (else {answer})"

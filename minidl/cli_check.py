@@ -12,8 +12,8 @@ import json
 import sys
 from pathlib import Path
 
-from minidl.cli_outputs import check_output
 from minidl.errors import DataError
+from minidl.outputs import check_output
 
 __all__ = ["add_check_command", "check", "describe_leaks", "warn_of_leaks"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 import minidl
 from minidl.classifier import class_names, color_mode, image_size, probabilities, threshold
-from minidl.cli_outputs import check_output
 from minidl.errors import DataError
+from minidl.outputs import check_output
 
 __all__ = ["evaluate", "predict", "report"]
 

@@ -16,9 +16,9 @@ import minidl
 from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
 from minidl.classifier import class_names
 from minidl.cli_check import warn_of_leaks
-from minidl.cli_outputs import PLOTS, check_output
 from minidl.cli_predict import report
 from minidl.cli_train_options import BASES, SCRATCH, TRANSFER
+from minidl.outputs import PLOTS, check_output
 from minidl.runs import Run
 
 __all__ = ["train"]

@@ -35,6 +35,7 @@ from typing import Any
 from minidl.callbacks import CSVLogger, ModelCheckpoint
 from minidl.environment import environment
 from minidl.errors import DataError, FileFormatError
+from minidl.strict_json import finite
 
 __all__ = ["Run", "find_runs"]
 
@@ -175,7 +176,7 @@ class Run:
             "planned": config.get("epochs", int),
             "state": result.get("state", str) or "unfinished",
             "best": int(best["epoch"]) + 1 if best else None,
-            **{name: _finite(best.get(name)) for name in ("loss", "val_loss", "val_accuracy")},
+            **{name: finite(best.get(name)) for name in ("loss", "val_loss", "val_accuracy")},
             "test_accuracy": test.get("accuracy", int, float),
             "seconds": result.get("seconds", int, float),
         }
@@ -193,7 +194,7 @@ class _Noted:
         if value is not None and (type(value) not in kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise FileFormatError(f"{self.path}: {name!r}: expected {expected}, found {value!r}")
-        return _finite(value)
+        return finite(value)
 
 
 def find_runs(root) -> tuple[list[Run], list[str]]:
@@ -218,17 +219,8 @@ def find_runs(root) -> tuple[list[Run], list[str]]:
     return runs, others
 
 
-def _finite(value: Any) -> Any:
-    """Return a value, its infinities and NaNs replaced by None: JSON has no such numbers."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 

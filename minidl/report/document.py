@@ -10,16 +10,18 @@ import numpy as np
 
 from minidl.errors import DataError
 from minidl.graph.summary import summary_html
+from minidl.outputs import require_writable
 from minidl.plotting import best_epoch, images_figure, number_logs, require_matplotlib
 from minidl.report import facts, gallery, plots
 from minidl.report.asking import TestSet, ask
-from minidl.report.figures import Answers, finite, least_certain, summarize, worst_mistakes
+from minidl.report.figures import Answers, least_certain, summarize, worst_mistakes
 from minidl.report.page import render
 from minidl.report.pieces import listed
 from minidl.report.sections import Content
+from minidl.strict_json import finite
 from minidl.training.batches import unpack
 
-__all__ = ["require_writable", "show_batch", "write"]
+__all__ = ["show_batch", "write"]
 
 
 def write(
@@ -92,61 +94,63 @@ def write(
         raise ValueError(f"report: expected photos as a number from 0, received {photos!r}")
     test = TestSet(test_data)
     answers = ask(model, test)
-    figures = {"part": part, **summarize(answers)}
-    if history is not None:
-        figures |= {"history": finite(number_logs(history)), "best_epoch": best_epoch(history)}
-    areas = [row["auc"] for row in figures["per_class"]]
-    worst, uncertain = worst_mistakes(answers, photos), least_certain(answers, photos)
-    figures |= {
-        "mistakes": [_told(answers, row) for row in worst],
-        "least_certain": [_told(answers, row) for row in uncertain],
-    }
+    shown = {"mistakes": worst_mistakes(answers, photos)}
+    shown["least_certain"] = least_certain(answers, photos)
     data = {"training": train_data, "validation": validation_data, part: test.data}
-    figures["counts"] = _counts(data, len(answers.class_names), answers, part)
+    figures = _figures(answers, part, history, shown, data)
     has_photos = gallery.shows_images(model) and photos > 0
+    pictures = {
+        name: gallery.photos(model, test, answers, rows) if has_photos else []
+        for name, rows in shown.items()
+    }
     content = Content(
         title=title or f"Classifier of {listed(answers.class_names)}",
         part=part,
         noun="photos" if gallery.shows_images(model) else "samples",
         figures=figures,
         counts=figures["counts"],
-        curves=plots.curves(history) if history is not None else [],
-        confusion=plots.confusion(figures["confusion_matrix"], answers.class_names),
-        roc=plots.roc(answers, areas),
-        reliability=plots.reliability(figures["calibration"], len(answers.class_names)),
-        mistakes=gallery.photos(model, test, answers, worst) if has_photos else [],
-        uncertain=gallery.photos(model, test, answers, uncertain) if has_photos else [],
+        mistakes=pictures["mistakes"],
+        uncertain=pictures["least_certain"],
         has_photos=has_photos,
         findings=None if findings is None else list(findings.findings),
         layers=summary_html(model),
         command=command,
         resumed=bool(getattr(history, "params", {}).get("resume")),
-        facts={
-            "Data": facts.data_facts(data),
-            "Model": facts.model_facts(model),
-            "Training": facts.training_facts(model, history, train_data),
-            "Machine": facts.machine_facts(),
-        },
+        facts=_facts(model, history, data),
+        **_plots(answers, figures, history),
     )
     Path(path).write_text(render(content), encoding="utf-8")
     return figures
 
 
-def require_writable(path: str | Path) -> None:
-    """Raise OSError, saying why, where a report cannot be written to `path`."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file's name for the report, found a folder")
-    there_before = path.exists()
-    try:
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise type(error)(f"{path}: the report cannot be written ({error.strerror})") from None
-    if not there_before:
-        path.unlink()
+def _figures(answers: Answers, part: str, history, shown: dict, data: dict) -> dict[str, Any]:
+    """Return all numbers of the report."""
+    figures = {"part": part, **summarize(answers)}
+    if history is not None:
+        figures |= {"history": finite(number_logs(history)), "best_epoch": best_epoch(history)}
+    for name, rows in shown.items():
+        figures[name] = [_told(answers, row) for row in rows]
+    figures["counts"] = _counts(data, len(answers.class_names), answers, part)
+    return figures
+
+
+def _plots(answers: Answers, figures: dict[str, Any], history) -> dict[str, Any]:
+    areas = [row["auc"] for row in figures["per_class"]]
+    return {
+        "curves": plots.curves(history) if history is not None else [],
+        "confusion": plots.confusion(figures["confusion_matrix"], answers.class_names),
+        "roc": plots.roc(answers, areas),
+        "reliability": plots.reliability(figures["calibration"], len(answers.class_names)),
+    }
+
+
+def _facts(model, history, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Data": facts.data_facts(data),
+        "Model": facts.model_facts(model),
+        "Training": facts.training_facts(model, history, data["training"]),
+        "Machine": facts.machine_facts(),
+    }
 
 
 def show_batch(dataset, count: int = 12, columns: int = 6, epoch: int = 0):

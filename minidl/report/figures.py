@@ -16,12 +16,12 @@ import numpy as np
 
 from minidl.calibration import accuracy_interval, reliability
 from minidl.metrics import AUC, ConfusionMatrix
+from minidl.strict_json import finite
 from minidl.training.confusion import roc_counts
 
 __all__ = [
     "Answers",
     "confusions",
-    "finite",
     "least_certain",
     "per_class",
     "roc_curve",
@@ -183,12 +183,3 @@ def _mean(values: list) -> float | None:
     """Return the mean of those that are defined."""
     defined = [v for v in values if v is not None and math.isfinite(v)]
     return float(np.mean(defined)) if defined else None
-
-
-def finite(value):
-    """Return nested figures with None for what is not finite, as JSON knows no NaN."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

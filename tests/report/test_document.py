@@ -16,6 +16,7 @@ from minidl import Input, Sequential, callbacks, layers, losses, report
 from minidl.cli import main
 from minidl.data import ArrayDataset, ImageFolder, load_image
 from minidl.errors import DataError
+from minidl.outputs import require_writable
 
 RNG = np.random.default_rng(0)
 
@@ -286,7 +287,7 @@ def test_a_path_that_cannot_be_written_is_refused_at_once(tmp_path):
         report.write(tmp_path / "none" / "r.html", None, None)
     with refused(IsADirectoryError, "folder"):
         report.write(tmp_path, None, None)
-    report.require_writable(tmp_path / "r.html")
+    require_writable(tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
 
 

@@ -1,6 +1,6 @@
-"""Where commands write: what could not be written, or would destroy a photo, is refused at once.
+"""Where results go: what could not be written, or would destroy a photo, is refused at once.
 
->>> from minidl.cli_outputs import check_output
+>>> from minidl.outputs import check_output
 >>> check_output("--plot", "curves.xyz", suffixes=(".png", ".svg"))
 Traceback (most recent call last):
     ...
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minidl.errors import DataError
 
-__all__ = ["PLOTS", "check_output"]
+__all__ = ["PLOTS", "check_output", "require_writable"]
 
 PLOTS = (".png", ".svg", ".pdf", ".jpg")  # what --plot may be
 
@@ -43,11 +43,12 @@ def check_output(
         In a sentence that begins with the option.
     """
     target = Path(path)
-    if not path or target.is_dir():
-        kind = "a folder" if path else "nothing"
-        raise DataError(f"{option}: expected the name of a file, received {path!r}, {kind}")
-    if not target.parent.is_dir():
-        raise DataError(f"{option}: the folder {str(target.parent)!r} does not exist")
+    if not path:
+        raise DataError(f"{option}: expected the name of a file, received none")
+    try:
+        require_writable(target)
+    except OSError as error:
+        raise DataError(f"{option}: {error}") from None
     if suffixes and target.suffix.lower() not in suffixes:
         raise DataError(
             f"{option}: expected a name that ends in {', '.join(suffixes)}, received {path!r}"
@@ -58,6 +59,23 @@ def check_output(
                 f"{option}: {path!r} is also read, or written for something else; choose "
                 "another name"
             )
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise OSError, saying why, where nothing can be written to `path`."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file's name, found a folder")
+    there_before = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written ({error.strerror})") from None
+    if not there_before:
+        path.unlink()
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -24,11 +24,11 @@ from minidl.graph.fusion import Program, fuse
 from minidl.graph.node import Node
 from minidl.graph.steps import Step
 from minidl.graph.watch import Watch
+from minidl.kernels.memory import LINE, aligned
 from minidl.layers.base import as_dtype
 
 __all__ = ["InferencePlan"]
 
-ALIGNMENT = 64  # bytes: a cache line
 ARENA_LIMIT = 2**26  # bytes: larger batches are computed in parts
 CHUNK = 32  # samples of which no part needs to be smaller for the sake of the last layers
 SCHEDULES_KEPT = 8  # for so many shapes of the inputs
@@ -171,8 +171,8 @@ class InferencePlan:
         try:
             arena = self._arenas.pop()
         except IndexError:
-            arena = np.empty(0, np.uint8)
-        return arena if arena.size >= size else np.empty(size, np.uint8)
+            arena = aligned((0,), np.uint8)
+        return arena if arena.size >= size else aligned((size,), np.uint8)
 
     def _run(self, program, schedule, arena, xs, seconds):
         values: dict[int, np.ndarray] = dict(zip(self.inputs, xs, strict=True))
@@ -330,6 +330,6 @@ class _Schedule:
             for begin, end in together:
                 if at + sizes[root] <= begin:
                     break
-                at = max(at, -(-end // ALIGNMENT) * ALIGNMENT)
+                at = max(at, -(-end // LINE) * LINE)
             offset[root] = at
         return offset, max((offset[root] + sizes[root] for root in offset), default=0)

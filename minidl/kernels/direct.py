@@ -30,6 +30,7 @@ import numpy as np
 from minidl.kernels import parallel
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.jit import importing_numba
+from minidl.kernels.memory import aligned
 
 __all__ = ["convolve_direct", "pack_kernel"]
 
@@ -52,7 +53,7 @@ def pack_kernel(w: np.ndarray, groups: int = 1) -> np.ndarray:
 
     rows = np.ascontiguousarray(w).reshape(-1, w.shape[-1])
     columns = rows.shape[1] // groups
-    packed = np.empty((groups, -(-columns // PANEL), len(rows), PANEL), np.float32)
+    packed = aligned((groups, -(-columns // PANEL), len(rows), PANEL), np.float32)
     jobs = [
         (group, *span)
         for group in range(groups)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from minidl.kernels.memory import aligned
 from minidl.kernels.workers import Workers, forget, is_worker
 
 __all__ = [
@@ -123,7 +124,7 @@ def scratch(key: str, shape: tuple[int, ...], dtype) -> np.ndarray:
     size = int(np.prod(shape)) * dtype.itemsize
     buffer = buffers.get(key)
     if buffer is None or buffer.size < size:
-        buffer = buffers[key] = np.empty(size, np.uint8)
+        buffer = buffers[key] = aligned((size,), np.uint8)
     return buffer[:size].view(dtype).reshape(shape)
 
 

@@ -169,31 +169,31 @@ def _place(matrix, row, column):
 def multiply_taps(v, u, m, rows, begin, end):
     """M = V U for panels begin ... end - 1 of each tap.
 
-    v is (taps, at least rows * C), u (taps, panels, C, PANEL), m (taps, at least the rows rounded
-    up to a multiple of TALL * (end - begin) * PANEL); v has to be readable that far, too.
+    u is (taps, panels, C, PANEL). v and m have a row for each tile, as many as are whole
+    multiples of TALL: C numbers of v and PANEL * (end - begin) of m for each tap.
     """
-    depth = u.shape[2]
-    padded = (rows + TALL - 1) // TALL * TALL
-    offsets = np.arange(padded) * depth
+    taps, panels, depth, _ = u.shape
+    offsets = np.arange(len(v)) * v.shape[1]
     shape = np.array([1, depth])
     bias = np.zeros(PANEL, np.float32)
-    stride = (end - begin) * PANEL
-    for tap in range(u.shape[0]):
+    columns = (end - begin) * PANEL
+    for tap in range(taps):
+        x = v.ctypes.data + 4 * tap * depth
         for panel in range(begin, end):
-            w = u.ctypes.data + 4 * ((tap * u.shape[1] + panel) * depth * PANEL)
-            y = m.ctypes.data + 4 * (tap * m.shape[1] + (panel - begin) * PANEL)
+            w = u.ctypes.data + 4 * ((tap * panels + panel) * depth * PANEL)
+            y = m.ctypes.data + 4 * (tap * columns + (panel - begin) * PANEL)
             for row in range(0, rows, TALL):
-                x, places = v.ctypes.data + 4 * tap * v.shape[1], offsets.ctypes.data + 8 * row
-                target = y + 4 * row * stride
+                places = offsets.ctypes.data + 8 * row
+                target = y + 4 * row * m.shape[1]
                 if rows - row > SHORT:
                     multiply_tall(
                         x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
-                        target, stride, False,
+                        target, m.shape[1], False,
                     )  # fmt: skip
                 else:
                     multiply_short(
                         x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
-                        target, stride, False,
+                        target, m.shape[1], False,
                     )  # fmt: skip
 
 
@@ -201,16 +201,16 @@ def multiply_taps(v, u, m, rows, begin, end):
 def correlate_taps(v, dm, du, rows, begin, end, add):
     """Write V' dM to the input channels begin ... end - 1 of each tap of dU, or add it.
 
-    v is (taps, at least rows * (end - begin)), dm (taps, at least rows * K), du (taps, C, K); v and
-    dm have to be readable a little further.
+    v and dm have a row for each tile, with end - begin and K numbers for each tap; du is
+    (taps, C, K). v and dm have to be readable a little further.
     """
     taps, _, columns = du.shape
     depth = end - begin
-    offsets = np.arange(rows) * depth
+    offsets = np.arange(rows) * v.shape[1]
     count = np.array([rows])
     spare = np.empty((TALL, PANEL), np.float32)
     for tap in range(taps):
-        x, dy = v.ctypes.data + 4 * tap * v.shape[1], dm.ctypes.data + 4 * tap * dm.shape[1]
+        x, dy = v.ctypes.data + 4 * tap * depth, dm.ctypes.data + 4 * tap * columns
         for column in range(0, columns, PANEL):
             here = min(PANEL, columns - column)
             for c in range(0, depth, TALL):
@@ -221,8 +221,8 @@ def correlate_taps(v, dm, du, rows, begin, end, add):
                     target = _place(du[tap], begin + c, column)
                     stride = columns
                 correlate(
-                    x + 4 * c, offsets.ctypes.data, count.ctypes.data, dy + 4 * column, columns,
-                    target, stride, whole and add,
+                    x + 4 * c, offsets.ctypes.data, count.ctypes.data, dy + 4 * column,
+                    dm.shape[1], target, stride, whole and add,
                 )  # fmt: skip
                 if not whole:
                     _accumulate(spare, du[tap], begin + c, column, high, here, add)

@@ -2,8 +2,8 @@
 
 A product is fastest when a small tile of the result stays in the processor's vector registers
 while the sum runs: each number that is loaded then takes part in many multiplications. Compilers
-do not find this by themselves, so the two loops here are spelled out in LLVM's language, which
-Numba compiles for the processor at hand: 28 vectors of 16 numbers with AVX-512, 12 of 8 with AVX2.
+do not find this by themselves, so the two loops here are spelled out in LLVM's language (see
+:mod:`minidl.kernels.vectors`): 28 vectors of 16 numbers with AVX-512, 12 of 8 with AVX2.
 
 ``multiply_tall`` and ``multiply_short`` compute a tile of ``relu(x w + bias + residual)``; rows of
 x lie wherever `offsets` says, which is what makes them a convolution (see
@@ -21,31 +21,20 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from minidl.kernels.vectors import INT, LANES, REGISTERS, Memory, Vector, flag, pointer_to
 
 __all__ = ["PANEL", "SHORT", "TALL", "correlate", "multiply_short", "multiply_tall"]
 
 
-def _registers() -> tuple[int, int]:
-    """Return how many float32 a vector register holds, and how many registers a tile may take."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()  # what Numba compiles for
-    if "+avx512f" in features:
-        return 16, 28
-    if "+avx" in features:
-        return 8, 12
-    return 4, 28 if "+neon" in features else 12
-
-
-LANES, _VECTORS = _registers()
 PANEL = 2 * LANES  # columns of a tile
-TALL = _VECTORS // 2  # its rows
+TALL = REGISTERS // 2  # its rows
 SHORT = TALL // 2
 
 ADDRESS = types.intp
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
-INT = ir.IntType(64)
 
 
 def _multiply(height: int):
@@ -105,8 +94,8 @@ def _emit_multiply(
     builder, height, x, offsets, stride, shape, w, bias, residual, residual_stride, y, y_stride,
     relu,
 ):  # fmt: skip
-    x, w, bias, y = (builder.inttoptr(a, FLOAT.as_pointer()) for a in (x, w, bias, y))
-    offsets, shape = (builder.inttoptr(a, INT.as_pointer()) for a in (offsets, shape))
+    x, w, bias, y = (pointer_to(builder, a, FLOAT) for a in (x, w, bias, y))
+    offsets, shape = (pointer_to(builder, a, INT) for a in (offsets, shape))
     sums = _Tile(builder, height, lambda r, j: _load(builder, bias, INT(j * LANES)))
     panel = cgutils.alloca_once_value(builder, w)
     taps = builder.load(shape)
@@ -122,19 +111,19 @@ def _emit_multiply(
             )
             builder.store(builder.gep(here, [INT(PANEL)]), panel)
     with builder.if_then(builder.icmp_unsigned("!=", residual, INT(0))):
-        residual = builder.inttoptr(residual, FLOAT.as_pointer())
+        residual = pointer_to(builder, residual, FLOAT)
         sums.update(
             lambda r, j, a: builder.fadd(a, _load_at(builder, residual, residual_stride, r, j))
         )
-    with builder.if_then(_flag(builder, relu)):
+    with builder.if_then(flag(builder, relu)):
         zero = ir.Constant(VECTOR, [0.0] * LANES)  # written so that NaN stays NaN
         sums.update(lambda r, j, a: builder.select(builder.fcmp_ordered("<", a, zero), zero, a))
     sums.update(lambda r, j, a: _store_at(builder, a, y, y_stride, r, j))
 
 
 def _emit_correlate(builder, x, offsets, rows, dy, dy_stride, dw, dw_stride, add):
-    x, dy, dw = (builder.inttoptr(a, FLOAT.as_pointer()) for a in (x, dy, dw))
-    offsets, rows = (builder.inttoptr(a, INT.as_pointer()) for a in (offsets, rows))
+    x, dy, dw = (pointer_to(builder, a, FLOAT) for a in (x, dy, dw))
+    offsets, rows = (pointer_to(builder, a, INT) for a in (offsets, rows))
     zero = ir.Constant(VECTOR, [0.0] * LANES)
     sums = _Tile(builder, TALL, lambda r, j: zero)
     gradient = cgutils.alloca_once_value(builder, dy)
@@ -146,7 +135,7 @@ def _emit_correlate(builder, x, offsets, rows, dy, dy_stride, dw, dw_stride, add
             [_load(builder, here, INT(j * LANES)) for j in range(2)],
         )
         builder.store(builder.gep(here, [dy_stride]), gradient)
-    with builder.if_then(_flag(builder, add)):
+    with builder.if_then(flag(builder, add)):
         sums.update(lambda r, j, a: builder.fadd(a, _load_at(builder, dw, dw_stride, r, j)))
     sums.update(lambda r, j, a: _store_at(builder, a, dw, dw_stride, r, j))
 
@@ -193,20 +182,13 @@ def _broadcast(builder, number):
     return builder.shuffle_vector(lane, undefined, mask)
 
 
-def _flag(builder, boolean):
-    """Return one of Numba's booleans as a condition."""
-    return builder.icmp_unsigned("!=", boolean, boolean.type(0))
-
-
 def _element(builder, pointer, index):
     return builder.gep(pointer, [index])
 
 
 def _load(builder, pointer, index):
     """Return the vector that begins at a number; it need not be aligned."""
-    vector = builder.load(builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer()))
-    vector.align = 4
-    return vector
+    return Memory(builder, FLOAT).load(pointer, index).value
 
 
 def _position(builder, stride, r: int, j: int):
@@ -218,8 +200,7 @@ def _load_at(builder, pointer, stride, r: int, j: int):
 
 
 def _store_at(builder, vector, pointer, stride, r: int, j: int) -> None:
-    place = builder.gep(pointer, [_position(builder, stride, r, j)])
-    builder.store(vector, builder.bitcast(place, VECTOR.as_pointer())).align = 4
+    Memory(builder, FLOAT).store(Vector(builder, vector), pointer, _position(builder, stride, r, j))
 
 
 class _loop:

@@ -32,13 +32,16 @@ import numpy as np
 from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
 from minidl.kernels.jit import importing_numba, jit
+from minidl.kernels.memory import LINE, aligned
 
 __all__ = [
-    "convolve_winograd", "multiply", "tile_grid", "tile_scratch", "transform_input",
-    "transform_kernel", "transformed_shape", "winograd_pays",
+    "convolve_winograd", "multiply", "taps_first", "tile_grid", "tile_scratch", "transform_kernel",
+    "transformed_shape", "winograd_pays",
 ]  # fmt: skip
 
-TILES_PER_BLOCK = 112  # eight register tiles; fewer read U too often, more leave the cache
+# Fewer read U too often, more leave the cache. Both weigh the same for 256 to 768 channels in and
+# out together: there it is half as many.
+TILES_PER_BLOCK = 112  # eight register tiles
 KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
 
@@ -70,7 +73,7 @@ def transform_kernel(
     >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0, 0].round(4)
     array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
     """
-    u = np.empty(transformed_shape(w, transposed), w.dtype) if out is None else out
+    u = aligned(transformed_shape(w, transposed), w.dtype) if out is None else out
     _, panels, rows, width = u.shape
     taps = np.ascontiguousarray(w).reshape(9, *w.shape[2:])
     spans = parallel.spans(rows, -(-KERNEL_SPAN // (panels * width)))
@@ -118,6 +121,9 @@ def convolve_winograd(
     -------
     `out`, or a new array (N, OH, OW, K)
     """
+    with importing_numba:
+        from minidl.kernels.transformed import transform_input, transform_output
+
     c, width = u.shape[2:]
     oh, ow = window.output_size(*x.shape[1:3])
     if out is None:
@@ -136,7 +142,7 @@ def convolve_winograd(
         m = tile_scratch("m", tiles, (end - begin) * width, x.dtype)
         transform_input(x, v, 0, c, first, last, *grid)
         multiply(v, u, m, tiles, begin, end)
-        _transform_output(
+        transform_output(
             m, (end - begin) * width, out, bias, residual, offset, begin * width,
             min(end * width, channels), first, last, *grid[:2], relu, has_residual,
         )  # fmt: skip
@@ -153,17 +159,25 @@ def tile_grid(x: np.ndarray, window: Window) -> tuple[int, int, int, int]:
 
 
 def tile_scratch(key: str, tiles: int, channels: int, dtype) -> np.ndarray:
-    """Return this thread's buffer for a block's taps: (36, at least tiles * channels).
+    """Return this thread's buffer for a block's taps: (at least tiles, at least 36 * channels).
 
-    The spare numbers make room for whole register tiles, and keep the taps from lying a power
-    of two apart in memory, where they would evict one another from the first-level cache.
+    All taps of a tile lie together, as they are written together: few pages at a time. There is
+    room for whole register tiles, and three cache lines more for each tile: to read beyond, and
+    to keep tiles from lying a power of two apart, where they would evict one another from the
+    first-level cache.
     """
     if dtype == np.float32:
         with importing_numba:
             from minidl.kernels.tiles import TALL
 
         tiles = -(-tiles // TALL) * TALL
-    return parallel.scratch(f"winograd {key}", (36, tiles * channels + 48), dtype)
+    spare = 3 * LINE // np.dtype(dtype).itemsize
+    return parallel.scratch(f"winograd {key}", (tiles, 36 * channels + spare), dtype)
+
+
+def taps_first(tiles_of: np.ndarray, tiles: int, channels: int) -> np.ndarray:
+    """Return what lies in a buffer of :func:`tile_scratch` as (36, tiles, channels)."""
+    return tiles_of[:tiles, : 36 * channels].reshape(tiles, 36, channels).transpose(1, 0, 2)
 
 
 def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int, end: int) -> None:
@@ -175,8 +189,7 @@ def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int
 
         multiply_taps(v, u, m, tiles, begin, end)
         return
-    target = m[:, : tiles * width].reshape(36, tiles, width)
-    np.matmul(v[:, : tiles * c].reshape(36, tiles, c), u[:, 0], out=target)
+    taps_first(m, tiles, width)[...] = taps_first(v, tiles, c) @ u[:, 0]
 
 
 def _tasks(tiles: int, c: int, panels: int, width: int) -> tuple[list, list]:
@@ -186,7 +199,7 @@ def _tasks(tiles: int, c: int, panels: int, width: int) -> tuple[list, list]:
     its part of U, and reading U is what takes the time then.
     """
     threads = parallel.get_num_threads()
-    at_most = TILES_PER_BLOCK
+    at_most = TILES_PER_BLOCK // 2 if 256 <= c + panels * width <= 768 else TILES_PER_BLOCK
     blocks = max(1, -(-tiles // at_most))
     if blocks < threads:
         return parallel.spans(tiles, at_most), parallel.spans(
@@ -249,110 +262,3 @@ def _transform_kernel(w, u, begin, end, transposed):
                     runs[j + 18, panel, at + k] = p + a1 * (1 / 12)
                     runs[j + 24, panel, at + k] = p - a1 * (1 / 12)
                     runs[j + 30, panel, at + k] = a2
-
-
-@jit
-def transform_input(x, v, begin, end, first, last, tiles_y, tiles_x, top, left):
-    """V = B' d B of x's channels begin ... end - 1 in tiles first ... last - 1."""
-    _, height, width, _ = x.shape
-    channels = np.uint64(end - begin)
-    two, four, five = x.dtype.type(2), x.dtype.type(4), x.dtype.type(5)
-    d = np.empty((36, 128), x.dtype)
-    border = np.empty((1, 6, 6, 128), x.dtype)
-    for t in range(last - first):
-        tile = first + t
-        image = tile // (tiles_y * tiles_x)
-        y0 = 4 * (tile // tiles_x % tiles_y) - top
-        x0 = 4 * (tile % tiles_x) - left
-        inside = y0 >= 0 and x0 >= 0 and y0 + 6 <= height and x0 + 6 <= width
-        for c0 in range(np.uint64(0), channels, np.uint64(128)):
-            n = min(np.uint64(128), channels - c0)
-            at = np.uint64(begin) + c0
-            to = np.uint64(t) * channels + c0
-            # A tile inside the image is read where it lies, others from a padded copy.
-            if inside:
-                source, si, sy, sx, sc = x, image, y0, x0, at
-            else:
-                source, si, sy, sx, sc = border, 0, 0, 0, np.uint64(0)
-                for i in range(6):
-                    for j in range(6):
-                        if 0 <= y0 + i < height and 0 <= x0 + j < width:
-                            for c in range(n):
-                                border[0, i, j, c] = x[image, y0 + i, x0 + j, at + c]
-                        else:
-                            for c in range(n):
-                                border[0, i, j, c] = 0
-            for i in range(6):
-                for c in range(n):
-                    a0, a1 = source[si, sy + i, sx, sc + c], source[si, sy + i, sx + 1, sc + c]
-                    a2, a3 = source[si, sy + i, sx + 2, sc + c], source[si, sy + i, sx + 3, sc + c]
-                    a4, a5 = source[si, sy + i, sx + 4, sc + c], source[si, sy + i, sx + 5, sc + c]
-                    p, q, r, s = a4 - four * a2, a3 - four * a1, a4 - a2, two * (a3 - a1)
-                    d[6 * i, c] = four * a0 - five * a2 + a4
-                    d[6 * i + 1, c] = p + q
-                    d[6 * i + 2, c] = p - q
-                    d[6 * i + 3, c] = r + s
-                    d[6 * i + 4, c] = r - s
-                    d[6 * i + 5, c] = four * a1 - five * a3 + a5
-            for j in range(6):
-                for c in range(n):
-                    a0, a1, a2 = d[j, c], d[j + 6, c], d[j + 12, c]
-                    a3, a4, a5 = d[j + 18, c], d[j + 24, c], d[j + 30, c]
-                    p, q, r, s = a4 - four * a2, a3 - four * a1, a4 - a2, two * (a3 - a1)
-                    v[j, to + c] = four * a0 - five * a2 + a4
-                    v[j + 6, to + c] = p + q
-                    v[j + 12, to + c] = p - q
-                    v[j + 18, to + c] = r + s
-                    v[j + 24, to + c] = r - s
-                    v[j + 30, to + c] = four * a1 - five * a3 + a5
-
-
-@jit
-def _transform_output(
-    m, stride, y, bias, residual, offset, begin, end, first, last, tiles_y, tiles_x, relu,
-    has_residual,
-):  # fmt: skip
-    """y = A' M A + bias + residual, for output channels begin ... end - 1.
-
-    m has `stride` columns for each tile.
-    """
-    _, height, width, _ = y.shape
-    channels = np.uint64(end - begin)
-    zero, two, four, eight = y.dtype.type(0), y.dtype.type(2), y.dtype.type(4), y.dtype.type(8)
-    d = np.empty((24, 128), y.dtype)
-    for t in range(last - first):
-        tile = first + t
-        image = tile // (tiles_y * tiles_x)
-        y0 = 4 * (tile // tiles_x % tiles_y)
-        x0 = 4 * (tile % tiles_x)
-        rows, columns = min(4, height - y0), min(4, width - x0)
-        for k0 in range(np.uint64(0), channels, np.uint64(128)):
-            n = min(np.uint64(128), channels - k0)
-            source = np.uint64(t) * np.uint64(stride) + k0
-            at = np.uint64(begin) + k0
-            to = np.uint64(offset) + at
-            for j in range(6):
-                for k in range(n):
-                    a1, a2 = m[j + 6, source + k], m[j + 12, source + k]
-                    a3, a4 = m[j + 18, source + k], m[j + 24, source + k]
-                    p, q, r, s = a1 + a2, a3 + a4, a1 - a2, a3 - a4
-                    d[j, k] = m[j, source + k] + p + q
-                    d[j + 6, k] = r + two * s
-                    d[j + 12, k] = p + four * q
-                    d[j + 18, k] = r + eight * s + m[j + 30, source + k]
-            for i in range(rows):
-                for k in range(n):
-                    a0, a1, a2 = d[6 * i, k], d[6 * i + 1, k], d[6 * i + 2, k]
-                    a3, a4, a5 = d[6 * i + 3, k], d[6 * i + 4, k], d[6 * i + 5, k]
-                    p, q, r, s, b = a1 + a2, a3 + a4, a1 - a2, a3 - a4, bias[at + k]
-                    d[6 * i, k] = a0 + p + q + b
-                    d[6 * i + 1, k] = r + two * s + b
-                    d[6 * i + 2, k] = p + four * q + b
-                    d[6 * i + 3, k] = r + eight * s + a5 + b
-                for j in range(columns):
-                    if has_residual:
-                        for k in range(n):
-                            d[6 * i + j, k] += residual[image, y0 + i, x0 + j, at + k]
-                    for k in range(n):
-                        a = d[6 * i + j, k]  # the ReLU is written so that NaN stays NaN
-                        y[image, y0 + i, x0 + j, to + k] = zero if relu and a < 0 else a

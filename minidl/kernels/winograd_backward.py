@@ -33,9 +33,9 @@ from minidl.kernels.jit import importing_numba, jit
 from minidl.kernels.winograd import (
     KERNEL_SPAN,
     multiply,
+    taps_first,
     tile_grid,
     tile_scratch,
-    transform_input,
     transform_kernel,
     transformed_shape,
 )
@@ -68,6 +68,13 @@ def convolve_winograd_backward(
     out : (N, H, W, C), contiguous, optional
         Where to write dx.
     """
+    with importing_numba:
+        from minidl.kernels.transformed import (
+            add_input_gradient,
+            transform_gradient,
+            transform_input,
+        )
+
     c, k = w.shape[2:]
     grid = tile_grid(x, window)
     per_image = grid[0] * grid[1]
@@ -90,18 +97,18 @@ def convolve_winograd_backward(
         for a, b in parallel.spans(last_tile - first_tile, TILES_PER_BLOCK):
             first, last = first_tile + a, first_tile + b
             dm = tile_scratch("m", last - first, k, x.dtype)
-            _transform_gradient(dy, y, dm, first, last, *grid[:2], masked)
+            transform_gradient(dy, y, dm, first, last, *grid[:2], masked)
             if need_dw:
                 v = tile_scratch("v", last - first, end - begin, x.dtype)
                 transform_input(x, v, begin, end, first, last, *grid)
                 _add_products(v, dm, du_of[strand], last - first, begin, end, add=a > 0)
                 if with_bias and begin == 0:  # tap (1, 1) of A dy A' is the sum of the tile
-                    dbias_of[strand] += dm[7, : (last - first) * k].reshape(-1, k).sum(axis=0)
+                    dbias_of[strand] += taps_first(dm, last - first, k)[7].sum(axis=0)
             if need_dx:
                 stride = (panels[1] - panels[0]) * width
                 dv = tile_scratch("v", last - first, stride, x.dtype)
                 multiply(dm, u, dv, last - first, *panels)
-                _add_input_gradient(dv, stride, dx, begin, end, first, last, *grid)
+                add_input_gradient(dv, stride, dx, begin, end, first, last, *grid)
 
     parallel.run(task, len(strands) * len(parts))
     if not need_dw:
@@ -118,8 +125,7 @@ def _add_products(v, dm, du, tiles: int, begin: int, end: int, add: bool) -> Non
         correlate_taps(v, dm, du, tiles, begin, end, add)
         return
     c, k = end - begin, du.shape[2]
-    left = v[:, : tiles * c].reshape(36, tiles, c).transpose(0, 2, 1)
-    product = left @ dm[:, : tiles * k].reshape(36, tiles, k)
+    product = taps_first(v, tiles, c).transpose(0, 2, 1) @ taps_first(dm, tiles, k)
     du[:, begin:end] = du[:, begin:end] + product if add else product
 
 
@@ -148,112 +154,6 @@ def _tasks(images: int, tiles: int, c: int, width: int) -> tuple[list, list]:
     if images < threads or tiles <= c:
         return [(0, images)], parallel.spans(panels, -(-panels // threads))
     return parallel.spans(images), [(0, panels)]
-
-
-@jit
-def _transform_gradient(dy, y, dm, first, last, tiles_y, tiles_x, masked):
-    """dM = A dz A' of tiles first ... last - 1, where dz is dy, or 0 where the ReLU was."""
-    _, height, width, depth = dy.shape
-    channels = np.uint64(depth)
-    zero, two, four, eight = dy.dtype.type(0), dy.dtype.type(2), dy.dtype.type(4), dy.dtype.type(8)
-    d = np.empty((24, 128), dy.dtype)
-    for t in range(last - first):
-        tile = first + t
-        image = tile // (tiles_y * tiles_x)
-        y0 = 4 * (tile // tiles_x % tiles_y)
-        x0 = 4 * (tile % tiles_x)
-        for at in range(np.uint64(0), channels, np.uint64(128)):
-            n = min(np.uint64(128), channels - at)
-            to = np.uint64(t) * channels + at
-            for i in range(4):
-                for j in range(4):
-                    if y0 + i >= height or x0 + j >= width:
-                        for k in range(n):
-                            d[6 * i + j, k] = 0
-                    elif masked:
-                        for k in range(n):
-                            a = dy[image, y0 + i, x0 + j, at + k]
-                            hidden = y[image, y0 + i, x0 + j, at + k] <= 0
-                            d[6 * i + j, k] = zero if hidden else a
-                    else:
-                        for k in range(n):
-                            d[6 * i + j, k] = dy[image, y0 + i, x0 + j, at + k]
-                for k in range(n):
-                    a0, a1, a2, a3 = d[6 * i, k], d[6 * i + 1, k], d[6 * i + 2, k], d[6 * i + 3, k]
-                    p, q, r, s = a0 + a2, a1 + a3, a0 + four * a2, two * a1 + eight * a3
-                    d[6 * i + 1, k] = p + q
-                    d[6 * i + 2, k] = p - q
-                    d[6 * i + 3, k] = r + s
-                    d[6 * i + 4, k] = r - s
-                    d[6 * i + 5, k] = a3
-            for j in range(6):
-                for k in range(n):
-                    a0, a1, a2, a3 = d[j, k], d[j + 6, k], d[j + 12, k], d[j + 18, k]
-                    p, q, r, s = a0 + a2, a1 + a3, a0 + four * a2, two * a1 + eight * a3
-                    dm[j, to + k] = a0
-                    dm[j + 6, to + k] = p + q
-                    dm[j + 12, to + k] = p - q
-                    dm[j + 18, to + k] = r + s
-                    dm[j + 24, to + k] = r - s
-                    dm[j + 30, to + k] = a3
-
-
-@jit
-def _add_input_gradient(dv, stride, dx, begin, end, first, last, tiles_y, tiles_x, top, left):
-    """dx's channels begin ... end - 1: B dV B' of each tile, on top of the tiles before it.
-
-    dv has `stride` columns for each tile.
-    """
-    _, height, width, _ = dx.shape
-    channels = np.uint64(end - begin)
-    two, four, five = dx.dtype.type(2), dx.dtype.type(4), dx.dtype.type(5)
-    d = np.empty((36, 128), dx.dtype)
-    for t in range(last - first):
-        tile = first + t
-        image = tile // (tiles_y * tiles_x)
-        down, across = tile // tiles_x % tiles_y, tile % tiles_x
-        y0, x0 = 4 * down - top, 4 * across - left
-        for c0 in range(np.uint64(0), channels, np.uint64(128)):
-            n = min(np.uint64(128), channels - c0)
-            source = np.uint64(t) * np.uint64(stride) + c0
-            at = np.uint64(begin) + c0
-            for j in range(6):
-                for c in range(n):
-                    a0, a1, a2 = dv[j, source + c], dv[j + 6, source + c], dv[j + 12, source + c]
-                    a3, a4, a5 = (
-                        dv[j + 18, source + c],
-                        dv[j + 24, source + c],
-                        dv[j + 30, source + c],
-                    )
-                    p, q, r, s = a1 + a2, a3 + a4, a1 - a2, two * (a3 - a4)
-                    d[j, c] = four * a0
-                    d[j + 6, c] = four * (a5 - r) - s
-                    d[j + 12, c] = -five * a0 - four * p - q
-                    d[j + 18, c] = r + s - five * a5
-                    d[j + 24, c] = a0 + p + q
-                    d[j + 30, c] = a5
-            for i in range(6):
-                if y0 + i < 0 or y0 + i >= height:
-                    continue
-                for c in range(n):
-                    a0, a1, a2 = d[6 * i, c], d[6 * i + 1, c], d[6 * i + 2, c]
-                    a3, a4, a5 = d[6 * i + 3, c], d[6 * i + 4, c], d[6 * i + 5, c]
-                    p, q, r, s = a1 + a2, a3 + a4, a1 - a2, two * (a3 - a4)
-                    d[6 * i, c] = four * a0
-                    d[6 * i + 1, c] = four * (a5 - r) - s
-                    d[6 * i + 2, c] = -five * a0 - four * p - q
-                    d[6 * i + 3, c] = r + s - five * a5
-                    d[6 * i + 4, c] = a0 + p + q
-                for j in range(6):
-                    if x0 + j < 0 or x0 + j >= width:
-                        continue
-                    # The tiles above and to the left have been here before.
-                    if (i < 2 and down > 0) or (j < 2 and across > 0):
-                        for c in range(n):
-                            dx[image, y0 + i, x0 + j, at + c] += d[6 * i + j, c]
-                    else:
-                        for c in range(n):
-                            dx[image, y0 + i, x0 + j, at + c] = d[6 * i + j, c]
 
 
 @jit

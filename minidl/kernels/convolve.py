@@ -1,7 +1,7 @@
 """Convolution, forward and backward: the algorithm is chosen by the shapes.
 
 ===========  =====================================================================================
-"winograd"   3x3 at stride 1: F(4x4, 3x3), a quarter of the multiplications
+"winograd"   3x3, 1x7 and 7x1 at stride 1: a quarter to a third of the multiplications
 "direct"     everything else, forward: register tiles that read the images in place
 "pointwise"  1x1 at stride 1 by BLAS: the images are a matrix already, one product
 "im2col"     everything else by BLAS: patches become rows of a matrix, one product
@@ -34,6 +34,7 @@ from minidl.kernels.direct import convolve_direct, pack_kernel
 from minidl.kernels.gemm import convolve_gemm, convolve_gemm_backward
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.winograd import (
+    TILES,
     convolve_winograd,
     transform_kernel,
     transformed_shape,
@@ -63,17 +64,18 @@ def choose_algorithm(
     if dtype == np.float32:
         n, height, width, c = x_shape
         size = convolution.output_size(height, width)
-        if fits_winograd(convolution) and winograd_pays(n, *size, c, w_shape[3], backward):
+        shape = (n, *size, c, w_shape[3], convolution.kernel_size)
+        if fits_winograd(convolution, backward) and winograd_pays(*shape, backward):
             return "winograd"
         if not backward:
             return "direct"
     return "pointwise" if convolution.is_pointwise and convolution.groups == 1 else "im2col"
 
 
-def fits_winograd(convolution: Convolution) -> bool:
+def fits_winograd(convolution: Convolution, backward: bool = False) -> bool:
     """Whether Winograd's algorithm can compute a convolution at all."""
     return (
-        convolution.kernel_size == (3, 3)
+        convolution.kernel_size in ([(3, 3)] if backward else TILES)
         and convolution.strides == (1, 1)
         and convolution.dilation == (1, 1)
         and convolution.groups == 1
@@ -129,7 +131,7 @@ def convolve(
         return convolve_gemm(x, w, bias, convolution, *epilogue)
     if prepared is None:
         prepared = prepare_kernel(w, algorithm, convolution.groups)
-    compute = convolve_winograd if algorithm == "winograd" else convolve_direct
+    compute = convolve_direct if algorithm == "direct" else convolve_winograd
     return compute(x, prepared, bias, convolution, w.shape[3], *epilogue)
 
 

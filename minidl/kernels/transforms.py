@@ -1,146 +1,234 @@
 """Winograd's transforms of one tile, vector by vector.
 
-Each is a small matrix applied to the columns and the rows of a tile of pixels, for LANES channels
-at a time: everything stays in registers between the first load and the last store, where a
-loop over channels would write 36 numbers between the two steps and read them again. What follows an
-output - bias, addition, ReLU - is done on the way.
-
-The matrices are written as the few additions that they take. For F(4x4, 3x3), a tile of 6x6
-pixels, they are Lavin and Gray's (2015), of the points 0, 1, -1, 2, -2; the gradients take the
-transposed ones, as :mod:`minidl.kernels.winograd_backward` explains.
+Each is a small matrix (see :mod:`minidl.kernels.interpolation`) applied to the rows of a tile of
+pixels, and to its columns, for LANES channels at a time: everything stays in registers between the
+first load and the last store, where a loop over channels would write all numbers between the two
+steps and read them again. What follows an output - bias, addition, ReLU - is done on the way. A
+tile of a single row or column is called a line.
 
 Where pixels lie is said by `places`, an array of addresses: one outside the image is that of
 some zeros to read, or of some numbers that nobody reads. The functions take these and arrays, and
 check nothing. Importing this module imports Numba; its cache of :mod:`minidl.kernels.transformed`
 does not see changes made here: touch that file as well.
 
->>> from minidl.kernels.transforms import input_transform
->>> input_transform([1, 0, 0, 0, 0, 0])  # the first column of B'
-(4, 0, 0, 0, 0, 0)
+>>> from minidl.kernels.transforms import columns_in_pairs, rows_in_pairs
+>>> from minidl.kernels.interpolation import input_matrix
+>>> rows_in_pairs(input_matrix(6))([1.0, 0, 1, 0, 1, 0])
+[0.0, -3.0, -3.0, 0.0, 0.0, 0.0]
 """
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from minidl.kernels.vectors import INT, LANES, Memory, flag, pointer_to
+from minidl.kernels.interpolation import input_matrix, kernel_matrix, output_matrix
+from minidl.kernels.vectors import INT, LANES, Memory, everywhere, flag, pointer_to
 
-INTEGER = types.intp
+INTEGER, DOUBLE = types.intp, ir.DoubleType()
 
 __all__ = [
-    "gradient_tile", "gradient_transform", "input_gradient_tile", "input_gradient_transform",
-    "input_tile", "input_transform", "output_tile", "output_transform",
+    "columns_in_pairs", "gradient_tile", "input_gradient_tile", "input_line", "input_tile",
+    "kernel_line", "kernel_tile", "output_line", "output_tile", "rows_in_pairs",
 ]  # fmt: skip
 
 
-def input_transform(d):
-    """Return B' d."""
-    p, q, r, s = d[4] - 4 * d[2], d[3] - 4 * d[1], d[4] - d[2], 2 * (d[3] - d[1])
-    return 4 * d[0] - 5 * d[2] + d[4], p + q, p - q, r + s, r - s, 4 * d[1] - 5 * d[3] + d[5]
+def rows_in_pairs(matrix):
+    """Return the function ``matrix @ d``, where rows 1 and 2, 3 and 4, ... differ in signs only.
 
-
-def output_transform(m):
-    """Return A' m."""
-    p, q, r, s = m[1] + m[2], m[3] + m[4], m[1] - m[2], m[3] - m[4]
-    return m[0] + p + q, r + 2 * s, p + 4 * q, r + 8 * s + m[5]
-
-
-def gradient_transform(dy):
-    """Return A dy."""
-    p, q, r, s = dy[0] + dy[2], dy[1] + dy[3], dy[0] + 4 * dy[2], 2 * dy[1] + 8 * dy[3]
-    return dy[0], p + q, p - q, r + s, r - s, dy[3]
-
-
-def input_gradient_transform(dv):
-    """Return B dv."""
-    p, q, r, s = dv[1] + dv[2], dv[3] + dv[4], dv[1] - dv[2], 2 * (dv[3] - dv[4])
-    return (
-        4 * dv[0], 4 * (dv[5] - r) - s, -5 * dv[0] - 4 * p - q, r + s - 5 * dv[5],
-        dv[0] + p + q, dv[5],
-    )  # fmt: skip
-
-
-@intrinsic
-def input_tile(typing_context, places, c, n, v, to, stride):
-    """Write ``B' d B`` of 36 pixels d to n numbers for each tap, the first at ``v[to]``.
-
-    Parameters
-    ----------
-    places : int64 array
-        Addresses of the pixels.
-    c, n : int
-        The first channel, and how many there are: LANES at most.
-    v : array
-    to, stride : int
-        Where the first tap begins, and how far it is to the next.
+    What they have in common is added up once: E + O is the one, and E - O the other.
     """
 
-    def emit(context, builder, signature, arguments):
-        places, c, n, v, to, stride = _unpack(context, builder, signature, arguments)
+    def transform(d):
+        y = [_sum_up(matrix[0], d)]
+        for i in range(1, len(matrix) - 1, 2):
+            same = matrix[i] == matrix[i + 1]
+            even = _sum_up(matrix[i] * same, d)
+            odd = _sum_up(matrix[i] * ~same, d)
+            y += [even + odd, even - odd]
+        return [*y, _sum_up(matrix[-1], d)]
 
-        def tile(memory):
-            d = [[places.load(memory, 6 * i + j, c) for j in range(6)] for i in range(6)]
-            for tap, value in enumerate(_both_ways(input_transform, d)):
-                v.store(memory, value, _tap(builder, tap, to, stride))
-
-        _whole_or_not(builder, v.number_type, n, tile)
-        return context.get_dummy_value()
-
-    return types.void(places, INTEGER, INTEGER, v, INTEGER, INTEGER), emit
+    return transform
 
 
-@intrinsic
-def output_tile(typing_context, m, at, stride, bias, places, sources, c, n, added, relu):
-    """Write ``relu(A' M A + bias + residual)`` to 16 pixels.
+def columns_in_pairs(matrix):
+    """Return the function ``matrix @ d``, where columns 1 and 2, 3 and 4, ... differ in signs only.
 
-    Parameters
-    ----------
-    m : array
-    at, stride : int
-        Where the first tap of M begins, and how far it is to the next.
-    bias : array
-        Its numbers from c on.
-    places, sources : int64 arrays
-        Addresses of the output's and of the residual's pixels.
-    c, n : int
-        The first channel of the three, and how many there are: LANES at most.
-    added, relu : bool
-        Whether there is a residual, and whether to cut negative numbers off.
+    Of each two numbers that meet them, each row takes either the sum or the difference.
     """
 
-    def emit(context, builder, signature, arguments):
-        m, at, stride, bias, places, sources, c, n, added, relu = _unpack(
-            context, builder, signature, arguments
-        )
+    def transform(d):
+        pairs = range(1, len(d) - 1, 2)
+        sums = [d[0], *(d[i] + d[i + 1] for i in pairs), d[-1]]
+        differences = [None, *(d[i] - d[i + 1] for i in pairs), None]
+        y = []
+        for row in matrix:
+            same = [True, *(row[i] == row[i + 1] for i in pairs), True]
+            factors = [row[0], *(row[i] for i in pairs), row[-1]]
+            terms = zip(same, sums, differences, strict=True)
+            y.append(_sum_up(factors, [s if even else d for even, s, d in terms]))
+        return y
 
-        def tile(memory):
-            taps = _load_taps(builder, memory, m, at, stride)
-            first = bias.load(memory, c)
-            y = [value + first for value in _both_ways(output_transform, taps)]
-            with builder.if_else(flag(builder, added)) as (then, otherwise):
+    return transform
+
+
+def _sum_up(factors, d):
+    """Return the sum of products, without those that are nothing or need no multiplication."""
+    total = None
+    for factor, a in zip(factors, d, strict=True):
+        if factor == 0:
+            continue
+        if total is None:
+            total = a if factor == 1 else float(factor) * a
+        elif abs(factor) == 1:
+            total = total + a if factor == 1 else total - a
+        else:
+            total = total + float(factor) * a
+    return total
+
+
+def _kernel(height: int, width: int, rows: int, columns: int):
+    """Return the intrinsic for kernels of so many weights and tiles of so many pixels."""
+    transforms = [
+        rows_in_pairs(kernel_matrix(pixels, weights)) if pixels > 1 else None
+        for pixels, weights in ((rows, height), (columns, width))
+    ]
+
+    @intrinsic
+    def transform(typing_context, places, n, u, to, stride, m):
+        """Write ``G g G'`` of kernels g to m numbers for each tap, the first at ``u[to]``.
+
+        It is computed in double precision.
+
+        Parameters
+        ----------
+        places : int64 array
+            Addresses of the weights.
+        n : int
+            How many kernels there are: LANES at most.
+        u : array
+        to, stride : int
+            Where the first tap begins, and how far it is to the next.
+        m : int
+            How many numbers to write: n and some zeros.
+        """
+
+        def emit(context, builder, signature, arguments):
+            places, n, u, to, stride, m = _unpack(context, builder, signature, arguments)
+
+            def tile(given, written):
+                g = [places.load(given, i, INT(0)) for i in range(height * width)]
+                g = [weight.converted(DOUBLE) for weight in g]
+                for tap, value in enumerate(_both_ways(transforms, g, height, width)):
+                    place = _tap(builder, tap, to, stride)
+                    u.store(written, value.converted(u.number_type), place)
+
+            whole = Memory(builder, u.number_type)
+            with builder.if_else(builder.icmp_signed("==", n, INT(LANES))) as (then, otherwise):
                 with then:
-                    sums = [y[i] + sources.load(memory, i, c) for i in range(16)]
-                    after = builder.block
+                    tile(whole, whole)
                 with otherwise:
-                    before = builder.block
-            for i in range(16):
-                value = builder.phi(memory.type)
-                value.add_incoming(sums[i].value, after)
-                value.add_incoming(y[i].value, before)
-                y[i] = type(y[i])(builder, value)
-            for i, value in enumerate(y):  # the ReLU is written so that NaN stays NaN
-                cut = value.zero_where(value.compared_to_zero("<"))
-                cut = builder.select(flag(builder, relu), cut.value, value.value)
-                places.store(memory, type(value)(builder, cut), i, c)
+                    tile(*(Memory(builder, u.number_type, count) for count in (n, m)))
+            return context.get_dummy_value()
 
-        _whole_or_not(builder, m.number_type, n, tile)
-        return context.get_dummy_value()
+        return types.void(places, INTEGER, u, INTEGER, INTEGER, INTEGER), emit
 
-    signature = types.void(
-        m, INTEGER, INTEGER, bias, places, sources, INTEGER, INTEGER, types.boolean, types.boolean
-    )
-    return signature, emit
+    return transform
+
+
+def _input(rows: int, columns: int):
+    """Return the intrinsic for tiles of so many pixels."""
+    transforms = [
+        rows_in_pairs(input_matrix(pixels)) if pixels > 1 else None for pixels in (rows, columns)
+    ]
+
+    @intrinsic
+    def transform(typing_context, places, c, n, v, to, stride):
+        """Write ``B' d B`` of pixels d to n numbers for each tap, the first at ``v[to]``.
+
+        Parameters
+        ----------
+        places : int64 array
+            Addresses of the pixels.
+        c, n : int
+            The first channel, and how many there are: LANES at most.
+        v : array
+        to, stride : int
+            Where the first tap begins, and how far it is to the next.
+        """
+
+        def emit(context, builder, signature, arguments):
+            places, c, n, v, to, stride = _unpack(context, builder, signature, arguments)
+
+            def tile(memory):
+                d = [places.load(memory, i, c) for i in range(rows * columns)]
+                for tap, value in enumerate(_both_ways(transforms, d, rows, columns)):
+                    v.store(memory, value, _tap(builder, tap, to, stride))
+
+            _whole_or_not(builder, v.number_type, n, tile)
+            return context.get_dummy_value()
+
+        return types.void(places, INTEGER, INTEGER, v, INTEGER, INTEGER), emit
+
+    return transform
+
+
+def _output(rows: int, columns: int, size: int):
+    """Return the intrinsic for tiles of so many taps and of `size` outputs along each axis."""
+    transforms = [
+        columns_in_pairs(output_matrix(taps, size)) if taps > 1 else None
+        for taps in (rows, columns)
+    ]
+
+    @intrinsic
+    def transform(typing_context, m, at, stride, bias, places, sources, c, n, added, relu):
+        """Write ``relu(A' M A + bias + residual)`` to the output's pixels.
+
+        Parameters
+        ----------
+        m : array
+        at, stride : int
+            Where the first tap of M begins, and how far it is to the next.
+        bias : array
+            Its numbers from c on.
+        places, sources : int64 arrays
+            Addresses of the output's and of the residual's pixels.
+        c, n : int
+            The first channel of the three, and how many there are: LANES at most.
+        added, relu : bool
+            Whether there is a residual, and whether to cut negative numbers off.
+        """
+
+        def emit(context, builder, signature, arguments):
+            m, at, stride, bias, places, sources, c, n, added, relu = _unpack(
+                context, builder, signature, arguments
+            )
+            added, relu = flag(builder, added), flag(builder, relu)
+
+            def tile(memory):
+                taps = _load_taps(builder, memory, m, at, stride, rows * columns)
+                first = bias.load(memory, c)
+                y = [value + first for value in _both_ways(transforms, taps, rows, columns)]
+                y = _add_if(builder, added, y, lambda i: sources.load(memory, i, c))
+                for i, value in enumerate(y):  # the ReLU is written so that NaN stays NaN
+                    negative = builder.and_(_for_all(builder, relu), value.compared_to_zero("<"))
+                    places.store(memory, value.zero_where(negative), i, c)
+
+            _whole_or_not(builder, m.number_type, n, tile)
+            return context.get_dummy_value()
+
+        signature = types.void(
+            m, INTEGER, INTEGER, bias, places, sources, INTEGER, INTEGER, types.boolean,
+            types.boolean,
+        )  # fmt: skip
+        return signature, emit
+
+    return transform
+
+
+kernel_tile, input_tile, output_tile = _kernel(3, 3, 6, 6), _input(6, 6), _output(6, 6, 4)
+kernel_line, input_line, output_line = _kernel(1, 7, 1, 10), _input(1, 10), _output(1, 10, 4)
 
 
 @intrinsic
@@ -161,16 +249,16 @@ def gradient_tile(typing_context, places, outputs, masked, c, n, dm, to, stride)
         places, outputs, masked, c, n, dm, to, stride = _unpack(
             context, builder, signature, arguments
         )
+        masked = flag(builder, masked)
+        transform = rows_in_pairs(output_matrix(6, 4).T)
 
         def tile(memory):
             dz = []
             for i in range(16):
-                dy = places.load(memory, i, c)
-                hidden = outputs.load(memory, i, c).compared_to_zero("<=")
-                kept = builder.select(flag(builder, masked), dy.zero_where(hidden).value, dy.value)
-                dz.append(type(dy)(builder, kept))
-            rows = [dz[4 * i : 4 * i + 4] for i in range(4)]
-            for tap, value in enumerate(_both_ways(gradient_transform, rows)):
+                negative = outputs.load(memory, i, c).compared_to_zero("<=")
+                hidden = builder.and_(_for_all(builder, masked), negative)
+                dz.append(places.load(memory, i, c).zero_where(hidden))
+            for tap, value in enumerate(_both_ways([transform] * 2, dz, 4, 4)):
                 dm.store(memory, value, _tap(builder, tap, to, stride))
 
         _whole_or_not(builder, dm.number_type, n, tile)
@@ -200,10 +288,11 @@ def input_gradient_tile(typing_context, dv, at, stride, places, c, n, above, lef
     def emit(context, builder, signature, arguments):
         dv, at, stride, places, c, n, above, left = _unpack(context, builder, signature, arguments)
         above, left = flag(builder, above), flag(builder, left)
+        transform = columns_in_pairs(input_matrix(6).T)
 
         def tile(memory):
-            taps = _load_taps(builder, memory, dv, at, stride)
-            for i, value in enumerate(_both_ways(input_gradient_transform, taps)):
+            taps = _load_taps(builder, memory, dv, at, stride, 36)
+            for i, value in enumerate(_both_ways([transform] * 2, taps, 6, 6)):
                 conditions = [above] * (i < 12) + [left] * (i % 6 < 2)
                 if conditions:
                     fresh = builder.not_(
@@ -221,11 +310,31 @@ def input_gradient_tile(typing_context, dv, at, stride, places, c, n, above, lef
     return signature, emit
 
 
-def _both_ways(transform, rows) -> list:
-    """Apply a transform to each row, then to each column; return the results row by row."""
-    rows = [transform(row) for row in rows]
-    columns = [transform(column) for column in zip(*rows, strict=True)]
-    return [value for row in zip(*columns, strict=True) for value in row]
+def _both_ways(transforms, d: list, rows: int, columns: int) -> list:
+    """Apply a transform to the columns and one to the rows of a tile, where it has several."""
+    table = [d[columns * i : columns * (i + 1)] for i in range(rows)]
+    down, across = transforms
+    if across is not None:
+        table = [across(row) for row in table]
+    if down is not None:
+        table = list(zip(*(down(column) for column in zip(*table, strict=True)), strict=True))
+    return [value for row in table for value in row]
+
+
+def _add_if(builder, condition, values: list, others) -> list:
+    """Return ``values[i] + others(i)`` if the condition holds, otherwise the values."""
+    with builder.if_else(condition) as (then, otherwise):
+        with then:
+            sums = [value + others(i) for i, value in enumerate(values)]
+            after = builder.block
+        with otherwise:
+            before = builder.block
+    return [value.merged(before, total, after) for value, total in zip(values, sums, strict=True)]
+
+
+def _for_all(builder, condition):
+    """Return a condition once for each lane."""
+    return builder.select(condition, everywhere(True), everywhere(False))
 
 
 def _tap(builder, tap: int, first, stride):
@@ -233,12 +342,8 @@ def _tap(builder, tap: int, first, stride):
     return builder.add(first, builder.mul(INT(tap), stride))
 
 
-def _load_taps(builder, memory: Memory, numbers: _Numbers, first, stride) -> list[list]:
-    """Return the 6x6 taps of a tile."""
-    return [
-        [numbers.load(memory, _tap(builder, 6 * i + j, first, stride)) for j in range(6)]
-        for i in range(6)
-    ]
+def _load_taps(builder, memory: Memory, numbers: _Numbers, first, stride, count: int) -> list:
+    return [numbers.load(memory, _tap(builder, i, first, stride)) for i in range(count)]
 
 
 def _whole_or_not(builder, number_type, n, tile) -> None:

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-__all__ = ["INT", "LANES", "REGISTERS", "Memory", "Vector", "flag", "pointer_to"]
+__all__ = ["INT", "LANES", "REGISTERS", "Memory", "Vector", "everywhere", "flag", "pointer_to"]
 
 
 def _registers() -> tuple[int, int]:
@@ -52,9 +52,25 @@ class Vector:
         return Vector(self.builder, self.builder.fmul(factor, self.value, EXACT_ENOUGH))
 
     def zero_where(self, hidden) -> Vector:
-        """Return 0 where `hidden`, a vector of conditions or one for all, holds."""
+        """Return 0 where `hidden`, a condition for each lane or one for all, holds."""
         zero = ir.Constant(self.value.type, [0.0] * LANES)
         return Vector(self.builder, self.builder.select(hidden, zero, self.value))
+
+    def converted(self, number_type) -> Vector:
+        """Return the same numbers in single or double precision."""
+        kind = ir.VectorType(number_type, LANES)
+        if kind == self.value.type:
+            return self
+        wider = isinstance(number_type, ir.DoubleType)
+        convert = self.builder.fpext if wider else self.builder.fptrunc
+        return Vector(self.builder, convert(self.value, kind))
+
+    def merged(self, block, other: Vector, other_block) -> Vector:
+        """Return this vector where the program comes from a block, and the other otherwise."""
+        value = self.builder.phi(self.value.type)
+        value.add_incoming(self.value, block)
+        value.add_incoming(other.value, other_block)
+        return Vector(self.builder, value)
 
     def compared_to_zero(self, how: str):
         """Return the conditions ``self <how> 0``, which NaN does not meet."""
@@ -117,6 +133,11 @@ class Memory:
 def flag(builder, boolean):
     """Return one of Numba's booleans as a condition."""
     return builder.icmp_unsigned("!=", boolean, boolean.type(0))
+
+
+def everywhere(condition: bool):
+    """Return a constant condition for each lane."""
+    return ir.Constant(ir.VectorType(ir.IntType(1), LANES), [condition] * LANES)
 
 
 def pointer_to(builder, address, number_type):

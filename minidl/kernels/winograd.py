@@ -1,14 +1,17 @@
-"""Winograd's F(4x4, 3x3): 3x3 convolutions at stride 1 with a quarter of the multiplications.
+"""Winograd's algorithm: convolutions at stride 1 with a quarter to a third of the multiplications.
 
-The output is cut into tiles of 4x4 pixels; each sees 6x6 input pixels d. With fixed small
-matrices A, B and G (Lavin and Gray, 2015), ' for transposed and * element by element, kernel
-g makes of it
+The output is cut into tiles. For a 3x3 kernel they are of 4x4 pixels, and each sees 6x6 input
+pixels d: F(4x4, 3x3). With fixed small matrices A, B and G (made in
+:mod:`minidl.kernels.interpolation`), ' for transposed and * element by element, kernel g gives
 
     y = A' [ (G g G') * (B' d B) ] A
 
-and the sum over the input channels goes inside the brackets. There it makes each of the 36
-elements ("taps") a matrix product (tiles, C) @ (C, K), which BLAS computes. Tiles go through
-in blocks, so that a block's V = B' d B and M = V U are still in cache when they are needed.
+and the sum over the input channels goes inside the brackets (Lavin and Gray, 2015). There it makes
+each of the 36 elements ("taps") a matrix product (tiles, C) @ (C, K). Tiles go through in blocks,
+so that a block's V = B' d B and M = V U are still in cache when they are needed.
+
+A kernel of one row or one column is a line of 1x4 pixels that sees 1x10: F(4, 7) takes 10
+multiplications instead of 28.
 
 The price is rounding: float32 results are off by about 1e-5 of the largest output, some twenty
 times as much as with im2col.
@@ -27,57 +30,90 @@ array([[ 8., 12., 12.,  8.],
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
-from minidl.kernels.jit import importing_numba, jit
+from minidl.kernels.jit import importing_numba
 from minidl.kernels.memory import LINE, aligned
 
 __all__ = [
-    "convolve_winograd", "multiply", "taps_first", "tile_grid", "tile_scratch", "transform_kernel",
-    "transformed_shape", "winograd_pays",
+    "TILES", "Tiles", "convolve_winograd", "multiply", "taps_first", "tile_grid", "tile_scratch",
+    "transform_kernel", "transformed_shape", "winograd_pays",
 ]  # fmt: skip
+
+
+class Tiles(NamedTuple):
+    """The pixels that a tile reads and those that it writes, each (down, across)."""
+
+    taps: tuple[int, int]
+    outputs: tuple[int, int]
+
+
+TILES = {  # by kernel size
+    (3, 3): Tiles((6, 6), (4, 4)),
+    (1, 7): Tiles((1, 10), (1, 4)),
+    (7, 1): Tiles((10, 1), (4, 1)),
+}
 
 # Fewer read U too often, more leave the cache. Both weigh the same for 256 to 768 channels in and
 # out together: there it is half as many.
-TILES_PER_BLOCK = 112  # eight register tiles
+TILES_PER_BLOCK = 112  # eight register tiles; of 36 taps
 KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
+# What a transform costs, in multiplications of the product: measured with AVX-512.
+PER_NUMBER = 36
+PER_CALL = 8_000_000
 
-def winograd_pays(n: int, oh: int, ow: int, c: int, k: int, backward: bool = False) -> bool:
-    """Say whether Winograd beats im2col for n images, oh x ow outputs, C and K channels.
 
-    It does nearly always, by up to three times. It does not where tiles hang over the edge so
-    much that half of the saving is gone (5x5 outputs take the 8x8 pixels of four tiles), where
-    few tiles share the cost of U, four times the size of the kernel (7x7 outputs of fewer than four
-    images, or of ten where U leaves the cache; `backward`, where the alternative is slower, of
-    four), and where there are too few channels to fill a vector register.
+def winograd_pays(
+    n: int, oh: int, ow: int, c: int, k: int, kernel_size=(3, 3), backward: bool = False
+) -> bool:
+    """Say whether Winograd beats the alternative for n images, oh x ow outputs, C and K channels.
+
+    It does, by up to two times and a half, where it saves more multiplications than its transforms
+    cost: not where tiles hang over the edge, where there are few channels, and where few tiles
+    share the cost of U, several times as large as the kernel. `backward` the alternative is slower.
 
     >>> winograd_pays(1, 56, 56, 64, 64), winograd_pays(1, 7, 7, 512, 512)
     (True, False)
     """
-    tiles = n * -(-oh // 4) * -(-ow // 4)
-    enough = 40 if c * k > 2**17 and not backward else 16
-    return tiles >= enough and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
+    taps, outputs = TILES[kernel_size]
+    tiles = n * -(-oh // outputs[0]) * -(-ow // outputs[1])
+    if backward:
+        return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
+    weights, count = math.prod(kernel_size), math.prod(taps)
+    saved = (
+        (weights * n * oh * ow - count * (-(-tiles // 7) * 7)) * c * k
+    )  # 7: a short register tile
+    moved = count * tiles * (c + k) + (count - weights) * c * k
+    return saved > PER_CALL + PER_NUMBER * moved
 
 
 def transform_kernel(
     w: np.ndarray, out: np.ndarray | None = None, transposed: bool = False
 ) -> np.ndarray:
-    """Return ``U = G w G'`` of a kernel (3, 3, C, K) as (36, panels, C, width).
+    """Return ``U = G w G'`` of a kernel (KH, KW, C, K) as (taps, panels, C, width).
 
     It is computed in float64, and laid out as :func:`~minidl.kernels.direct.pack_kernel` lays
     out each tap; in float64 there is one panel, of all K columns. `transposed` exchanges C and K.
 
     >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0, 0].round(4)
-    array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
+    array([ 0.0625, -0.125 , -0.125 ,  0.0729,  0.0104,  0.25  ])
     """
+    with importing_numba:
+        from minidl.kernels import transformed
+
     u = aligned(transformed_shape(w, transposed), w.dtype) if out is None else out
     _, panels, rows, width = u.shape
-    taps = np.ascontiguousarray(w).reshape(9, *w.shape[2:])
+    weights = np.ascontiguousarray(w).reshape(-1, *w.shape[2:])
     spans = parallel.spans(rows, -(-KERNEL_SPAN // (panels * width)))
-    parallel.run(lambda i: _transform_kernel(taps, u, *spans[i], transposed), len(spans))
+    parallel.run(
+        lambda i: transformed.transform_kernel(weights, u, *spans[i], transposed), len(spans)
+    )
     return u
 
 
@@ -90,7 +126,7 @@ def transformed_shape(w: np.ndarray, transposed: bool = False) -> tuple[int, int
             from minidl.kernels.tiles import PANEL
 
         width = PANEL
-    return 36, -(-columns // width), rows, width
+    return math.prod(TILES[w.shape[:2]].taps), -(-columns // width), rows, width
 
 
 def convolve_winograd(
@@ -98,16 +134,16 @@ def convolve_winograd(
     relu: bool = False, residual: np.ndarray | None = None, out: np.ndarray | None = None,
     offset: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """Return ``relu(x * w + bias + residual)`` for a 3x3 kernel w at stride 1.
+    """Return ``relu(x * w + bias + residual)`` for one of the kernel sizes in `TILES`.
 
     Parameters
     ----------
     x : (N, H, W, C), contiguous
-    u : (36, panels, C, width)
+    u : (taps, panels, C, width)
         The kernel as :func:`transform_kernel` returns it.
     bias : (K,) or None
     window : Window
-        3x3, stride and dilation 1, padding "same" or "valid".
+        Stride and dilation 1.
     channels : int
         K.
     relu : bool
@@ -124,42 +160,43 @@ def convolve_winograd(
     with importing_numba:
         from minidl.kernels.transformed import transform_input, transform_output
 
-    c, width = u.shape[2:]
+    count, panels, c, width = u.shape
+    taps, outputs = TILES[window.kernel_size]
     oh, ow = window.output_size(*x.shape[1:3])
     if out is None:
         out = np.empty((len(x), oh, ow, channels), x.dtype)
     bias = np.zeros(channels, x.dtype) if bias is None else bias
     has_residual = residual is not None
     residual = residual if has_residual else out  # a kernel argument must be some array
-    grid = tile_grid(x, window)
-    blocks, parts = _tasks(len(x) * grid[0] * grid[1], c, u.shape[1], width)
+    grid = tile_grid(x, window, outputs)
+    blocks, parts = _tasks(len(x) * grid[0] * grid[1], count, c, panels, width)
 
     def task(i: int) -> None:
         first, last = blocks[i // len(parts)]
         begin, end = parts[i % len(parts)]
-        tiles = last - first
-        v = tile_scratch("v", tiles, c, x.dtype)
-        m = tile_scratch("m", tiles, (end - begin) * width, x.dtype)
-        transform_input(x, v, 0, c, first, last, *grid)
+        tiles, stride = last - first, (end - begin) * width
+        v = tile_scratch("v", tiles, count * c, x.dtype)
+        m = tile_scratch("m", tiles, count * stride, x.dtype)
+        transform_input(x, v, 0, c, first, last, grid, taps, outputs)
         multiply(v, u, m, tiles, begin, end)
         transform_output(
-            m, (end - begin) * width, out, bias, residual, offset, begin * width,
-            min(end * width, channels), first, last, *grid[:2], relu, has_residual,
+            m, stride, out, bias, residual, offset, begin * width, min(end * width, channels),
+            first, last, grid, outputs, relu, has_residual,
         )  # fmt: skip
 
     parallel.run(task, len(blocks) * len(parts))
     return out
 
 
-def tile_grid(x: np.ndarray, window: Window) -> tuple[int, int, int, int]:
+def tile_grid(x: np.ndarray, window: Window, outputs) -> tuple[int, int, int, int]:
     """Return how many tiles an image has (down, across) and its padding (top, left)."""
     oh, ow = window.output_size(*x.shape[1:3])
     top, _, left, _ = window.pads(*x.shape[1:3])
-    return -(-oh // 4), -(-ow // 4), top, left
+    return -(-oh // outputs[0]), -(-ow // outputs[1]), top, left
 
 
-def tile_scratch(key: str, tiles: int, channels: int, dtype) -> np.ndarray:
-    """Return this thread's buffer for a block's taps: (at least tiles, at least 36 * channels).
+def tile_scratch(key: str, tiles: int, size: int, dtype) -> np.ndarray:
+    """Return this thread's buffer for a block's taps: (at least tiles, at least size).
 
     All taps of a tile lie together, as they are written together: few pages at a time. There is
     room for whole register tiles, and three cache lines more for each tile: to read beyond, and
@@ -172,34 +209,36 @@ def tile_scratch(key: str, tiles: int, channels: int, dtype) -> np.ndarray:
 
         tiles = -(-tiles // TALL) * TALL
     spare = 3 * LINE // np.dtype(dtype).itemsize
-    return parallel.scratch(f"winograd {key}", (tiles, 36 * channels + spare), dtype)
+    return parallel.scratch(f"winograd {key}", (tiles, size + spare), dtype)
 
 
-def taps_first(tiles_of: np.ndarray, tiles: int, channels: int) -> np.ndarray:
-    """Return what lies in a buffer of :func:`tile_scratch` as (36, tiles, channels)."""
-    return tiles_of[:tiles, : 36 * channels].reshape(tiles, 36, channels).transpose(1, 0, 2)
+def taps_first(tiles_of: np.ndarray, tiles: int, taps: int, channels: int) -> np.ndarray:
+    """Return what lies in a buffer of :func:`tile_scratch` as (taps, tiles, channels)."""
+    return tiles_of[:tiles, : taps * channels].reshape(tiles, taps, channels).transpose(1, 0, 2)
 
 
 def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int, end: int) -> None:
     """Write ``M = V U`` for `tiles` tiles and U's panels begin ... end - 1."""
-    c, width = u.shape[2:]
+    count, _, c, width = u.shape
     if u.dtype == np.float32:
         with importing_numba:
             from minidl.kernels.tiled import multiply_taps
 
         multiply_taps(v, u, m, tiles, begin, end)
         return
-    taps_first(m, tiles, width)[...] = taps_first(v, tiles, c) @ u[:, 0]
+    taps_first(m, tiles, count, width)[...] = taps_first(v, tiles, count, c) @ u[:, 0]
 
 
-def _tasks(tiles: int, c: int, panels: int, width: int) -> tuple[list, list]:
+def _tasks(tiles: int, taps: int, c: int, panels: int, width: int) -> tuple[list, list]:
     """Return blocks of tiles and parts of the panels: each pair is a task.
 
     Where there are fewer blocks than threads, the threads share out the panels: each reads
     its part of U, and reading U is what takes the time then.
     """
     threads = parallel.get_num_threads()
-    at_most = TILES_PER_BLOCK // 2 if 256 <= c + panels * width <= 768 else TILES_PER_BLOCK
+    at_most = TILES_PER_BLOCK * 36 // taps
+    if 256 <= c + panels * width <= 768:
+        at_most //= 2
     blocks = max(1, -(-tiles // at_most))
     if blocks < threads:
         return parallel.spans(tiles, at_most), parallel.spans(
@@ -207,58 +246,3 @@ def _tasks(tiles: int, c: int, panels: int, width: int) -> tuple[list, list]:
         )
     blocks = -(-blocks // threads) * threads  # none idle at the end
     return parallel.spans(tiles, -(-tiles // blocks)), [(0, panels)]
-
-
-# What lets LLVM vectorise the innermost loops, over channels:
-# - Indices of channels are unsigned. A signed one might be negative, and count from the end.
-# - Constants have the arrays' dtype. An integer times a float32 would be a float64.
-# - Channels go through in runs of 128: a tile's scratch `d`, with its constant strides, stays in
-#   first-level cache, and needs no check that it overlaps nothing.
-# - The last pass runs over columns j. LLVM checks for overlap what the whole loop over j writes
-#   from each of the six statements: taps j of row 0, of row 1, ... With i and j swapped those
-#   would interleave, and the scalar loop be taken.
-
-
-@jit
-def _transform_kernel(w, u, begin, end, transposed):
-    """U = G w G' in rows begin ... end - 1 of each panel; w is (9, C, K)."""
-    g, d = np.empty((9, 128)), np.empty((18, 128))
-    _, panels, rows, width = u.shape
-    columns = w.shape[1] if transposed else w.shape[2]
-    runs = u.reshape(36, panels, rows * width)
-    for panel in range(np.uint64(panels)):
-        for at in range(np.uint64(begin * width), np.uint64(end * width), np.uint64(128)):
-            n = min(np.uint64(128), np.uint64(end * width) - at)
-            row, within = at // np.uint64(width), at % np.uint64(width)
-            for i in range(n):
-                column = panel * np.uint64(width) + within
-                for tap in range(9):
-                    if column >= np.uint64(columns):  # beyond the last column
-                        g[tap, i] = 0
-                    elif transposed:
-                        g[tap, i] = w[tap, column, row]
-                    else:
-                        g[tap, i] = w[tap, row, column]
-                within += np.uint64(1)
-                if within == np.uint64(width):
-                    row, within = row + np.uint64(1), np.uint64(0)
-            for i in range(3):
-                for k in range(n):
-                    a0, a1, a2 = g[3 * i, k], g[3 * i + 1, k], g[3 * i + 2, k]
-                    s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
-                    d[6 * i, k] = a0 / 4
-                    d[6 * i + 1, k] = -s - a1 * (1 / 6)
-                    d[6 * i + 2, k] = -s + a1 * (1 / 6)
-                    d[6 * i + 3, k] = p + a1 * (1 / 12)
-                    d[6 * i + 4, k] = p - a1 * (1 / 12)
-                    d[6 * i + 5, k] = a2
-            for j in range(6):
-                for k in range(n):
-                    a0, a1, a2 = d[j, k], d[j + 6, k], d[j + 12, k]
-                    s, p = (a0 + a2) * (1 / 6), a0 * (1 / 24) + a2 * (1 / 6)
-                    runs[j, panel, at + k] = a0 / 4
-                    runs[j + 6, panel, at + k] = -s - a1 * (1 / 6)
-                    runs[j + 12, panel, at + k] = -s + a1 * (1 / 6)
-                    runs[j + 18, panel, at + k] = p + a1 * (1 / 12)
-                    runs[j + 24, panel, at + k] = p - a1 * (1 / 12)
-                    runs[j + 30, panel, at + k] = a2

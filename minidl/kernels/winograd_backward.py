@@ -76,7 +76,7 @@ def convolve_winograd_backward(
         )
 
     c, k = w.shape[2:]
-    grid = tile_grid(x, window)
+    grid = tile_grid(x, window, (4, 4))
     per_image = grid[0] * grid[1]
     masked = relu_output is not None
     y = relu_output if masked else dy  # a kernel argument must be some array
@@ -96,19 +96,19 @@ def convolve_winograd_backward(
         first_tile, last_tile = (n * per_image for n in strands[strand])
         for a, b in parallel.spans(last_tile - first_tile, TILES_PER_BLOCK):
             first, last = first_tile + a, first_tile + b
-            dm = tile_scratch("m", last - first, k, x.dtype)
-            transform_gradient(dy, y, dm, first, last, *grid[:2], masked)
+            dm = tile_scratch("m", last - first, 36 * k, x.dtype)
+            transform_gradient(dy, y, dm, first, last, grid, masked)
             if need_dw:
-                v = tile_scratch("v", last - first, end - begin, x.dtype)
-                transform_input(x, v, begin, end, first, last, *grid)
+                v = tile_scratch("v", last - first, 36 * (end - begin), x.dtype)
+                transform_input(x, v, begin, end, first, last, grid, (6, 6), (4, 4))
                 _add_products(v, dm, du_of[strand], last - first, begin, end, add=a > 0)
                 if with_bias and begin == 0:  # tap (1, 1) of A dy A' is the sum of the tile
-                    dbias_of[strand] += taps_first(dm, last - first, k)[7].sum(axis=0)
+                    dbias_of[strand] += taps_first(dm, last - first, 36, k)[7].sum(axis=0)
             if need_dx:
                 stride = (panels[1] - panels[0]) * width
-                dv = tile_scratch("v", last - first, stride, x.dtype)
+                dv = tile_scratch("v", last - first, 36 * stride, x.dtype)
                 multiply(dm, u, dv, last - first, *panels)
-                add_input_gradient(dv, stride, dx, begin, end, first, last, *grid)
+                add_input_gradient(dv, stride, dx, begin, end, first, last, grid)
 
     parallel.run(task, len(strands) * len(parts))
     if not need_dw:
@@ -125,7 +125,7 @@ def _add_products(v, dm, du, tiles: int, begin: int, end: int, add: bool) -> Non
         correlate_taps(v, dm, du, tiles, begin, end, add)
         return
     c, k = end - begin, du.shape[2]
-    product = taps_first(v, tiles, c).transpose(0, 2, 1) @ taps_first(dm, tiles, k)
+    product = taps_first(v, tiles, 36, c).transpose(0, 2, 1) @ taps_first(dm, tiles, 36, k)
     du[:, begin:end] = du[:, begin:end] + product if add else product
 
 

@@ -384,9 +384,9 @@ def test_layers_of_ones_own_see_the_whole_batch(monkeypatch):
 
 def test_large_transforms_of_kernels_are_made_for_each_call(monkeypatch):
     monkeypatch.setattr(steps_module, "KEPT_TRANSFORM", 1)
-    stack = [Input((24, 24, 16)), layers.Conv2D(16, 3), layers.Conv2D(20, 3), layers.ReLU()]
+    stack = [Input((24, 24, 64)), layers.Conv2D(64, 3), layers.Conv2D(70, 3), layers.ReLU()]
     model = randomize(Sequential(stack))
-    x = RNG.normal(size=(3, 24, 24, 16)).astype(np.float32)
+    x = RNG.normal(size=(8, 24, 24, 64)).astype(np.float32)
     y = model.infer(x)
     np.testing.assert_allclose(y, executed(model, x), rtol=1e-4, atol=1e-4 * y.max())
     assert all(not step.prepared for step, *_ in model._plan.steps([x.shape]))

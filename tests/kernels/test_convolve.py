@@ -28,7 +28,8 @@ THREE = Convolution((3, 3), padding="same")
         ((8, 56, 56, 64), (3, 3, 64, 64), Convolution((3, 3), (2, 2)), np.float32, "direct"),
         ((8, 9, 9, 64), (3, 3, 64, 64), Convolution((3, 3), dilation=(2, 2)), np.float32, "direct"),
         ((8, 56, 56, 64), (3, 3, 32, 64), Convolution((3, 3), groups=2), np.float32, "direct"),
-        ((8, 17, 17, 128), (1, 7, 128, 128), Convolution((1, 7)), np.float32, "direct"),
+        ((8, 17, 17, 128), (1, 7, 128, 128), Convolution((1, 7)), np.float32, "winograd"),
+        ((8, 17, 17, 128), (1, 5, 128, 128), Convolution((1, 5)), np.float32, "direct"),
     ],
 )
 def test_the_rule(x_shape, w_shape, convolution, dtype, expected):

@@ -60,8 +60,8 @@ def _train(model: Model, y, optimizer="sgd", loss="mse") -> None:
 
 def _convolutions() -> None:
     x = Input((20, 20, 3))
-    y = layers.Conv2D(16, 3, padding="same", activation="relu")(x)
-    y = layers.Conv2D(16, 3, padding="same", activation="relu")(y)  # by Winograd
+    y = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
+    y = layers.Conv2D(64, 3, padding="same", activation="relu")(y)  # by Winograd
     y = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=2, padding="same")(y))
     y = layers.ReLU()(layers.Add()([y, layers.Conv2D(4, 1, use_bias=False)(y)]))
     y = layers.DepthwiseConv2D(3, activation="relu")(layers.MaxPooling2D(2)(y))

@@ -102,7 +102,7 @@ def transform_kernel(
     out each tap; in float64 there is one panel, of all K columns. `transposed` exchanges C and K.
 
     >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0, 0].round(4)
-    array([ 0.0625, -0.125 , -0.125 ,  0.0729,  0.0104,  0.25  ])
+    array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
     """
     with importing_numba:
         from minidl.kernels import transformed

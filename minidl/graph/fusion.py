@@ -112,7 +112,7 @@ class _Fuser:
         # A step stands where its last node stood: all that it reads is there by then.
         steps = dict(sorted(steps.items()))
         self._write_in_place(steps)
-        return list(steps.values())
+        return _by_depth(list(steps.values()))
 
     def _step(self, i: int) -> tuple[int, Step]:
         node = self.nodes[i]
@@ -200,6 +200,14 @@ class _Fuser:
                 if channels is None:
                     break  # where the others lie is known with the data only
                 channel += channels
+
+
+def _by_depth(steps: list[Step]) -> list[Step]:
+    """Return steps so that branches take turns: threads then need not wait at the end of each."""
+    depth: dict[int, int] = {}
+    for step in steps:
+        depth[step.number] = 1 + max((depth.get(j, 0) for j in step.inputs), default=0)
+    return sorted(steps, key=lambda step: depth[step.number])
 
 
 def _pads_nothing(layer: Layer | None) -> bool:

@@ -23,7 +23,9 @@ import numpy as np
 from minidl.graph.fusion import Program, fuse
 from minidl.graph.node import Node
 from minidl.graph.steps import Step
+from minidl.graph.stretches import Stretch, cut
 from minidl.graph.watch import Watch
+from minidl.kernels import parallel
 from minidl.kernels.memory import LINE, aligned
 from minidl.layers.base import as_dtype
 
@@ -174,29 +176,31 @@ class InferencePlan:
             arena = aligned((0,), np.uint8)
         return arena if arena.size >= size else aligned((size,), np.uint8)
 
+    def items(self, shapes: list[tuple[int, ...]]) -> list[Step | Stretch]:
+        """Return the steps, those that run as one chain together."""
+        program, schedule = self._prepare(tuple(map(tuple, shapes)))
+        return self._items(program, schedule)
+
+    def _items(self, program: Program, schedule: _Schedule) -> list[Step | Stretch]:
+        threads = parallel.get_num_threads()
+        if threads > parallel.available_processors():
+            return program.steps  # in a chain, a thread that waits would be in another one's way
+        if threads not in schedule.items:
+            schedule.items[threads] = cut(program.steps, schedule, self.inputs, threads)
+        return schedule.items[threads]
+
     def _run(self, program, schedule, arena, xs, seconds):
         values: dict[int, np.ndarray] = dict(zip(self.inputs, xs, strict=True))
         places: dict[int, np.ndarray] = {}  # the memory of each root
-        for step in program.steps:
-            start = time.perf_counter() if seconds is not None else 0.0
-            x = [
-                values[j] if j in step.in_place else as_dtype(values[j], step.dtype)
-                for j in step.inputs
-            ]
-            out = None
-            if step.writes_out:
-                root = schedule.root[step.number]
-                if root not in places:
-                    places[root] = schedule.place(root, arena)
-                out = places[root]
-            y = step.run(x, out)
-            channel, width = step.channel, schedule.shapes[step.number][-1]
-            inside = step.root not in (None, step.number)
-            values[step.number] = y[..., channel : channel + width] if inside else y
-            for j in schedule.last_read[step.number]:
-                values.pop(j, None)
+        for item in self._items(program, schedule) if seconds is None else program.steps:
+            start = time.perf_counter()
+            if isinstance(item, Stretch):
+                item.run(values, places, arena)
+            else:
+                _run_step(item, schedule, values, places, arena)
             if seconds is not None:
-                seconds[step.number] = seconds.get(step.number, 0.0) + time.perf_counter() - start
+                elapsed = time.perf_counter() - start
+                seconds[item.number] = seconds.get(item.number, 0.0) + elapsed
         results = [values[program.source.get(i, i)] for i in self.outputs]
         # Some layers return a view of what they were given.
         taken = [arena, *xs]
@@ -204,6 +208,18 @@ class InferencePlan:
             y.copy() if any(np.may_share_memory(y, memory) for memory in taken) else y
             for y in results
         ]
+
+
+def _run_step(step: Step, schedule: _Schedule, values, places, arena) -> None:
+    """Run a step, put its output into `values`, and forget what nobody reads any more."""
+    x = [values[j] if j in step.in_place else as_dtype(values[j], step.dtype) for j in step.inputs]
+    if step.writes_out:
+        step.run(x, schedule.memory(schedule.root[step.number], places, arena))
+        values[step.number] = schedule.tensor(step, places, arena)
+    else:
+        values[step.number] = step.run(x, None)
+    for j in schedule.last_read[step.number]:
+        values.pop(j, None)
 
 
 class _Schedule:
@@ -218,6 +234,8 @@ class _Schedule:
         After each step, the tensors that nobody reads any more.
     size : int
         Bytes that the arena needs.
+    items : dict of int to list
+        By the number of threads, the steps and stretches of steps to run.
     halves : pair of InferencePlan, empty tuple or None
         For batches that need more than ARENA_LIMIT, once looked for; empty where there are none.
     """
@@ -234,6 +252,7 @@ class _Schedule:
             if step.writes_out
         }
         self.wanted = set(wanted)
+        self.items: dict[int, list[Step | Stretch]] = {}
         self.halves: tuple | None = None
         last = self._last_reads(program.steps)
         self.last_read: dict[int, list[int]] = {step.number: [] for step in program.steps}
@@ -244,12 +263,22 @@ class _Schedule:
         self._overwrite(program.steps, last)
         self.offset, self.size = self._pack(*self._lifetimes(program.steps, last))
 
-    def place(self, root: int, arena: np.ndarray) -> np.ndarray:
+    def memory(self, root: int, places: dict[int, np.ndarray], arena: np.ndarray) -> np.ndarray:
         """Return the memory of `root`; what the caller gets is memory of its own."""
-        shape, dtype = self.shapes[root], self.dtypes[root]
-        if root not in self.offset:
-            return np.empty(shape, dtype)
-        return np.ndarray(shape, dtype, arena, self.offset[root])
+        if root not in places:
+            shape, dtype = self.shapes[root], self.dtypes[root]
+            if root in self.offset:
+                places[root] = np.ndarray(shape, dtype, arena, self.offset[root])
+            else:
+                places[root] = np.empty(shape, dtype)
+        return places[root]
+
+    def tensor(self, step: Step, places: dict[int, np.ndarray], arena: np.ndarray) -> np.ndarray:
+        """Return the output of a step, which may be some channels of its memory."""
+        y = self.memory(self.root[step.number], places, arena)
+        if step.root in (None, step.number):
+            return y
+        return y[..., step.channel : step.channel + self.shapes[step.number][-1]]
 
     def narrow_place(self, steps: list[Step], limit: int) -> int | None:
         """Return the first position above which all fits into `limit` bytes.

@@ -19,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.kernels.chain import Chain, Place
 from minidl.kernels.convolve import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.depthwise import depthwise
 from minidl.kernels.elementwise import finish
@@ -26,6 +27,7 @@ from minidl.kernels.pooling import max_pool
 from minidl.layers.base import Layer, Parameter
 from minidl.layers.merging import Concatenate
 from minidl.layers.normalization import BatchNormalization
+from minidl.layers.pooling import AveragePooling2D, MaxPooling2D
 
 __all__ = [
     "ConvolutionStep", "DepthwiseStep", "JoinStep", "LayerStep", "PaddedPoolStep", "Step",
@@ -34,6 +36,7 @@ __all__ = [
 
 TRANSFORM_GROWTH = 4  # Winograd's 6x6 taps for 3x3
 KEPT_TRANSFORM = 12 * 2**20  # bytes
+POOLINGS = {MaxPooling2D: "max", AveragePooling2D: "average"}
 
 
 class Step:
@@ -86,6 +89,14 @@ class Step:
         """Return the output, which is `out` where ``writes_out`` holds."""
         raise NotImplementedError(f"{type(self).__name__}.run")
 
+    def can_link(self, shape: tuple[int, ...]) -> bool:
+        """Whether the step can be part of a chain, for an input of `shape`."""
+        return False
+
+    def link(self, chain: Chain, xs: list[Place], y: Place) -> None:
+        """Add to a chain what :meth:`run` does; y is the place of the memory that it writes to."""
+        raise NotImplementedError(f"{type(self).__name__}.link")
+
     def describe(self, shape: tuple[int, ...]) -> str:
         """Say how the step computes an input of `shape`: for ``plan_summary``."""
         return "layer"
@@ -110,6 +121,13 @@ class LayerStep(Step):
         layer = self.layers[0]
         x = xs if layer.takes_list else xs[0]
         return layer.infer(x, out) if self.writes_out else layer.infer(x)
+
+    def can_link(self, shape):
+        return type(self.layers[0]) in POOLINGS and self.dtype == np.float32
+
+    def link(self, chain, xs, y):
+        layer = self.layers[0]
+        chain.pool(POOLINGS[type(layer)], xs[0], layer.window, y)
 
     def multiply_adds(self, shapes, output_shape):
         layer = self.layers[0]
@@ -139,6 +157,12 @@ class PaddedPoolStep(LayerStep):
     def run(self, xs, out):
         return max_pool(xs[0], self.window, out=out)[0]
 
+    def can_link(self, shape):
+        return self.dtype == np.float32
+
+    def link(self, chain, xs, y):
+        chain.pool("max", xs[0], self.window, y)
+
     def multiply_adds(self, shapes, output_shape):
         return 0
 
@@ -163,6 +187,12 @@ class JoinStep(Step):
                 out[..., channel : channel + width] = x
             channel += width
         return out
+
+    def can_link(self, shape):
+        return len(self.in_place) == len(self.inputs)
+
+    def link(self, chain, xs, y):
+        """All inputs lie in place: there is nothing to do."""
 
     def describe(self, shape):
         return f"join, {len(self.in_place)} of {len(self.inputs)} in place"
@@ -252,6 +282,21 @@ class ConvolutionStep(Step):
             out[...] = self.activation.compute(out)
         return out
 
+    def can_link(self, shape):
+        return (
+            self.dtype == np.float32
+            and (self.activation is None or self.relu)
+            and (self.algorithm(shape) != "winograd" or self._keeps_transform(shape[0]))
+        )
+
+    def link(self, chain, xs, y):
+        algorithm = self.algorithm(xs[0].shape)
+        add = chain.convolve_winograd if algorithm == "winograd" else chain.convolve_direct
+        add(
+            xs[0], self._prepared(algorithm, xs[0].shape[0]), self.bias, self.convolution,
+            self.kernel.shape[3], self.relu, xs[1] if len(xs) > 1 else None, y, self.channel,
+        )  # fmt: skip
+
     @property
     def may_overwrite(self):
         # In float32 tiles of the output are complete when they are written; BLAS' are not.
@@ -259,19 +304,25 @@ class ConvolutionStep(Step):
         return self.inputs[1] if adds else None
 
     def _prepared(self, algorithm: str, batch: int) -> np.ndarray | None:
-        """Return the kernel's transform, kept unless it is large and soon made beside the rest."""
+        """Return what the algorithm computes of the kernel beforehand."""
+        if algorithm == "winograd" and not self._keeps_transform(batch):
+            return prepare_kernel(self.kernel, algorithm, reuse_memory=True)
         if algorithm not in self.prepared:
-            large = TRANSFORM_GROWTH * self.kernel.nbytes > KEPT_TRANSFORM
-            if algorithm == "winograd" and large and batch > 1:
-                return prepare_kernel(self.kernel, algorithm, reuse_memory=True)
             self.prepared[algorithm] = prepare_kernel(
                 self.kernel, algorithm, self.convolution.groups
             )
         return self.prepared[algorithm]
 
+    def _keeps_transform(self, batch: int) -> bool:
+        """Whether Winograd's is kept: not if it is large, and soon made beside the rest."""
+        return batch == 1 or TRANSFORM_GROWTH * self.kernel.nbytes <= KEPT_TRANSFORM
+
     def algorithm(self, shape: tuple[int, ...]) -> str:
         """Return how inputs of `shape` are convolved."""
-        return choose_algorithm(shape, self.kernel.shape, self.convolution, self.kernel.dtype)
+        kept = self._keeps_transform(shape[0])
+        return choose_algorithm(
+            shape, self.kernel.shape, self.convolution, self.kernel.dtype, kept=kept
+        )
 
     def describe(self, shape):
         return self.algorithm(shape)
@@ -286,6 +337,9 @@ class DepthwiseStep(ConvolutionStep):
     def __init__(self, layer: Layer, number: int, x: int):
         super().__init__(layer, number, x)
         self.writes_slices = False
+
+    def can_link(self, shape):
+        return False
 
     def _scaled(self, kernel, scale):
         return kernel * scale.reshape(kernel.shape[2:])

@@ -48,7 +48,7 @@ ALGORITHMS = ("direct", "winograd", "pointwise", "im2col")
 
 
 def choose_algorithm(
-    x_shape, w_shape, convolution: Convolution, dtype, backward: bool = False
+    x_shape, w_shape, convolution: Convolution, dtype, backward: bool = False, kept: bool = False
 ) -> str:
     """Return the name of the algorithm that is fastest for an input and a kernel.
 
@@ -60,12 +60,14 @@ def choose_algorithm(
     dtype : numpy.dtype
     backward : bool
         Whether for the gradients.
+    kept : bool
+        Whether what :func:`prepare_kernel` returns is there from an earlier call.
     """
     if dtype == np.float32:
         n, height, width, c = x_shape
         size = convolution.output_size(height, width)
         shape = (n, *size, c, w_shape[3], convolution.kernel_size)
-        if fits_winograd(convolution, backward) and winograd_pays(*shape, backward):
+        if fits_winograd(convolution, backward) and winograd_pays(*shape, backward, kept):
             return "winograd"
         if not backward:
             return "direct"

@@ -32,7 +32,7 @@ from minidl.kernels.geometry import Convolution
 from minidl.kernels.jit import importing_numba
 from minidl.kernels.memory import aligned
 
-__all__ = ["convolve_direct", "pack_kernel"]
+__all__ = ["convolve_direct", "layout", "pack_kernel", "padded_bias"]
 
 BLOCK_BYTES = 3 * 2**17  # of the image, per job: a part of a core's second-level cache
 JOB_SIZE = 2**23  # multiplications that are worth a job of their own: some 50 microseconds
@@ -105,11 +105,11 @@ def convolve_direct(
 
     x = np.ascontiguousarray(x)
     threads = parallel.get_num_threads()
-    (oh, ow), geometry, jobs = _layout(x.shape, packed.shape, convolution, threads)
+    (oh, ow), geometry, jobs = layout(x.shape, packed.shape, convolution, threads)
     if out is None:
         out = np.empty((len(x), oh, ow, channels), np.float32)
     groups, panels, _, width = packed.shape
-    bias = _padded_bias(bias, groups, channels, panels * width)
+    bias = padded_bias(bias, groups, channels, panels * width)
     has_residual = residual is not None
     added = (residual if has_residual else out).reshape(-1, channels if has_residual else 1)
     rows = out.reshape(-1, out.shape[-1])  # (N*OH*OW, K or more)
@@ -136,7 +136,8 @@ def _check_float32(*arrays: np.ndarray) -> None:
             )
 
 
-def _padded_bias(bias, groups: int, channels: int, width: int) -> np.ndarray:
+def padded_bias(bias, groups: int, channels: int, width: int) -> np.ndarray:
+    """Return a bias, or zeros, as (groups, width): as wide as a group's panels."""
     padded = np.zeros((groups, width), np.float32)
     if bias is not None:
         padded[:, : channels // groups] = bias.reshape(groups, -1)
@@ -144,7 +145,7 @@ def _padded_bias(bias, groups: int, channels: int, width: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1024)
-def _layout(x_shape, packed_shape, convolution: Convolution, threads: int):
+def layout(x_shape, packed_shape, convolution: Convolution, threads: int):
     """Return the output's size, what the kernels need to know of the window, and the jobs.
 
     Both are arrays of integers. A job is (group, first, last, begin, end): some output pixels of

@@ -21,7 +21,7 @@ import functools
 import threading
 from collections.abc import Callable
 
-__all__ = ["importing_numba", "jit"]
+__all__ = ["importing_numba", "jit", "within"]
 
 # Reassociation is what lets a float sum use SIMD. NaN and infinity keep their meaning.
 FAST_MATH = {"reassoc", "contract", "nsz"}
@@ -44,6 +44,13 @@ def jit(function: Callable) -> Callable:
         return compiled(*arguments)
 
     return kernel
+
+
+def within(kernel: Callable) -> Callable:
+    """Return a kernel for other kernels to call. Imports Numba."""
+    from numba.extending import register_jitable
+
+    return register_jitable(kernel.__wrapped__)
 
 
 def _compile(function: Callable) -> Callable:

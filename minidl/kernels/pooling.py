@@ -19,7 +19,10 @@ from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
 from minidl.kernels.jit import jit
 
-__all__ = ["average_pool", "average_pool_backward", "max_pool", "max_pool_backward"]
+__all__ = [
+    "average_pool", "average_pool_backward", "average_pool_rows", "max_pool", "max_pool_backward",
+    "max_pool_rows", "rows_of_output", "window_numbers",
+]  # fmt: skip
 
 
 def max_pool(
@@ -43,15 +46,15 @@ def max_pool(
     y = _empty_output(x, window) if out is None else out
     largest = window.kernel_size[0] * window.kernel_size[1] - 1
     index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.min_scalar_type(largest))
-    numbers = _numbers(x, window)
-    _by_rows(y, lambda first, last: _max_pool(x, y, index, first, last, *numbers))
+    numbers = window_numbers(x.shape, window)
+    _by_rows(y, lambda first, last: max_pool_rows(x, y, index, first, last, *numbers))
     return y, index
 
 
 def max_pool_backward(dy, index, input_shape, window: Window) -> np.ndarray:
     """Return dx: each gradient goes to the pixel that was the maximum."""
     dx = np.zeros(input_shape, dy.dtype)
-    numbers = _numbers(dx, window)
+    numbers = window_numbers(input_shape, window)
     parallel.run(lambda n: _max_pool_backward(dy, index, dx, n, *numbers), len(dx))
     return dx
 
@@ -59,15 +62,15 @@ def max_pool_backward(dy, index, input_shape, window: Window) -> np.ndarray:
 def average_pool(x: np.ndarray, window: Window, out: np.ndarray | None = None) -> np.ndarray:
     """Return the averages (N, OH, OW, C) over the real pixels of each window, in `out` if given."""
     y = _empty_output(x, window) if out is None else out
-    numbers = _numbers(x, window)
-    _by_rows(y, lambda first, last: _average_pool(x, y, first, last, *numbers))
+    numbers = window_numbers(x.shape, window)
+    _by_rows(y, lambda first, last: average_pool_rows(x, y, first, last, *numbers))
     return y
 
 
 def average_pool_backward(dy, input_shape, window: Window) -> np.ndarray:
     """Return dx: each gradient is shared equally by the real pixels of its window."""
     dx = np.zeros(input_shape, dy.dtype)
-    numbers = _numbers(dx, window)
+    numbers = window_numbers(input_shape, window)
     parallel.run(lambda n: _average_pool_backward(dy, dx, n, *numbers), len(dx))
     return dx
 
@@ -76,20 +79,27 @@ def _empty_output(x, window):
     return np.empty((len(x), *window.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
 
 
-def _numbers(x, window):
-    top, _, left, _ = window.pads(*x.shape[1:3])
+def window_numbers(x_shape, window: Window) -> tuple[int, ...]:
+    """Return what the kernels need to know: size, strides, and padding above and on the left."""
+    top, _, left, _ = window.pads(*x_shape[1:3])
     return *window.kernel_size, *window.strides, top, left
+
+
+def rows_of_output(shape) -> list[tuple[int, int]]:
+    """Cut the rows of all output images (N, OH, OW, C) into spans, each a task."""
+    n, oh, ow, channels = shape
+    return parallel.spans(n * oh, max(1, 2**16 // max(1, ow * channels)))
 
 
 def _by_rows(y, kernel) -> None:
     """Call ``kernel(first, last)`` for all rows of all output images, some at a time."""
-    rows = len(y) * y.shape[1]
-    parts = parallel.spans(rows, max(1, 2**16 // max(1, y.shape[2] * y.shape[3])))
+    parts = rows_of_output(y.shape)
     parallel.run(lambda i: kernel(*parts[i]), len(parts))
 
 
 @jit
-def _max_pool(x, y, index, first, last, kh, kw, sh, sw, top, left):
+def max_pool_rows(x, y, index, first, last, kh, kw, sh, sw, top, left):
+    """Write rows first ... last - 1 of all images' maxima, and to index, if not empty, where."""
     _, height, width, channels = x.shape
     with_index = index.size > 0
     for row in range(first, last):
@@ -147,7 +157,8 @@ def _max_pool_backward(dy, index, dx, n, kh, kw, sh, sw, top, left):
 
 
 @jit
-def _average_pool(x, y, first, last, kh, kw, sh, sw, top, left):
+def average_pool_rows(x, y, first, last, kh, kw, sh, sw, top, left):
+    """Write rows first ... last - 1 of all images' averages."""
     _, height, width, channels = x.shape
     for row in range(first, last):
         n, oy = row // y.shape[1], row % y.shape[1]

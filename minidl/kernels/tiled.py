@@ -21,7 +21,7 @@ from minidl.kernels.atomics import fetch_add
 from minidl.kernels.jit import jit
 from minidl.kernels.tiles import PANEL, SHORT, TALL, correlate, multiply_short, multiply_tall
 
-__all__ = ["convolve", "correlate_taps", "multiply_taps", "pack_rows"]
+__all__ = ["convolve", "convolve_block", "correlate_taps", "multiply_taps", "pack_rows"]
 
 PANELS_BYTES = 2**18
 
@@ -51,14 +51,14 @@ def convolve(
         if i >= len(jobs):
             return
         group, first, last, begin, end = jobs[i]
-        _convolve_block(
+        convolve_block(
             x, zeros, packed[group], bias[group], residual, y, geometry, group, first, last,
             begin, end, columns, channel, relu, has_residual,
         )  # fmt: skip
 
 
 @register_jitable
-def _convolve_block(
+def convolve_block(
     x, zeros, w, bias, residual, y, geometry, group, first, last, begin, end, columns, channel,
     relu, has_residual,
 ):  # fmt: skip

@@ -41,8 +41,9 @@ from minidl.kernels.jit import importing_numba
 from minidl.kernels.memory import LINE, aligned
 
 __all__ = [
-    "TILES", "Tiles", "convolve_winograd", "multiply", "taps_first", "tile_grid", "tile_scratch",
-    "transform_kernel", "transformed_shape", "winograd_pays",
+    "SPARE_BYTES", "TILES", "Tiles", "convolve_winograd", "multiply", "taps_first", "tasks",
+    "tile_grid", "tile_scratch", "tile_scratch_shape", "transform_kernel", "transformed_shape",
+    "winograd_pays",
 ]  # fmt: skip
 
 
@@ -62,21 +63,25 @@ TILES = {  # by kernel size
 # Fewer read U too often, more leave the cache. Both weigh the same for 256 to 768 channels in and
 # out together: there it is half as many.
 TILES_PER_BLOCK = 112  # eight register tiles; of 36 taps
+SPARE_BYTES = 3 * LINE  # of each tile
 KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
-# What a transform costs, in multiplications of the product: measured with AVX-512.
-PER_NUMBER = 36
+# What transforms cost, in multiplications of the product: measured with AVX-512.
+PER_NUMBER = 36  # of V and M, and of U beyond the kernel's own
+PER_KERNEL_NUMBER = 70  # of U, where it is made for the call
 PER_CALL = 8_000_000
 
 
 def winograd_pays(
-    n: int, oh: int, ow: int, c: int, k: int, kernel_size=(3, 3), backward: bool = False
-) -> bool:
+    n: int, oh: int, ow: int, c: int, k: int, kernel_size=(3, 3), backward: bool = False,
+    kept: bool = True,
+) -> bool:  # fmt: skip
     """Say whether Winograd beats the alternative for n images, oh x ow outputs, C and K channels.
 
     It does, by up to two times and a half, where it saves more multiplications than its transforms
     cost: not where tiles hang over the edge, where there are few channels, and where few tiles
-    share the cost of U, several times as large as the kernel. `backward` the alternative is slower.
+    share the cost of U, several times as large as the kernel, above all if U is not `kept` from an
+    earlier call. `backward` the alternative is slower.
 
     >>> winograd_pays(1, 56, 56, 64, 64), winograd_pays(1, 7, 7, 512, 512)
     (True, False)
@@ -86,11 +91,12 @@ def winograd_pays(
     if backward:
         return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
     weights, count = math.prod(kernel_size), math.prod(taps)
-    saved = (
-        (weights * n * oh * ow - count * (-(-tiles // 7) * 7)) * c * k
-    )  # 7: a short register tile
-    moved = count * tiles * (c + k) + (count - weights) * c * k
-    return saved > PER_CALL + PER_NUMBER * moved
+    computed = -(-tiles // 7) * 7  # seven are a short register tile
+    saved = (weights * n * oh * ow - count * computed) * c * k
+    cost = PER_CALL + PER_NUMBER * (count * tiles * (c + k) + (count - weights) * c * k)
+    if not kept:
+        cost += PER_KERNEL_NUMBER * count * c * k
+    return saved > cost
 
 
 def transform_kernel(
@@ -168,8 +174,10 @@ def convolve_winograd(
     bias = np.zeros(channels, x.dtype) if bias is None else bias
     has_residual = residual is not None
     residual = residual if has_residual else out  # a kernel argument must be some array
-    grid = tile_grid(x, window, outputs)
-    blocks, parts = _tasks(len(x) * grid[0] * grid[1], count, c, panels, width)
+    grid = tile_grid(x.shape, window, outputs)
+    blocks, parts = tasks(
+        len(x) * grid[0] * grid[1], count, c, panels, width, parallel.get_num_threads()
+    )
 
     def task(i: int) -> None:
         first, last = blocks[i // len(parts)]
@@ -188,15 +196,20 @@ def convolve_winograd(
     return out
 
 
-def tile_grid(x: np.ndarray, window: Window, outputs) -> tuple[int, int, int, int]:
+def tile_grid(x_shape, window: Window, outputs) -> tuple[int, int, int, int]:
     """Return how many tiles an image has (down, across) and its padding (top, left)."""
-    oh, ow = window.output_size(*x.shape[1:3])
-    top, _, left, _ = window.pads(*x.shape[1:3])
+    oh, ow = window.output_size(*x_shape[1:3])
+    top, _, left, _ = window.pads(*x_shape[1:3])
     return -(-oh // outputs[0]), -(-ow // outputs[1]), top, left
 
 
 def tile_scratch(key: str, tiles: int, size: int, dtype) -> np.ndarray:
-    """Return this thread's buffer for a block's taps: (at least tiles, at least size).
+    """Return this thread's buffer for the taps of a block, `size` numbers for each tile."""
+    return parallel.scratch(f"winograd {key}", tile_scratch_shape(tiles, size, dtype), dtype)
+
+
+def tile_scratch_shape(tiles: int, size: int, dtype) -> tuple[int, int]:
+    """Return (at least tiles, at least size).
 
     All taps of a tile lie together, as they are written together: few pages at a time. There is
     room for whole register tiles, and three cache lines more for each tile: to read beyond, and
@@ -208,8 +221,7 @@ def tile_scratch(key: str, tiles: int, size: int, dtype) -> np.ndarray:
             from minidl.kernels.tiles import TALL
 
         tiles = -(-tiles // TALL) * TALL
-    spare = 3 * LINE // np.dtype(dtype).itemsize
-    return parallel.scratch(f"winograd {key}", (tiles, size + spare), dtype)
+    return tiles, size + SPARE_BYTES // np.dtype(dtype).itemsize
 
 
 def taps_first(tiles_of: np.ndarray, tiles: int, taps: int, channels: int) -> np.ndarray:
@@ -229,13 +241,14 @@ def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int
     taps_first(m, tiles, count, width)[...] = taps_first(v, tiles, count, c) @ u[:, 0]
 
 
-def _tasks(tiles: int, taps: int, c: int, panels: int, width: int) -> tuple[list, list]:
+def tasks(
+    tiles: int, taps: int, c: int, panels: int, width: int, threads: int
+) -> tuple[list, list]:
     """Return blocks of tiles and parts of the panels: each pair is a task.
 
     Where there are fewer blocks than threads, the threads share out the panels: each reads
     its part of U, and reading U is what takes the time then.
     """
-    threads = parallel.get_num_threads()
     at_most = TILES_PER_BLOCK * 36 // taps
     if 256 <= c + panels * width <= 768:
         at_most //= 2

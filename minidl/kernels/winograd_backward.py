@@ -76,7 +76,7 @@ def convolve_winograd_backward(
         )
 
     c, k = w.shape[2:]
-    grid = tile_grid(x, window, (4, 4))
+    grid = tile_grid(x.shape, window, (4, 4))
     per_image = grid[0] * grid[1]
     masked = relu_output is not None
     y = relu_output if masked else dy  # a kernel argument must be some array

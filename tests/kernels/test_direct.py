@@ -68,7 +68,7 @@ def test_however_the_work_is_cut_the_bits_are_the_same(case, size, threads):
         patch.setattr(module, "BLOCK_BYTES", 1)
         patch.setattr(module, "JOB_SIZE", size)
         patch.setattr(module, "JOBS_PER_THREAD", 100)
-        patch.setattr(module, "_layout", module._layout.__wrapped__)
+        patch.setattr(module, "layout", module.layout.__wrapped__)
         np.testing.assert_array_equal(forward(x, w, bias, convolution), whole)
 
 

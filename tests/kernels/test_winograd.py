@@ -286,6 +286,11 @@ def test_the_rule_takes_what_was_measured_to_pay(shape, pays):
     assert winograd_pays(*shape) is pays
 
 
+def test_it_pays_later_where_the_kernel_is_transformed_for_the_call():
+    assert not winograd_pays(8, 7, 7, 512, 512, kept=False)
+    assert winograd_pays(8, 14, 14, 512, 512, kept=False)
+
+
 def test_backward_it_pays_for_fewer_tiles():
     assert winograd_pays(8, 7, 7, 512, 512, backward=True)
     assert not winograd_pays(1, 7, 7, 512, 512, backward=True)

@@ -125,6 +125,7 @@ def scratch(key: str, shape: tuple[int, ...], dtype) -> np.ndarray:
     buffer = buffers.get(key)
     if buffer is None or buffer.size < size:
         buffer = buffers[key] = aligned((size,), np.uint8)
+        buffer.fill(0)  # kernels may read a little beyond what they wrote: no denormals there
     return buffer[:size].view(dtype).reshape(shape)
 
 

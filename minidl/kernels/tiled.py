@@ -177,6 +177,7 @@ def multiply_taps(v, u, m, rows, begin, end):
     shape = np.array([1, depth])
     bias = np.zeros(PANEL, np.float32)
     columns = (end - begin) * PANEL
+    _clear_rows(v, rows, taps * depth)
     for tap in range(taps):
         x = v.ctypes.data + 4 * tap * depth
         for panel in range(begin, end):
@@ -195,6 +196,20 @@ def multiply_taps(v, u, m, rows, begin, end):
                         x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
                         target, m.shape[1], False,
                     )  # fmt: skip
+
+
+@register_jitable
+def _clear_rows(v, rows, columns):
+    """Write zeros where the last register tile reads beyond the rows that there are.
+
+    Nobody reads what becomes of them, but they might be denormal: a product of such takes a
+    hundred times as long.
+    """
+    rest = rows % TALL
+    beyond = 0 if rest == 0 else (SHORT if rest <= SHORT else TALL) - rest
+    for row in range(rows, rows + beyond):
+        for j in range(columns):
+            v[row, j] = 0
 
 
 @jit

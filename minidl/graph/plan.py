@@ -22,11 +22,12 @@ import numpy as np
 
 from minidl.graph.fusion import Program, fuse
 from minidl.graph.node import Node
+from minidl.graph.schedule import Schedule
 from minidl.graph.steps import Step
 from minidl.graph.stretches import Stretch, cut
 from minidl.graph.watch import Watch
 from minidl.kernels import parallel
-from minidl.kernels.memory import LINE, aligned
+from minidl.kernels.memory import aligned
 from minidl.layers.base import as_dtype
 
 __all__ = ["InferencePlan"]
@@ -58,7 +59,7 @@ class InferencePlan:
         self._lock = threading.Lock()
         self._program: Program | None = None
         self._watch: Watch | None = None
-        self._schedules: dict[tuple, _Schedule] = {}
+        self._schedules: dict[tuple, Schedule] = {}
         self._arenas: list[np.ndarray] = []  # those that no call is using
 
     def __getstate__(self) -> dict:
@@ -104,7 +105,7 @@ class InferencePlan:
         between = lower._run_in_parts(xs, -(-size // ARENA_LIMIT), seconds)
         return upper.run(between, seconds)
 
-    def _halves(self, program: Program, schedule: _Schedule):
+    def _halves(self, program: Program, schedule: Schedule):
         """Return the plans below and above a place where the graph narrows, None without one."""
         position = schedule.narrow_place(program.steps, ARENA_LIMIT)
         if position is None:
@@ -153,7 +154,7 @@ class InferencePlan:
         """Return the size of the block of memory that all inner tensors share."""
         return self._prepare(tuple(map(tuple, shapes)))[1].size
 
-    def _prepare(self, shapes: tuple) -> tuple[Program, _Schedule]:
+    def _prepare(self, shapes: tuple) -> tuple[Program, Schedule]:
         with self._lock:
             if self._program is None or self._watch.sees_change():
                 self._program = fuse(self.nodes, set(self.outputs))
@@ -163,7 +164,7 @@ class InferencePlan:
                 if len(self._schedules) == SCHEDULES_KEPT:
                     self._schedules.pop(next(iter(self._schedules)))
                 given = dict(zip(self.inputs, shapes, strict=True))
-                self._schedules[shapes] = _Schedule(self._program, given, self._wanted())
+                self._schedules[shapes] = Schedule(self._program, given, self._wanted())
             return self._program, self._schedules[shapes]
 
     def _wanted(self) -> list[int]:
@@ -181,7 +182,7 @@ class InferencePlan:
         program, schedule = self._prepare(tuple(map(tuple, shapes)))
         return self._items(program, schedule)
 
-    def _items(self, program: Program, schedule: _Schedule) -> list[Step | Stretch]:
+    def _items(self, program: Program, schedule: Schedule) -> list[Step | Stretch]:
         threads = parallel.get_num_threads()
         if threads > parallel.available_processors():
             return program.steps  # in a chain, a thread that waits would be in another one's way
@@ -210,7 +211,7 @@ class InferencePlan:
         ]
 
 
-def _run_step(step: Step, schedule: _Schedule, values, places, arena) -> None:
+def _run_step(step: Step, schedule: Schedule, values, places, arena) -> None:
     """Run a step, put its output into `values`, and forget what nobody reads any more."""
     x = [values[j] if j in step.in_place else as_dtype(values[j], step.dtype) for j in step.inputs]
     if step.writes_out:
@@ -220,145 +221,3 @@ def _run_step(step: Step, schedule: _Schedule, values, places, arena) -> None:
         values[step.number] = step.run(x, None)
     for j in schedule.last_read[step.number]:
         values.pop(j, None)
-
-
-class _Schedule:
-    """Where each tensor lies, for inputs of given shapes.
-
-    Attributes
-    ----------
-    shapes : dict of int to tuple
-    root : dict of int to int
-        For the steps that write to a given array: the tensor in whose memory they do.
-    last_read : dict of int to list of int
-        After each step, the tensors that nobody reads any more.
-    size : int
-        Bytes that the arena needs.
-    items : dict of int to list
-        By the number of threads, the steps and stretches of steps to run.
-    halves : pair of InferencePlan, empty tuple or None
-        For batches that need more than ARENA_LIMIT, once looked for; empty where there are none.
-    """
-
-    def __init__(self, program: Program, given: dict[int, tuple], wanted: list[int]):
-        self.shapes = dict(given)
-        self.dtypes: dict[int, np.dtype] = {}
-        for step in program.steps:
-            self.shapes[step.number] = step.output_shape([self.shapes[j] for j in step.inputs])
-            self.dtypes[step.number] = step.dtype
-        self.root = {
-            step.number: step.number if step.root is None else step.root
-            for step in program.steps
-            if step.writes_out
-        }
-        self.wanted = set(wanted)
-        self.items: dict[int, list[Step | Stretch]] = {}
-        self.halves: tuple | None = None
-        last = self._last_reads(program.steps)
-        self.last_read: dict[int, list[int]] = {step.number: [] for step in program.steps}
-        for number, position in last.items():
-            if number not in self.wanted:
-                self.last_read[program.steps[position].number].append(number)
-        last = self._with_views(program.steps, last)
-        self._overwrite(program.steps, last)
-        self.offset, self.size = self._pack(*self._lifetimes(program.steps, last))
-
-    def memory(self, root: int, places: dict[int, np.ndarray], arena: np.ndarray) -> np.ndarray:
-        """Return the memory of `root`; what the caller gets is memory of its own."""
-        if root not in places:
-            shape, dtype = self.shapes[root], self.dtypes[root]
-            if root in self.offset:
-                places[root] = np.ndarray(shape, dtype, arena, self.offset[root])
-            else:
-                places[root] = np.empty(shape, dtype)
-        return places[root]
-
-    def tensor(self, step: Step, places: dict[int, np.ndarray], arena: np.ndarray) -> np.ndarray:
-        """Return the output of a step, which may be some channels of its memory."""
-        y = self.memory(self.root[step.number], places, arena)
-        if step.root in (None, step.number):
-            return y
-        return y[..., step.channel : step.channel + self.shapes[step.number][-1]]
-
-    def narrow_place(self, steps: list[Step], limit: int) -> int | None:
-        """Return the first position above which all fits into `limit` bytes.
-
-        Only one tensor may be read across it.
-        """
-        last = self._last_reads(steps)
-        made = {step.number: position for position, step in enumerate(steps)}
-        for position, step in enumerate(steps[:-1]):
-            above = steps[position + 1 :]
-            across = {j for j, until in last.items() if until > position >= made.get(j, -1)}
-            if (
-                across == {step.number}
-                and step.root in (None, step.number)
-                and self.wanted <= {other.number for other in above}
-                and self._bytes(step.number) + max(map(self._bytes_of_step, above)) <= limit
-            ):
-                return position
-        return None
-
-    def _bytes(self, number: int) -> int:
-        itemsize = self.dtypes[number].itemsize if number in self.dtypes else 4
-        return int(np.prod(self.shapes[number], dtype=np.int64)) * itemsize
-
-    def _bytes_of_step(self, step: Step) -> int:
-        return sum(map(self._bytes, (step.number, *step.inputs)))
-
-    def _last_reads(self, steps: list[Step]) -> dict[int, int]:
-        """Return the position of the step that reads each tensor last."""
-        return {j: i for i, step in enumerate(steps) for j in (step.number, *step.inputs)}
-
-    def _with_views(self, steps: list[Step], last: dict[int, int]) -> dict[int, int]:
-        """Return until when the memory of each tensor is read, be it by a view of it."""
-        last = {**last, **dict.fromkeys(self.wanted, len(steps))}
-        for step in reversed(steps):
-            if step.number not in self.root:  # what it returns may be a view of what it read
-                for j in step.inputs:
-                    last[j] = max(last[j], last[step.number])
-        return last
-
-    def _overwrite(self, steps: list[Step], last: dict[int, int]) -> None:
-        """Let steps write over an input that they alone still read: one image less to move."""
-        alone = {step.number for step in steps if step.root in (None, step.number)}
-        for position, step in enumerate(steps):
-            other = step.may_overwrite
-            if (
-                {step.number, other} <= alone & self.root.keys() - self.wanted
-                and last[other] == position
-                and self.shapes[other] == self.shapes[step.number]
-                and self.dtypes[other] == step.dtype
-                # What is neither given nor written by a step to a place may be a view of the other.
-                and all(j in self.root or j not in self.dtypes for j in step.inputs)
-                and step.inputs.count(other) == 1
-            ):
-                self.root[step.number] = self.root[other]
-
-    def _lifetimes(self, steps: list[Step], last: dict[int, int]) -> tuple[dict, dict]:
-        """Return the positions of the steps that write to each root first and read it last."""
-        first: dict[int, int] = {}
-        until: dict[int, int] = {}
-        for position, step in enumerate(steps):
-            root = self.root.get(step.number, step.number)
-            first.setdefault(root, position)
-            until[root] = max(until.get(root, 0), last[step.number])
-        return first, until
-
-    def _pack(self, first, last) -> tuple[dict[int, int], int]:
-        """Return an offset in the arena for each root, the largest placed first."""
-        sizes = {root: self._bytes(root) for root in set(self.root.values()) - self.wanted}
-        offset: dict[int, int] = {}
-        for root in sorted(sizes, key=lambda root: (-sizes[root], root)):
-            together = sorted(
-                (offset[other], offset[other] + sizes[other])
-                for other in offset
-                if first[other] <= last[root] and first[root] <= last[other]
-            )
-            at = 0
-            for begin, end in together:
-                if at + sizes[root] <= begin:
-                    break
-                at = max(at, -(-end // LINE) * LINE)
-            offset[root] = at
-        return offset, max((offset[root] + sizes[root] for root in offset), default=0)

@@ -19,6 +19,7 @@ from itertools import groupby
 
 import numpy as np
 
+from minidl.graph.schedule import Schedule
 from minidl.graph.steps import Step
 from minidl.kernels.chain import Chain, Place
 from minidl.layers.base import as_dtype
@@ -28,14 +29,15 @@ __all__ = ["Stretch", "cut"]
 ARENA = -1  # as the number of a memory
 
 
-def cut(steps: list[Step], schedule, inputs: list[int], threads: int) -> list[Step | Stretch]:
+def cut(
+    steps: list[Step], schedule: Schedule, inputs: list[int], threads: int
+) -> list[Step | Stretch]:
     """Return steps, those that can be linked as one item where there are at least two.
 
     Parameters
     ----------
     steps : list of Step
-    schedule
-        Where the plan's tensors lie.
+    schedule : Schedule
     inputs : list of int
         Numbers of the tensors that the plan is given.
     threads : int
@@ -50,7 +52,7 @@ def cut(steps: list[Step], schedule, inputs: list[int], threads: int) -> list[St
     return items
 
 
-def _can_link(step: Step, schedule, inputs: list[int]) -> bool:
+def _can_link(step: Step, schedule: Schedule, inputs: list[int]) -> bool:
     """Whether a step can be linked, and it is known where all that it reads and writes lies."""
     shape = schedule.shapes[step.inputs[0]] if step.inputs else ()
     return (
@@ -74,7 +76,7 @@ class Stretch:
     steps : list of Step
     """
 
-    def __init__(self, steps: list[Step], schedule, threads: int):
+    def __init__(self, steps: list[Step], schedule: Schedule, threads: int):
         self.steps, self.schedule = steps, schedule
         self._memories: list[int] = []  # numbers of tensors, or ARENA
         self.chain = Chain(threads)

@@ -25,7 +25,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["POINTS", "input_matrix", "kernel_matrix", "output_matrix"]
+__all__ = [
+    "POINTS", "columns_in_pairs", "input_matrix", "kernel_matrix", "output_matrix",
+    "rows_in_pairs",
+]  # fmt: skip
 
 # By n. Small ones of few digits, for exactness: with 5/4 as the last, results in float32 are off by
 # a fifth of what they are off by with 4.
@@ -63,3 +66,61 @@ def output_matrix(n: int, m: int) -> np.ndarray:
     matrix[:, :-1] = np.power(np.array(POINTS[n], float), np.arange(m)[:, None])
     matrix[-1, -1] = 1
     return matrix
+
+
+def rows_in_pairs(matrix):
+    """Return the function ``matrix @ d``, where rows 1 and 2, 3 and 4, ... differ in signs only.
+
+    What they have in common is added up once: E + O is the one, and E - O the other. The numbers
+    of d may be anything that can be added and multiplied by a number.
+
+    >>> rows_in_pairs(input_matrix(6))([1.0, 0, 1, 0, 1, 0])
+    [0.0, -3.0, -3.0, 0.0, 0.0, 0.0]
+    """
+
+    def transform(d):
+        y = [_sum_up(matrix[0], d)]
+        for i in range(1, len(matrix) - 1, 2):
+            same = matrix[i] == matrix[i + 1]
+            even = _sum_up(matrix[i] * same, d)
+            odd = _sum_up(matrix[i] * ~same, d)
+            y += [even + odd, even - odd]
+        return [*y, _sum_up(matrix[-1], d)]
+
+    return transform
+
+
+def columns_in_pairs(matrix):
+    """Return the function ``matrix @ d``, where columns 1 and 2, 3 and 4, ... differ in signs only.
+
+    Of each two numbers that meet them, each row takes either the sum or the difference.
+    """
+
+    def transform(d):
+        pairs = range(1, len(d) - 1, 2)
+        sums = [d[0], *(d[i] + d[i + 1] for i in pairs), d[-1]]
+        differences = [None, *(d[i] - d[i + 1] for i in pairs), None]
+        y = []
+        for row in matrix:
+            same = [True, *(row[i] == row[i + 1] for i in pairs), True]
+            factors = [row[0], *(row[i] for i in pairs), row[-1]]
+            terms = zip(same, sums, differences, strict=True)
+            y.append(_sum_up(factors, [s if even else d for even, s, d in terms]))
+        return y
+
+    return transform
+
+
+def _sum_up(factors, d):
+    """Return the sum of products, without those that are nothing or need no multiplication."""
+    total = None
+    for factor, a in zip(factors, d, strict=True):
+        if factor == 0:
+            continue
+        if total is None:
+            total = a if factor == 1 else float(factor) * a
+        elif abs(factor) == 1:
+            total = total + a if factor == 1 else total - a
+        else:
+            total = total + float(factor) * a
+    return total

@@ -10,11 +10,6 @@ Where pixels lie is said by `places`, an array of addresses: one outside the ima
 some zeros to read, or of some numbers that nobody reads. The functions take these and arrays, and
 check nothing. Importing this module imports Numba; its cache of :mod:`minidl.kernels.transformed`
 does not see changes made here: touch that file as well.
-
->>> from minidl.kernels.transforms import columns_in_pairs, rows_in_pairs
->>> from minidl.kernels.interpolation import input_matrix
->>> rows_in_pairs(input_matrix(6))([1.0, 0, 1, 0, 1, 0])
-[0.0, -3.0, -3.0, 0.0, 0.0, 0.0]
 """
 
 from __future__ import annotations
@@ -23,69 +18,21 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from minidl.kernels.interpolation import input_matrix, kernel_matrix, output_matrix
+from minidl.kernels.interpolation import (
+    columns_in_pairs,
+    input_matrix,
+    kernel_matrix,
+    output_matrix,
+    rows_in_pairs,
+)
 from minidl.kernels.vectors import INT, LANES, Memory, everywhere, flag, pointer_to
 
 INTEGER, DOUBLE = types.intp, ir.DoubleType()
 
 __all__ = [
-    "columns_in_pairs", "gradient_tile", "input_gradient_tile", "input_line", "input_tile",
-    "kernel_line", "kernel_tile", "output_line", "output_tile", "rows_in_pairs",
+    "gradient_tile", "input_gradient_tile", "input_line", "input_tile", "kernel_line",
+    "kernel_tile", "output_line", "output_tile",
 ]  # fmt: skip
-
-
-def rows_in_pairs(matrix):
-    """Return the function ``matrix @ d``, where rows 1 and 2, 3 and 4, ... differ in signs only.
-
-    What they have in common is added up once: E + O is the one, and E - O the other.
-    """
-
-    def transform(d):
-        y = [_sum_up(matrix[0], d)]
-        for i in range(1, len(matrix) - 1, 2):
-            same = matrix[i] == matrix[i + 1]
-            even = _sum_up(matrix[i] * same, d)
-            odd = _sum_up(matrix[i] * ~same, d)
-            y += [even + odd, even - odd]
-        return [*y, _sum_up(matrix[-1], d)]
-
-    return transform
-
-
-def columns_in_pairs(matrix):
-    """Return the function ``matrix @ d``, where columns 1 and 2, 3 and 4, ... differ in signs only.
-
-    Of each two numbers that meet them, each row takes either the sum or the difference.
-    """
-
-    def transform(d):
-        pairs = range(1, len(d) - 1, 2)
-        sums = [d[0], *(d[i] + d[i + 1] for i in pairs), d[-1]]
-        differences = [None, *(d[i] - d[i + 1] for i in pairs), None]
-        y = []
-        for row in matrix:
-            same = [True, *(row[i] == row[i + 1] for i in pairs), True]
-            factors = [row[0], *(row[i] for i in pairs), row[-1]]
-            terms = zip(same, sums, differences, strict=True)
-            y.append(_sum_up(factors, [s if even else d for even, s, d in terms]))
-        return y
-
-    return transform
-
-
-def _sum_up(factors, d):
-    """Return the sum of products, without those that are nothing or need no multiplication."""
-    total = None
-    for factor, a in zip(factors, d, strict=True):
-        if factor == 0:
-            continue
-        if total is None:
-            total = a if factor == 1 else float(factor) * a
-        elif abs(factor) == 1:
-            total = total + a if factor == 1 else total - a
-        else:
-            total = total + float(factor) * a
-    return total
 
 
 def _kernel(height: int, width: int, rows: int, columns: int):

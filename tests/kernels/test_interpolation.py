@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.interpolation import POINTS, input_matrix, kernel_matrix, output_matrix
-from minidl.kernels.transforms import columns_in_pairs, rows_in_pairs
+from minidl.kernels.interpolation import (
+    POINTS,
+    columns_in_pairs,
+    input_matrix,
+    kernel_matrix,
+    output_matrix,
+    rows_in_pairs,
+)
 
 
 @pytest.mark.parametrize(("n", "r"), [(4, 3), (6, 3), (6, 5), (10, 7), (10, 2)])

@@ -183,9 +183,9 @@ class InferencePlan:
         return self._items(program, schedule)
 
     def _items(self, program: Program, schedule: Schedule) -> list[Step | Stretch]:
+        if not parallel.may_wait_for_each_other():
+            return program.steps
         threads = parallel.get_num_threads()
-        if threads > parallel.available_processors():
-            return program.steps  # in a chain, a thread that waits would be in another one's way
         if threads not in schedule.items:
             schedule.items[threads] = cut(program.steps, schedule, self.inputs, threads)
         return schedule.items[threads]

@@ -29,6 +29,7 @@ __all__ = [
     "available_processors",
     "computing",
     "get_num_threads",
+    "may_wait_for_each_other",
     "run",
     "scratch",
     "set_num_threads",
@@ -85,6 +86,11 @@ def get_num_threads() -> int:
             raise ValueError(f"MINIDL_NUM_THREADS: expected an integer >= 1, received {asked!r}")
         _threads = int(asked) if asked else available_processors()
     return _threads
+
+
+def may_wait_for_each_other() -> bool:
+    """Whether each thread has a processor to itself, so that one may look until another is done."""
+    return _get_workers().watchful
 
 
 def run(task: Callable[[int], object], count: int) -> None:

@@ -32,7 +32,7 @@ ARENA = -1  # as the number of a memory
 def cut(
     steps: list[Step], schedule: Schedule, inputs: list[int], threads: int
 ) -> list[Step | Stretch]:
-    """Return steps, those that can be linked as one item where there are at least two.
+    """Return steps, those that can be linked and follow one another as one item.
 
     Parameters
     ----------
@@ -43,25 +43,23 @@ def cut(
     threads : int
     """
     items: list[Step | Stretch] = []
-    for linkable, group in groupby(steps, lambda step: _can_link(step, schedule, inputs)):
+    for linkable, group in groupby(steps, lambda step: _can_link(step, schedule)):
         part = list(group)
-        if linkable and len(part) > 1:
-            items.append(Stretch(part, schedule, threads))
-        else:
-            items += part
+        items += [Stretch(part, schedule, inputs, threads)] if linkable else part
     return items
 
 
-def _can_link(step: Step, schedule: Schedule, inputs: list[int]) -> bool:
-    """Whether a step can be linked, and it is known where all that it reads and writes lies."""
+def _can_link(step: Step, schedule: Schedule) -> bool:
+    """Whether a step can be linked: not if it reads some channels of a wider tensor, or numbers
+    of another type where they lie."""
     shape = schedule.shapes[step.inputs[0]] if step.inputs else ()
     return (
         len(shape) == 4
         and step.writes_out
         and step.can_link(shape)
         and all(
-            (j in inputs or j in schedule.root)
-            and schedule.shapes[schedule.root.get(j, j)] == schedule.shapes[j]
+            schedule.shapes[schedule.root.get(j, j)] == schedule.shapes[j]
+            and (j not in schedule.root or schedule.dtypes[j] == np.float32)
             for j in step.inputs
             if j not in step.in_place
         )
@@ -76,8 +74,8 @@ class Stretch:
     steps : list of Step
     """
 
-    def __init__(self, steps: list[Step], schedule: Schedule, threads: int):
-        self.steps, self.schedule = steps, schedule
+    def __init__(self, steps: list[Step], schedule: Schedule, inputs: list[int], threads: int):
+        self.steps, self.schedule, self.inputs = steps, schedule, inputs
         self._memories: list[int] = []  # numbers of tensors, or ARENA
         self.chain = Chain(threads)
         for step in steps:
@@ -95,7 +93,10 @@ class Stretch:
         memory = root if offset is None else ARENA
         if memory not in self._memories:
             self._memories.append(memory)
-        return Place(self._memories.index(memory), offset or 0, self.schedule.shapes[root])
+        # What a step returns that writes to no given array may be a view of the arena.
+        may_overlap = number not in self.schedule.root and number not in self.inputs
+        shape = self.schedule.shapes[root]
+        return Place(self._memories.index(memory), offset or 0, shape, may_overlap)
 
     def run(self, values: dict[int, np.ndarray], places: dict[int, np.ndarray], arena) -> None:
         """Run the steps; put into `values` what others read, and into `places` where it lies."""

@@ -47,13 +47,18 @@ class Place(NamedTuple):
         Bytes from there.
     shape : tuple of int
         (N, H, W, C), all channels of the memory included.
+    may_overlap : bool
+        Whether the memory may be a part of another one, such as the memory of a view.
     """
 
     memory: int
     offset: int
     shape: tuple[int, ...]
+    may_overlap: bool = False
 
     def overlaps(self, other: Place) -> bool:
+        if self.may_overlap or other.may_overlap:
+            return True
         size, other_size = (4 * math.prod(place.shape) for place in (self, other))
         return self.memory == other.memory and (
             self.offset < other.offset + other_size and other.offset < self.offset + size

@@ -69,6 +69,7 @@ def run_chain(steps, memories, done, next_job, v, m):
     v, m : float32 arrays
         Of the calling thread, for Winograd's tiles.
     """
+    no_index = np.empty((0, 0, 0, 0), np.uint8)  # maxima need none here
     complete, at = 0, 0  # steps that are known to be complete; the step of the job
     while True:
         i = fetch_add(next_job.ctypes.data)
@@ -81,30 +82,24 @@ def run_chain(steps, memories, done, next_job, v, m):
             while load(done.ctypes.data + 8 * complete) < steps[complete].count:
                 pause()
             complete += 1
-        _work(step, i - step.first_job, memories, v, m)
+        group, first, last, begin, end = carray(_integers(step.jobs), (step.count, 5))[
+            i - step.first_job
+        ]
+        x_shape = (step.n, step.height, step.width, step.channels)
+        x = carray(_numbers(memories[step.x_memory] + step.x), x_shape)
+        y_shape = (step.n, step.oh, step.ow, step.y_channels)
+        y = carray(_numbers(memories[step.y_memory] + step.y), y_shape)
+        if step.kind == DIRECT:
+            _convolve_directly(step, x, y, memories, group, first, last, begin, end)
+        elif step.kind == WINOGRAD:
+            _convolve_tiles(step, x, y, memories, v, m, first, last, begin, end)
+        else:
+            numbers = (step.kh, step.kw, step.sh, step.sw, step.top, step.left)
+            if step.kind == MAX_POOL:
+                max_pool(x, y, no_index, first, last, *numbers)
+            else:
+                average_pool(x, y, first, last, *numbers)
         fetch_add(done.ctypes.data + 8 * at)
-
-
-@register_jitable
-def _work(step, number, memories, v, m):
-    """Do one job of a step."""
-    jobs = carray(_integers(step.jobs), (step.count, 5))
-    group, first, last, begin, end = jobs[number]
-    shape = (step.n, step.height, step.width, step.channels)
-    x = carray(_numbers(memories[step.x_memory] + step.x), shape)
-    y_shape = (step.n, step.oh, step.ow, step.y_channels)
-    y = carray(_numbers(memories[step.y_memory] + step.y), y_shape)
-    if step.kind == DIRECT:
-        _convolve_directly(step, x, y, memories, group, first, last, begin, end)
-    elif step.kind == WINOGRAD:
-        _convolve_tiles(step, x, y, memories, v, m, first, last, begin, end)
-    elif step.kind == MAX_POOL:
-        none = np.empty((0, 0, 0, 0), np.uint8)
-        numbers = (step.kh, step.kw, step.sh, step.sw, step.top, step.left)
-        max_pool(x, y, none, first, last, *numbers)
-    else:
-        numbers = (step.kh, step.kw, step.sh, step.sw, step.top, step.left)
-        average_pool(x, y, first, last, *numbers)
 
 
 @register_jitable

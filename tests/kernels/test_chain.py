@@ -112,6 +112,16 @@ def test_half_of_a_memory_is_not_the_other_half():
     assert chain.needs[3] == 3
 
 
+def test_what_may_overlap_with_anything_is_waited_for():
+    chain = Chain(2)
+    shape = (1, 4, 4, 4)
+    view = Place(1, 0, shape, may_overlap=True)
+    for x, y in ((Place(0, 0, shape), Place(0, 256, shape)), (view, Place(0, 512, shape))):
+        chain.pool("max", x, Window((1, 1)), y)
+    chain.pool("max", Place(0, 0, shape), Window((1, 1)), Place(0, 768, shape))
+    assert chain.needs == [0, 1, 2]
+
+
 def test_an_empty_batch_has_no_jobs():
     memories, chain = Memories(), Chain(2)
     x, y = normal(0, 8, 8, 32), np.empty((0, 8, 8, 32), np.float32)

@@ -54,6 +54,23 @@ multiply_taps = within(tiled.multiply_taps)
 max_pool, average_pool = within(pooling.max_pool_rows), within(pooling.average_pool_rows)
 
 
+def _pointer_to(number_type):
+    """Return the intrinsic that makes a pointer to such numbers of an address."""
+    pointer = types.CPointer(number_type)
+
+    @intrinsic
+    def convert(typing_context, address):
+        def emit(context, builder, signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+        return pointer(types.intp), emit
+
+    return convert
+
+
+_numbers, _integers = _pointer_to(types.float32), _pointer_to(types.int64)
+
+
 @jit
 def run_chain(steps, memories, done, next_job, v, m):
     """Take jobs until none is left, as other threads may, too.
@@ -143,25 +160,3 @@ def _residual(step, memories):
     """Return the residual, or the memory at its place where there is none."""
     shape = (step.n, step.oh, step.ow, step.groups * step.columns)
     return carray(_numbers(memories[step.residual_memory] + step.residual), shape)
-
-
-@intrinsic
-def _numbers(typing_context, address):
-    """Return an address as a pointer to float32."""
-    pointer = types.CPointer(types.float32)
-
-    def emit(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.intp), emit
-
-
-@intrinsic
-def _integers(typing_context, address):
-    """Return an address as a pointer to int64."""
-    pointer = types.CPointer(types.int64)
-
-    def emit(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.intp), emit

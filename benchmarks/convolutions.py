@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minidl.kernels.convolve import ALGORITHMS, convolve, convolve_backward, prepare_kernel
+from minidl.kernels.convolution.dispatch import (
+    ALGORITHMS,
+    convolve,
+    convolve_backward,
+    prepare_kernel,
+)
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.jit import jit
-from minidl.kernels.product import product
+from minidl.kernels.matmul import product
+from minidl.kernels.runtime.jit import jit
 
 __all__ = ["WAYS", "convolution_step", "sgemm_step"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidl import applications
-from minidl.kernels.convolve import ALGORITHMS, choose_algorithm, fits_winograd
+from minidl.kernels.convolution.dispatch import ALGORITHMS, choose_algorithm, fits_winograd
 from minidl.kernels.geometry import Convolution
 from minidl.layers import Conv2D, ZeroPadding2D
 

@@ -20,7 +20,7 @@ __all__ = ["batches", "draw", "few"]
 
 def draw(folder: str, count: int, size: int) -> None:
     """Draw cats and dogs into ``folder/cats`` and ``folder/dogs``, as JPEG files (needs minidl)."""
-    from minidl.datasets import cartoon_pets
+    from minidl.datasets.cartoon_pets import cartoon_pets
 
     for kind in ("cats", "dogs"):
         Path(folder, kind).mkdir(parents=True)

@@ -24,16 +24,17 @@ import numpy as np
 import pets_recipe
 
 import minidl
-from minidl import Sequential, callbacks, datasets, novelty
+from minidl import Sequential, callbacks, datasets
 from minidl.applications import PetsNet
 from minidl.applications.pets_net import IMAGE_SIZE
-from minidl.calibration import (
+from minidl.data import ImageFolder
+from minidl.evaluation import out_of_distribution
+from minidl.evaluation.calibration import (
     accuracy_interval,
     apply_temperature,
     expected_calibration_error,
     temperature_of,
 )
-from minidl.data import ImageFolder
 
 PHASES = ((12, 64), (16, 96), (16, 112))  # so many epochs at that image size
 CARTOON_PHASES = ((5, 48), (3, 64))
@@ -76,7 +77,7 @@ def finish(trained: Sequential, options, size: int):
     x, y = take(held_out, 10**6)
     temperature = temperature_of(net.predict(x, verbose=0), y)
     apply_temperature(net, temperature)
-    novelty.fit(net, *some, share=KNOWN_SHARE, known=x)
+    out_of_distribution.fit(net, *some, share=KNOWN_SHARE, known=x)
     net.metadata["class_names"] = getattr(training, "class_names", datasets.CARTOON_CLASSES)
     net.metadata["temperature"] = temperature
     print(f"temperature {temperature:.3f}; held out: {describe(net, x, y)}")
@@ -96,7 +97,7 @@ def take(data, count: int):
 
 def describe(net, x, y) -> str:
     """Return accuracy with its uncertainty, calibration and how many seem strange."""
-    p, scores = novelty.predict(net, x)
+    p, scores = out_of_distribution.predict(net, x)
     y = np.asarray(y).reshape(-1)
     right = (p[:, 0] > 0.5) == y
     low, high = accuracy_interval(int(right.sum()), len(y))

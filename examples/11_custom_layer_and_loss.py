@@ -19,7 +19,7 @@ import numpy as np
 
 import minidl
 from minidl import Input, Sequential, layers, optimizers
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.losses import BinaryCrossentropy, Loss
 from minidl.training import gradcheck
 

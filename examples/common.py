@@ -16,10 +16,10 @@ import numpy as np
 import minidl
 from minidl import Model, datasets, plotting
 from minidl.callbacks import History
+from minidl.common.errors import MinidlError
 from minidl.data import ArrayDataset, Dataset, ImageFolder
-from minidl.data.doctor import find_leaks
+from minidl.data.doctor.doctor import find_leaks
 from minidl.data.listing import find_images
-from minidl.errors import MinidlError
 
 
 def parse(

@@ -17,21 +17,37 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from minidl.common.former_names import install as _install_former_names
+from minidl.version import __version__
 
 _NAMES = {
     "Input": "minidl.layers.symbolic",
-    "Model": "minidl.model",
-    "Sequential": "minidl.sequential",
-    "get_num_threads": "minidl.kernels.parallel",
-    "load_model": "minidl.loading",
-    "set_num_threads": "minidl.kernels.parallel",
-    "set_random_seed": "minidl.seeding",
+    "Model": "minidl.models.model",
+    "Sequential": "minidl.models.sequential",
+    "get_num_threads": "minidl.kernels.runtime.thread_pool",
+    "load_model": "minidl.models.loading",
+    "set_num_threads": "minidl.kernels.runtime.thread_pool",
+    "set_random_seed": "minidl.common.seeding",
 }
-_MODULES = (
-    "applications", "callbacks", "data", "datasets", "errors", "explain", "io", "layers", "losses",
-    "metrics", "optimizers", "plotting", "report", "seeding", "training",
-)  # fmt: skip
+_MODULES = {
+    "applications": "minidl.applications",
+    "calibration": "minidl.evaluation.calibration",
+    "callbacks": "minidl.callbacks",
+    "data": "minidl.data",
+    "datasets": "minidl.datasets",
+    "errors": "minidl.common.errors",
+    "explain": "minidl.evaluation.explain",
+    "io": "minidl.io",
+    "layers": "minidl.layers",
+    "losses": "minidl.losses",
+    "metrics": "minidl.metrics",
+    "optimizers": "minidl.optimizers",
+    "out_of_distribution": "minidl.evaluation.out_of_distribution",
+    "plotting": "minidl.common.plotting",
+    "report": "minidl.report",
+    "seeding": "minidl.common.seeding",
+    "training": "minidl.training",
+}
 
 __all__ = ["__version__", *_NAMES, *_MODULES]
 
@@ -41,31 +57,31 @@ if TYPE_CHECKING:
         callbacks,
         data,
         datasets,
-        errors,
-        explain,
         io,
         layers,
         losses,
         metrics,
         optimizers,
-        plotting,
         report,
-        seeding,
         training,
     )
-    from minidl.kernels.parallel import get_num_threads, set_num_threads
+    from minidl.common import errors, plotting, seeding
+    from minidl.common.seeding import set_random_seed
+    from minidl.evaluation import calibration, explain, out_of_distribution
+    from minidl.kernels.runtime.thread_pool import get_num_threads, set_num_threads
     from minidl.layers.symbolic import Input
-    from minidl.loading import load_model
-    from minidl.model import Model
-    from minidl.seeding import set_random_seed
-    from minidl.sequential import Sequential
+    from minidl.models.loading import load_model
+    from minidl.models.model import Model
+    from minidl.models.sequential import Sequential
+
+_install_former_names()
 
 
 def __getattr__(name: str) -> Any:
     if name in _NAMES:
         value = getattr(importlib.import_module(_NAMES[name]), name)
     elif name in _MODULES:
-        value = importlib.import_module(f"minidl.{name}")
+        value = importlib.import_module(_MODULES[name])
     else:
         raise AttributeError(f"module 'minidl' has no attribute {name!r}")
     globals()[name] = value

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import reference*.py
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import support.*
 
 # The first call of a kernel compiles it, which no deadline can allow for.
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

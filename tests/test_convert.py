@@ -7,14 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tiny import assert_same_arrays
+from support.tiny import assert_same_arrays
 
 from minidl import Input, Model, layers
-from minidl.cli_weights import convert_weights
-from minidl.errors import FileFormatError
-from minidl.io.checkpoint import read_checkpoint
-from minidl.io.reading import read_weight_file
-from minidl.io.weight_file import LayerTensors, WeightFile
+from minidl.cli.weights import convert_weights
+from minidl.common.errors import FileFormatError
+from minidl.formats.checkpoint import read_checkpoint
+from minidl.formats.reading import read_weight_file
+from minidl.formats.weight_file import LayerTensors, WeightFile
 
 SCRIPT = Path(__file__).parents[1] / "weights" / "convert.py"
 
@@ -115,7 +115,7 @@ def test_a_file_is_not_converted_into_itself(tmp_path):
 def test_layers_of_one_name_in_two_models_are_refused(tmp_path, monkeypatch):
     parts = [LayerTensors("conv", {"kernel": np.ones(2)}, scope=scope) for scope in ("a", "b")]
     monkeypatch.setattr(
-        "minidl.io.reading.read_weight_file", lambda path: WeightFile(path, "Keras 3", parts)
+        "minidl.formats.reading.read_weight_file", lambda path: WeightFile(path, "Keras 3", parts)
     )
     with pytest.raises(FileFormatError, match="two models in it have a layer 'conv'"):
         convert_weights(tmp_path / "keras.h5", tmp_path / "out.h5")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pages import Markup
+from support.pages import Markup
 
 NEEDED = ("nbformat", "nbclient", "ipykernel", "matplotlib")
 nbformat, nbclient, *_ = [

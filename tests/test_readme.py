@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_blocks import run
 from PIL import Image
+from support.code_blocks import run
 
 import minidl
-from minidl import cli, datasets
+from minidl import datasets
 from minidl.applications import InceptionV3
+from minidl.cli.main import _parser, main
 from minidl.data import load_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,13 +42,13 @@ def test_command_lines_are_ones_that_minidl_understands():
     lines = re.findall(r"^minidl (\w+ ?.*)$", README, re.MULTILINE)
     assert {line.split()[0] for line in lines} >= {"train", "evaluate", "predict", "info"}
     for line in lines:
-        cli._parser().parse_args(shlex.split(line.split("#")[0]))
+        _parser().parse_args(shlex.split(line.split("#")[0]))
 
 
 def test_what_it_says_of_the_drawings_is_what_is_said(monkeypatch, capsys):
     (line,) = re.findall(r"^docs/demo.png: .*$", README, re.MULTILINE)
     monkeypatch.chdir(ROOT)
-    assert cli.main(["predict", "docs/demo.png"]) == 0
+    assert main(["predict", "docs/demo.png"]) == 0
     said, number = capsys.readouterr().out.strip(), r"\d+\.\d+"
     assert re.sub(number, "#", said) == re.sub(number, "#", line)
     shown, found = (np.array(re.findall(number, text), float) for text in (line, said))

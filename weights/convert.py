@@ -9,7 +9,7 @@
 import argparse
 import sys
 
-from minidl.cli_weights import convert
+from minidl.cli.weights import convert
 
 
 def main(arguments: list[str] | None = None) -> int:

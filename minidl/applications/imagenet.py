@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.errors import ShapeError
-from minidl.layers.imagenet import ImageNetPreprocessing
+from minidl.common.errors import ShapeError
+from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 
 __all__ = ["class_names", "decode_predictions", "preprocess_input"]
 

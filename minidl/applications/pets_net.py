@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import minidl
 from minidl import layers
 from minidl.applications.pretrained import Architecture, assemble
-from minidl.model import Model
+from minidl.models.model import Model
 
 __all__ = ["CLASS_NAMES", "IMAGE_SIZE", "PetsNet", "pets_file"]
 
@@ -94,7 +93,7 @@ def pets_file() -> Path:
     FileNotFoundError
         If the installation lacks them.
     """
-    package = Path(minidl.__file__).parent
+    package = Path(__file__).parents[1]
     places = [package / "weights" / "pets.h5", package.parent / "weights" / "pets.h5"]
     found = next((place for place in places if place.is_file()), None)
     if found is None:

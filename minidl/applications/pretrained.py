@@ -24,7 +24,7 @@ from minidl import layers
 from minidl.applications import imagenet
 from minidl.layers.base import Layer, Parameter, Shape
 from minidl.layers.symbolic import Input, SymbolicTensor
-from minidl.model import Model
+from minidl.models.model import Model
 
 __all__ = ["Architecture", "assemble", "without_memory"]
 
@@ -240,10 +240,10 @@ def _checked_path(name: str, weights) -> Path:
 
 
 def _load(architecture: Architecture, model: Model, weights, whole: list[Layer]) -> None:
-    from minidl.io.matching import load_weights
+    from minidl.formats.matching import load_weights
 
     if weights == "imagenet":
-        from minidl.io.registry import fetch
+        from minidl.formats.downloads.registry import fetch
 
         # The larger file is only needed for the weights of the classifier.
         top = any(layer.parameters and isinstance(layer, layers.Dense) for layer in model.layers)

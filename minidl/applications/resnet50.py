@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from minidl import layers
 from minidl.applications.pretrained import Architecture, assemble
-from minidl.model import Model
+from minidl.models.model import Model
 
 __all__ = ["ResNet50"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from minidl import layers
 from minidl.layers.base import Layer
 from minidl.layers.symbolic import Input
-from minidl.sequential import Sequential
+from minidl.models.sequential import Sequential
 
 __all__ = ["augmentation", "small_cnn"]
 

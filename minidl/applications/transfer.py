@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 from minidl import layers
-from minidl.model import Model
-from minidl.sequential import Sequential
+from minidl.models.model import Model
+from minidl.models.sequential import Sequential
 
 __all__ = ["transfer_classifier"]
 

@@ -6,8 +6,8 @@
 3
 """
 
-from minidl.data.doctor import check
-from minidl.data.findings import CheckReport, Finding
+from minidl.data.doctor.doctor import check
+from minidl.data.doctor.findings import CheckReport, Finding
 from minidl.data.folder import ImageFolder
 from minidl.data.images import IMAGE_EXTENSIONS, load_image
 from minidl.data.pipeline import (

@@ -27,12 +27,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from minidl.data.checks import check_batch_size, fixed_seed
+from minidl.common.errors import DataError
+from minidl.data.array_checks import check_batch_size, fixed_seed
 from minidl.data.images import COLOR_CHANNELS, as_image_size, load_image
 from minidl.data.listing import LAYOUT_HINT, find_classes, find_images
 from minidl.data.pipeline import Dataset, epoch_order, prefetch
-from minidl.errors import DataError
-from minidl.kernels.parallel import get_num_threads
+from minidl.kernels.runtime.thread_pool import get_num_threads
 
 __all__ = ["ImageFolder"]
 

@@ -19,7 +19,8 @@ import os
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from minidl.errors import DataError
+from minidl.common.errors import DataError
+from minidl.common.image_extensions import IMAGE_EXTENSIONS
 
 __all__ = [
     "COLOR_CHANNELS",
@@ -30,10 +31,6 @@ __all__ = [
     "load_image",
 ]
 
-IMAGE_EXTENSIONS = (
-    *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm"),
-    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
 
 MAX_PIXELS = 80_000_000  # a file that declares more is taken for an attack (240 MB as RGB)
 

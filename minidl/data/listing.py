@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from minidl.common.errors import DataError
 from minidl.data.images import IMAGE_EXTENSIONS
-from minidl.errors import DataError
 
 __all__ = ["LAYOUT_HINT", "find_classes", "find_images"]
 

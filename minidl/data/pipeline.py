@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from minidl.data.checks import (
+from minidl.common.errors import DataError
+from minidl.data.array_checks import (
     as_arrays,
     as_batch,
     as_floats,
@@ -32,7 +33,6 @@ from minidl.data.checks import (
     shown,
     take,
 )
-from minidl.errors import DataError
 
 __all__ = [
     "ArrayDataset",

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.graph.assembly import (
     Inlined,
     as_tensors,
@@ -30,12 +30,12 @@ from minidl.graph.assembly import (
     reachable,
     settle_names,
 )
-from minidl.graph.checking import check_inputs, check_shape, full_shapes, unknown_layer
-from minidl.graph.executor import Tape, TrainingExecutor
-from minidl.graph.plan import InferencePlan
-from minidl.graph.plan_summary import format_plan
+from minidl.graph.inference.plan import InferencePlan
+from minidl.graph.inference.plan_summary import format_plan
+from minidl.graph.input_checks import check_inputs, check_shape, full_shapes, unknown_layer
 from minidl.graph.summary import format_summary, summary_html
-from minidl.kernels import parallel
+from minidl.graph.training.executor import Tape, TrainingExecutor
+from minidl.kernels.runtime import thread_pool as parallel
 from minidl.layers.base import Layer, Parameter, snake_case
 from minidl.layers.symbolic import SymbolicTensor
 

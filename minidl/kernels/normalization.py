@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels import parallel
-from minidl.kernels.jit import jit
+from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime.jit import jit
 
 __all__ = ["batch_statistics", "normalize", "normalize_backward", "scale_shift"]
 

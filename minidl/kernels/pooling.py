@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
-from minidl.kernels.jit import jit
+from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime.jit import jit
 
 __all__ = [
     "average_pool", "average_pool_backward", "average_pool_rows", "max_pool", "max_pool_backward",

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels import parallel
-from minidl.kernels.jit import jit
+from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime.jit import jit
 
 __all__ = ["FILL_MODES", "INTERPOLATIONS", "warp", "warp_backward"]
 

@@ -25,8 +25,9 @@ from minidl.layers.augmentation import (
 )
 from minidl.layers.base import Layer, Parameter
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
-from minidl.layers.core import Dense, Flatten, Reshape
-from minidl.layers.imagenet import ImageNetPreprocessing
+from minidl.layers.dense import Dense, Flatten, Reshape
+from minidl.layers.dropout import Dropout
+from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 from minidl.layers.merging import Add, Concatenate
 from minidl.layers.normalization import BatchNormalization
 from minidl.layers.pooling import (
@@ -36,7 +37,6 @@ from minidl.layers.pooling import (
     MaxPooling2D,
 )
 from minidl.layers.preprocessing import RandomBrightness, RandomContrast, RandomCrop, Rescaling
-from minidl.layers.regularization import Dropout
 from minidl.layers.symbolic import Input, InputLayer
 
 __all__ = [

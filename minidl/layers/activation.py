@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels import elementwise
+from minidl.kernels import activations as elementwise
 from minidl.layers.base import Layer
 
 __all__ = [

@@ -19,10 +19,10 @@ import math
 
 import numpy as np
 
-from minidl.config import lookup
+from minidl.common.seeding import as_generator, layer_generator
+from minidl.common.serialization import lookup
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS, warp, warp_backward
 from minidl.layers.preprocessing import ImageLayer, factor_range
-from minidl.seeding import as_generator, layer_generator
 
 __all__ = [
     "AffineChain",

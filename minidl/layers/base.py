@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl.config import Configurable
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
+from minidl.common.seeding import as_generator
+from minidl.common.serialization import Configurable
 from minidl.layers import initializers, regularizers
-from minidl.seeding import as_generator
 
 __all__ = ["Layer", "Parameter", "Shape"]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.errors import ShapeError
-from minidl.kernels.convolve import convolve, convolve_backward
-from minidl.kernels.depthwise import depthwise, depthwise_backward
-from minidl.kernels.elementwise import add_bias
+from minidl.common.errors import ShapeError
+from minidl.kernels.activations import add_bias
+from minidl.kernels.convolution.depthwise import depthwise, depthwise_backward
+from minidl.kernels.convolution.dispatch import convolve, convolve_backward
 from minidl.kernels.geometry import Convolution, Window
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer, Shape
-from minidl.layers.core import positive_int
+from minidl.layers.dense import positive_int
 
 __all__ = ["Conv2D", "DepthwiseConv2D", "ZeroPadding2D"]
 

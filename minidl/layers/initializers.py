@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from minidl.config import Configurable, lookup
+from minidl.common.serialization import Configurable, lookup
 
 __all__ = [
     "Constant",

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.errors import ShapeError
-from minidl.kernels import elementwise
+from minidl.common.errors import ShapeError
+from minidl.kernels import activations as elementwise
 from minidl.layers.base import Layer
 
 __all__ = ["Add", "Concatenate"]

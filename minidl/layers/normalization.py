@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.kernels import normalization
 from minidl.layers.base import Layer
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.kernels import pooling
 from minidl.layers.base import Layer
 from minidl.layers.convolution import check_data_format, checked_output_size, make_window

@@ -16,11 +16,11 @@ from numbers import Real
 
 import numpy as np
 
-from minidl.errors import ShapeError
-from minidl.kernels import parallel
+from minidl.common.errors import ShapeError
+from minidl.common.seeding import layer_generator
+from minidl.kernels.runtime import thread_pool as parallel
 from minidl.kernels.warp import warp, warp_backward
 from minidl.layers.base import Layer
-from minidl.seeding import layer_generator
 
 __all__ = ["ImageLayer", "RandomBrightness", "RandomContrast", "RandomCrop", "Rescaling"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.config import Configurable, lookup
+from minidl.common.serialization import Configurable, lookup
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get"]
 

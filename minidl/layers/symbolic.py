@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers.base import Layer, Shape
 
 __all__ = ["Input", "InputLayer", "SymbolicTensor"]

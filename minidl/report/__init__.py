@@ -11,6 +11,6 @@ The figures (``figures.py``) are plain NumPy, the plots (``plots.py``) matplotli
 (True, True)
 """
 
-from minidl.report.document import show_batch, write
+from minidl.report.write import show_batch, write
 
 __all__ = ["show_batch", "write"]

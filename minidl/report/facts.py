@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.environment import environment
-from minidl.report.asking import as_classes
+from minidl.common.environment import environment
+from minidl.report.predictions import as_classes
 
 __all__ = [
     "class_counts",

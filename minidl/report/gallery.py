@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from minidl.explain import grad_cam, overlay
-from minidl.report.asking import TestSet
-from minidl.report.figures import Answers
+from minidl.evaluation.explain import grad_cam, overlay
+from minidl.report.predictions import TestSet
+from minidl.report.statistics import Answers
 
 __all__ = ["Photo", "as_jpeg", "photos", "shows_images"]
 

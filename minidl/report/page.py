@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from minidl.report import sections
-from minidl.report.pieces import UNDEFINED, counted, number, percent, text
+from minidl.report.html import UNDEFINED, counted, number, percent, text
 from minidl.report.sections import Content
 
 __all__ = ["as_json", "render"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.plotting import SERIES, calm, history_figure, new_figure, number_logs, to_svg
-from minidl.report.figures import Answers, roc_curve
+from minidl.common.plotting import SERIES, calm, history_figure, new_figure, number_logs, to_svg
+from minidl.report.statistics import Answers, roc_curve
 
 __all__ = ["confusion", "curves", "decimals", "reliability", "roc", "shorter"]
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from minidl.report.gallery import Photo
-from minidl.report.pieces import counted, number, pairs, percent, plot, text
+from minidl.report.html import counted, number, pairs, percent, plot, text
 
 __all__ = [
     "Content", "certainty", "data", "made", "mistakes", "model", "results", "training", "uncertain",
@@ -28,7 +28,7 @@ class Content:
     title, part : str
         `part` says what the figures are of: "test" or "validation".
     figures : dict
-        From :func:`minidl.report.figures.summarize`, with what else is to be read by programs.
+        From :func:`minidl.report.statistics.summarize`, with what else is to be read by programs.
     counts : dict of str to list of int
         Samples of each class in each part of the data.
     curves : list of str

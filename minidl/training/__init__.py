@@ -8,7 +8,7 @@ gradcheck, the search for a learning rate.
 True
 """
 
-from minidl.training.features import clear_features
+from minidl.training.feature_cache.cache import clear_features
 from minidl.training.fine_tuning import fine_tune
 from minidl.training.gradcheck import GradientError, gradcheck
 from minidl.training.learning_rate_finder import LearningRateCurve, find_learning_rate

@@ -5,7 +5,7 @@
 >>> check_finite(np.array([[1.0], [np.nan]]))
 Traceback (most recent call last):
     ...
-minidl.errors.DataError: sample 1 of the batch contains NaN or infinite values
+minidl.common.errors.DataError: sample 1 of the batch contains NaN or infinite values
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import DataError, ShapeError
-from minidl.training.labels import class_weights_to_sample_weights
-from minidl.training.losses import CROSSENTROPIES
+from minidl.common.errors import DataError, ShapeError
+from minidl.losses.labels import class_weights_to_sample_weights
+from minidl.losses.losses import CROSSENTROPIES
 
 __all__ = ["check_finite", "combined_weights", "limit", "sample_count", "unpack"]
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minidl.callbacks.callback import History
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
 from minidl.layers.normalization import BatchNormalization
-from minidl.training.callback import History
 
 __all__ = ["fine_tune"]
 

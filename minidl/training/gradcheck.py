@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import MinidlError, ShapeError
+from minidl.common.errors import MinidlError, ShapeError
 from minidl.layers.base import Layer
 
 __all__ = ["Check", "GradientError", "GradientReport", "gradcheck"]

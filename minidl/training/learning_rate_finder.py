@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from minidl.callbacks.progress import ProgressBar, new_bar
+from minidl.common.errors import DataError
 from minidl.data.pipeline import as_dataset
-from minidl.errors import DataError
-from minidl.kernels import memory
+from minidl.kernels.runtime import memory
 from minidl.training.batches import unpack
-from minidl.training.progress import ProgressBar, new_bar
 
 __all__ = ["LearningRateCurve", "find_learning_rate"]
 
@@ -87,7 +87,7 @@ class LearningRateCurve:
         matplotlib.figure.Figure
             Notebooks show it by themselves.
         """
-        from minidl import plotting
+        from minidl.common import plotting
 
         figure = plotting.new_figure((5.2, 3.4))
         axes = figure.subplots()

@@ -15,18 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from minidl.data.checks import holds_batches
+from minidl.callbacks.callback import CallbackGroup, History
+from minidl.callbacks.progress import ProgressBar
+from minidl.common.errors import DataError, ShapeError
+from minidl.data.array_checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
-from minidl.errors import DataError, ShapeError
-from minidl.kernels import memory
-from minidl.training import losses, optimizers
+from minidl.kernels.runtime import memory
+from minidl.losses import losses
+from minidl.losses.losses import CROSSENTROPIES
+from minidl.metrics.accuracy import Mean
+from minidl.metrics.accuracy import get as choose_metric
+from minidl.optimizers import algorithms as optimizers
 from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
-from minidl.training.callback import CallbackGroup, History
-from minidl.training.features import FeatureCache, batches, choose_cache
-from minidl.training.losses import CROSSENTROPIES
-from minidl.training.metrics import Mean
-from minidl.training.metrics import get as choose_metric
-from minidl.training.progress import ProgressBar
+from minidl.training.feature_cache.cache import FeatureCache, batches, choose_cache
 
 __all__ = ["Trainer"]
 

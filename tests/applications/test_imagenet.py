@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidl.applications import imagenet
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers import ImageNetPreprocessing
 
 MODES = ["caffe", "tf", "torch"]

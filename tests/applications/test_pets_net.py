@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import refused
+from support.tiny import refused
 
 import minidl
 from minidl import Sequential, layers

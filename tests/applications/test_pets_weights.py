@@ -7,19 +7,20 @@ import pytest
 from PIL import Image
 
 import minidl
-from minidl import datasets, novelty
-from minidl.applications import PetsNet
+from minidl import datasets
+from minidl.applications import PetsNet, pets_net
 from minidl.applications.pets_net import IMAGE_SIZE, pets_file
-from minidl.calibration import expected_calibration_error
-from minidl.cli import main
+from minidl.cli.main import main
 from minidl.data import ImageFolder, load_image
+from minidl.evaluation import out_of_distribution
+from minidl.evaluation.calibration import expected_calibration_error
 
 
 def asked(folder):
     """Return probabilities, novelty and labels of a folder's photos."""
     data = ImageFolder(folder, IMAGE_SIZE, shuffle=False)
     x, y = data.load_arrays()
-    return (*novelty.predict(minidl.load_model(pets_file()), x), y)
+    return (*out_of_distribution.predict(minidl.load_model(pets_file()), x), y)
 
 
 def test_the_file_is_small_and_holds_the_network_that_petsnet_builds():
@@ -53,7 +54,9 @@ def test_what_is_no_photo_is_neither(kind):
     }
     if kind == "stripes":
         pictures[kind] = pictures[kind] * rng.uniform(0.5, 1, (8, 1, 1, 3))
-    _, scores = novelty.predict(minidl.load_model(pets_file()), pictures[kind].astype(np.float32))
+    _, scores = out_of_distribution.predict(
+        minidl.load_model(pets_file()), pictures[kind].astype(np.float32)
+    )
     assert (scores > 1).all()
 
 
@@ -64,7 +67,7 @@ def test_predict_without_a_model(shared_data, tmp_path, capsys):
     items = json.loads(capsys.readouterr().out)
     net = minidl.load_model(pets_file())
     x = np.stack([load_image(photo, IMAGE_SIZE) for photo in photos], dtype=np.float32)
-    p, scores = novelty.predict(net, x)
+    p, scores = out_of_distribution.predict(net, x)
     assert [item["probabilities"]["dogs"] for item in items] == pytest.approx(p[:, 0], abs=1e-5)
     assert [item["novelty"] for item in items] == pytest.approx(scores, abs=1e-3)
     assert [item["known"] for item in items] == [bool(score <= 1) for score in scores]
@@ -88,7 +91,8 @@ def test_the_first_of_several_names_is_a_model_or_an_image(tmp_path, capsys):
 
 
 def test_without_its_file_petsnet_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(minidl, "__file__", str(tmp_path / "minidl" / "__init__.py"))
+    file = tmp_path / "minidl" / "applications" / "pets_net.py"
+    monkeypatch.setattr(pets_net, "__file__", str(file))
     with pytest.raises(FileNotFoundError, match="install minidl anew"):
         PetsNet()
 

@@ -75,8 +75,8 @@ def asked(monkeypatch):
     def load_weights(network, path, whole=None):
         calls.model, calls.path, calls.whole = network, path, whole
 
-    for name, function in (("registry", fetch), ("matching", load_weights)):
-        module = types.ModuleType(f"minidl.io.{name}")
+    for name, function in (("downloads.registry", fetch), ("matching", load_weights)):
+        module = types.ModuleType(f"minidl.formats.{name}")
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls

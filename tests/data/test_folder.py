@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import minidl.data.folder
+from minidl.common.errors import DataError
 from minidl.data import ImageFolder, load_image
-from minidl.errors import DataError
 
 COLORS = {"cats": (250, 0, 0), "dogs": (0, 250, 0), "owls": (0, 0, 250)}
 

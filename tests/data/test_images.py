@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minidl.common.errors import DataError
 from minidl.data.images import MAX_PIXELS, as_image_size, load_image
-from minidl.errors import DataError
 
 
 def encode(image, file_format="PNG", **options):

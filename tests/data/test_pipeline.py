@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import minidl.seeding
+import minidl.common.seeding
+from minidl.common.errors import DataError
 from minidl.data import (
     ArrayDataset,
     Dataset,
@@ -20,7 +21,6 @@ from minidl.data import (
     prefetch,
     split_arrays,
 )
-from minidl.errors import DataError
 
 
 def labels_of(dataset, epoch):
@@ -68,7 +68,7 @@ def test_without_a_seed_the_global_generator_decides():
     x, y = np.zeros((50, 1)), np.arange(50)
 
     def order():
-        minidl.seeding.set_random_seed(9)
+        minidl.common.seeding.set_random_seed(9)
         return labels_of(ArrayDataset(x, y, shuffle=True), 0)
 
     assert order() == order()

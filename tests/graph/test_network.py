@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl import Input, layers
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.graph.network import Network
 
 RNG = np.random.default_rng(0)

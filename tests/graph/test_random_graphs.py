@@ -1,9 +1,9 @@
 """Gradients of small random graphs: branches, shared tensors, several outputs, frozen layers."""
 
 import numpy as np
-from checks import thorough
 from hypothesis import given
 from hypothesis import strategies as st
+from support.checks import thorough
 
 from minidl import Input, layers
 from minidl.graph.network import Network

@@ -5,7 +5,7 @@ import re
 import sys
 
 import numpy as np
-from pages import Markup
+from support.pages import Markup
 
 from minidl import Input, layers
 from minidl.graph.network import Network

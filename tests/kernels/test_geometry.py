@@ -1,10 +1,10 @@
 """Where windows stand: against counting them one by one, and TensorFlow's published cases."""
 
 import pytest
-from checks import thorough
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import naive_placement
+from support.checks import thorough
+from support.reference import naive_placement
 
 from minidl.kernels.geometry import Window
 

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from checks import thorough
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import naive_batch_norm, naive_batch_norm_backward
+from support.checks import thorough
+from support.reference import naive_batch_norm, naive_batch_norm_backward
 
 from minidl.kernels import normalization as module
-from minidl.kernels import parallel
 from minidl.kernels.normalization import (
     batch_statistics,
     gradient_sums,
@@ -16,6 +15,7 @@ from minidl.kernels.normalization import (
     normalize_backward,
     scale_shift,
 )
+from minidl.kernels.runtime import thread_pool as parallel
 
 EPSILON = 1e-3
 

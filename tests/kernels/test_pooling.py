@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
-from checks import assert_sums_agree, thorough
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import (
+from support.checks import assert_sums_agree, thorough
+from support.reference import (
     naive_average_pool,
     naive_average_pool_backward,
     naive_max_pool,
     naive_max_pool_backward,
 )
 
-from minidl.kernels import parallel
 from minidl.kernels.geometry import Window
 from minidl.kernels.pooling import (
     average_pool,
@@ -20,6 +19,7 @@ from minidl.kernels.pooling import (
     max_pool,
     max_pool_backward,
 )
+from minidl.kernels.runtime import thread_pool as parallel
 
 dtypes = st.sampled_from([np.float32, np.float64])
 threads = st.sampled_from([1, 3])

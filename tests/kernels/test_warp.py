@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_warp import naive_warp
+from support.reference_warp import naive_warp
 
-from minidl.kernels import parallel
+from minidl.kernels.runtime import thread_pool as parallel
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS, warp, warp_backward
 
 # Multiples of 1/64 are exact in every step, so both sides agree on which pixel is "nearest".

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl import Input
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers import BatchNormalization, Conv2D, Dense, Flatten, Layer, Parameter
 from minidl.layers.base import snake_case
 

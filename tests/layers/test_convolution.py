@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
 
 IMAGE = np.arange(16.0).reshape(1, 4, 4, 1)

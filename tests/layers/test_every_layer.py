@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from checks import check_layer
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_cases import CASES
+from support.checks import check_layer
+from support.layer_cases import CASES
 
 from minidl import layers
 

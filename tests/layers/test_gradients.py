@@ -1,10 +1,10 @@
 """Every layer's backward agrees with finite differences of its forward."""
 
 import pytest
-from checks import thorough
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_cases import CASES
+from support.checks import thorough
+from support.layer_cases import CASES
 
 from minidl import layers
 from minidl.training import gradcheck

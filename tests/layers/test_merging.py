@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers import Add, Concatenate
 
 A = np.arange(6.0).reshape(1, 2, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers import BatchNormalization
 
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.layers import (
     AveragePooling2D,
     GlobalAveragePooling2D,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_warp import naive_resize
+from support.reference_warp import naive_resize
 
-from minidl.errors import ShapeError
-from minidl.kernels import parallel
+from minidl.common.errors import ShapeError
+from minidl.kernels.runtime import thread_pool as parallel
 from minidl.layers.preprocessing import RandomBrightness, RandomContrast, RandomCrop, Rescaling
 
 

@@ -8,7 +8,7 @@ import numpy as np  # noqa: E402
 import tensorflow  # noqa: E402
 
 import minidl  # noqa: E402
-from minidl.explain import grad_cam  # noqa: E402
+from minidl.evaluation.explain import grad_cam  # noqa: E402
 
 
 def build(lib):

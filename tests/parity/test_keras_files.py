@@ -13,14 +13,14 @@ import pytest
 keras = pytest.importorskip("keras", reason="Keras is not installed: parity is checked in CI")
 
 import h5py  # noqa: E402
-import keras_files  # noqa: E402
 import numpy as np  # noqa: E402
 from keras.src.legacy.saving import legacy_h5_format  # noqa: E402
 from parity.compare import OUTPUT, assert_close, normal  # noqa: E402
+from support import keras_files  # noqa: E402
 
 import minidl  # noqa: E402
 from minidl import applications  # noqa: E402
-from minidl.errors import FileFormatError  # noqa: E402
+from minidl.common.errors import FileFormatError  # noqa: E402
 
 # Rounding grows over a hundred layers; this is what the project promises.
 DEEP = 1e-4

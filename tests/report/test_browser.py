@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from pages import browse
-from tiny import make_photos
+from support.pages import browse
+from support.tiny import make_photos
 
 from minidl import report
 from minidl.applications.small_cnn import small_cnn

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny import refused
+from support.tiny import refused
 
 from minidl import losses
-from minidl.errors import DataError, ShapeError
+from minidl.common.errors import DataError, ShapeError
 from minidl.training.batches import (
     check_finite,
     combined_weights,

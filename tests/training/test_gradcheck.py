@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Input, layers
-from minidl.errors import ShapeError
+from minidl.common.errors import ShapeError
 from minidl.graph.network import Network
 from minidl.layers.initializers import Constant
 from minidl.training import GradientError, gradcheck

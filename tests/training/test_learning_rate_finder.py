@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
-from tiny import assert_same_arrays, assert_same_training, blobs, classifier, pictures, refused
+from support.tiny import (
+    assert_same_arrays,
+    assert_same_training,
+    blobs,
+    classifier,
+    pictures,
+    refused,
+)
 
 from minidl import Input, Sequential, layers, optimizers
+from minidl.common.errors import DataError
 from minidl.data import ArrayDataset
-from minidl.errors import DataError
 from minidl.training import find_learning_rate
 from minidl.training.trainer import Trainer
 

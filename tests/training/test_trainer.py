@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from tiny import (
+from support.tiny import (
     assert_same_arrays,
     assert_same_training,
     blobs,
@@ -18,10 +18,10 @@ from tiny import (
 
 import minidl
 from minidl import Input, Sequential, callbacks, layers, losses, metrics, optimizers
+from minidl.common.errors import DataError
 from minidl.data import Dataset
-from minidl.errors import DataError
 from minidl.layers.regularizers import L1, L2
-from minidl.training.schedules import CosineDecay
+from minidl.optimizers.schedules import CosineDecay
 
 X, Y = blobs()
 
@@ -445,7 +445,7 @@ def test_looking_at_a_model_while_it_trains_changes_nothing():
     x, y = pictures()
 
     def look(batch, logs):
-        minidl.seeding.as_generator(None).random(3)
+        minidl.common.seeding.as_generator(None).random(3)
         second.predict(x)
         second.evaluate(x, y)
 

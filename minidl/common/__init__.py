@@ -1,0 +1,1 @@
+"""Shared utilities: exceptions, seeding, serialization, argument checks, plotting."""

@@ -1,0 +1,23 @@
+"""JSON that every reader takes: NaN and the infinities, which it does not know, become null.
+
+>>> import json
+>>> from minidl.common.finite_json import finite
+>>> json.dumps(finite({"loss": float("nan"), "accuracy": [0.5]}))
+'{"loss": null, "accuracy": [0.5]}'
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = ["finite"]
+
+
+def finite(value: Any) -> Any:
+    """Return nested dicts and lists with None for each number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

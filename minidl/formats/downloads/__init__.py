@@ -1,0 +1,1 @@
+"""The registry of official weight files and verified downloads."""

@@ -1,0 +1,1 @@
+"""The inference plan: fusion, steps, step groups and the memory plan."""

@@ -1,0 +1,1 @@
+"""The training executor and the frozen segments of a graph."""

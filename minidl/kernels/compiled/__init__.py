@@ -1,0 +1,1 @@
+"""Numba kernels of the fast convolutions. Importing these modules imports Numba."""

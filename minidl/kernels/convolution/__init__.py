@@ -1,0 +1,1 @@
+"""Convolution algorithms: the Python side of the compiled kernels."""

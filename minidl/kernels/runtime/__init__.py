@@ -1,0 +1,1 @@
+"""The thread pool, atomic counters, memory and compilation."""

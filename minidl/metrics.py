@@ -1,9 +1,0 @@
-"""Keras' place for the metrics; they live in :mod:`minidl.training.metrics`.
-
->>> from minidl import metrics
->>> metrics.BinaryAccuracy()([0, 1], [0.2, 0.3])
-0.5
-"""
-
-from minidl.training.metrics import *  # noqa: F403
-from minidl.training.metrics import __all__  # noqa: F401

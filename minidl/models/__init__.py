@@ -1,0 +1,1 @@
+"""Model, Sequential and load_model."""

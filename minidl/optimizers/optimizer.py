@@ -1,0 +1,325 @@
+"""What an optimizer is: checked and clipped gradients, a learning rate, state per parameter.
+
+>>> import numpy as np
+>>> from minidl.layers.base import Parameter
+>>> from minidl.optimizers import SGD
+>>> optimizer = SGD(1.0, clipvalue=0.1)
+>>> w = Parameter("w", np.zeros(2))
+>>> optimizer.apply([w], [np.array([5.0, -0.05])])
+>>> w.value.tolist()
+[-0.1, 0.05]
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.common.errors import ShapeError
+from minidl.common.serialization import Configurable, serialize
+from minidl.kernels import optimizers as optim
+from minidl.layers.base import Parameter
+from minidl.optimizers import schedules
+from minidl.optimizers.schedules import LearningRateSchedule
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer(Configurable):
+    """Base class; an optimizer of one's own needs ``slot_names`` and ``update``.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule
+        Multiplied by each layer's ``learning_rate_multiplier``.
+    weight_decay : float, optional
+        At each step, parameters first shrink by this fraction times the learning rate
+        (decoupled from the gradient).
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        At most one of them: the largest norm of each gradient, the largest absolute value of
+        each element, the largest norm of all gradients together. Gradients that are passed in
+        are never changed.
+    exclude_from_weight_decay : list of str, optional
+        As `var_names` of the method of that name.
+    name : str, optional
+
+    Attributes
+    ----------
+    iterations : int
+        Updates made so far.
+    learning_rate : float or LearningRateSchedule
+        Can be set at any time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidl.layers.base import Parameter
+    >>> from minidl.optimizers import Optimizer
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, w, gradient, slots, learning_rate, decay):
+    ...         w -= decay * w + learning_rate * np.sign(gradient)
+    >>> w = Parameter("w", np.array([1.0, 2.0]))
+    >>> SignDescent(0.5).apply([w], [np.array([3.0, -3.0])])
+    >>> w.value
+    array([0.5, 2.5])
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        exclude_from_weight_decay: Sequence[str] | None = None,
+        name: str | None = None,
+    ):
+        self.name = name or type(self).__name__.lower()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.global_clipnorm = global_clipnorm
+        self.iterations = 0
+        # By parameter, not by name: another model's "dense/kernel" starts with slots of its own.
+        self._slots: dict[Parameter, dict[str, np.ndarray]] = {}
+        self._loaded: dict[str, dict[str, np.ndarray]] = {}  # by path, until the first update
+        self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
+        self._check_arguments()
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        """Names of the arrays, shaped like the parameter, that are kept from step to step."""
+        return ()
+
+    def update(self, w, gradient, slots, learning_rate: float, decay: float) -> None:
+        """Change `w` and the arrays in `slots` in place; `decay` is the fraction to shrink by."""
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def apply(self, parameters: Sequence[Parameter], gradients: Sequence[np.ndarray]) -> None:
+        """Make one update of `parameters`, which are all trainable.
+
+        A parameter that is left out (because it is frozen) keeps its value and its slots.
+        Everything is checked before anything changes.
+
+        Raises
+        ------
+        ShapeError
+            If a gradient has another shape than its parameter.
+        ValueError
+            If a gradient is missing, or two parameters have the same path.
+        """
+        gradients = self._checked(parameters, gradients)
+        slots = [self._slots_of(parameter) for parameter in parameters]
+        gradients = self._clipped(gradients)
+        rate = self.current_learning_rate()
+        for parameter, gradient, own in zip(parameters, gradients, slots, strict=True):
+            self._slots[parameter] = own
+            self._loaded.pop(parameter.path, None)
+            own["step"] += 1
+            multiplier = getattr(parameter.layer, "learning_rate_multiplier", 1.0)
+            decay = self.weight_decay if self._decays(parameter) else 0.0
+            parameter.value = np.asarray(parameter.value, order="C")
+            self.update(
+                parameter.value, gradient, own, rate * multiplier, rate * multiplier * decay
+            )
+            parameter.changed()
+        self.iterations += 1
+
+    @property
+    def learning_rate(self) -> float | LearningRateSchedule:
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value) -> None:
+        if isinstance(value, dict):
+            value = schedules.get(value)
+        if not isinstance(value, LearningRateSchedule):
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise TypeError(
+                    f"{type(self).__name__}: expected learning_rate to be a number or a"
+                    f" LearningRateSchedule, received {value!r}"
+                )
+            value = float(value)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(
+                    f"{type(self).__name__}: expected learning_rate >= 0, received {value}"
+                )
+        self._learning_rate = value
+
+    def current_learning_rate(self) -> float:
+        """Return the rate of the next update, before any layer's multiplier."""
+        if isinstance(self._learning_rate, LearningRateSchedule):
+            return float(self._learning_rate(self.iterations))
+        return self._learning_rate
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
+        """Exempt parameters from weight decay: those given, or whose path matches a pattern.
+
+        Parameters
+        ----------
+        var_list : list of Parameter, optional
+        var_names : list of str, optional
+            Regular expressions searched for in paths such as ``dense/bias``.
+
+        Examples
+        --------
+        >>> from minidl.optimizers import AdamW
+        >>> optimizer = AdamW(1e-3)
+        >>> optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        """
+        if isinstance(var_names, str):
+            raise TypeError(f"exclude_from_weight_decay: expected a list, received {var_names!r}")
+        exact = [f"^{re.escape(parameter.path)}$" for parameter in var_list or []]
+        self._excluded = exact + list(var_names or [])
+
+    def get_state(self) -> dict[str, Any]:
+        """Return copies of all that changes in training: see :meth:`set_state`.
+
+        ``learning_rate`` is None where a schedule gives it. ``slots`` maps the parameter's path
+        to its arrays; "step" counts its own updates.
+        """
+        scheduled = isinstance(self._learning_rate, LearningRateSchedule)
+        return {
+            "iterations": self.iterations,
+            "learning_rate": None if scheduled else self._learning_rate,
+            "slots": {path: _copied(arrays) for path, arrays in self._by_path().items()},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from what ``get_state`` returned, bit by bit.
+
+        Raises
+        ------
+        ValueError
+            If the state is another kind of optimizer's.
+        ShapeError
+            If a slot has another shape than it has here. Nothing is changed then.
+        """
+        if missing := {"iterations", "learning_rate", "slots"} - set(state):
+            raise ValueError(f"{type(self).__name__}: the state has no {sorted(missing)[0]!r}")
+        slots = {path: _copied(arrays) for path, arrays in state["slots"].items()}
+        for path, arrays in slots.items():
+            self._check_slots(path, arrays)
+        if state["learning_rate"] is not None:
+            self.learning_rate = state["learning_rate"]
+        self.iterations = int(state["iterations"])
+        self._slots, self._loaded = {}, slots
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, with the learning rate as it is now."""
+        config = {**super().get_config(), "learning_rate": serialize(self._learning_rate)}
+        if self._excluded:
+            config["exclude_from_weight_decay"] = list(self._excluded)
+        return config
+
+    def _check_arguments(self) -> None:
+        clips = ("clipnorm", "clipvalue", "global_clipnorm")
+        given = {name: getattr(self, name) for name in clips if getattr(self, name) is not None}
+        if len(given) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: expected at most one of {', '.join(clips)},"
+                f" received {given}"
+            )
+        for name, value in given.items():
+            if not value > 0:
+                raise ValueError(f"{type(self).__name__}: expected {name} > 0, received {value}")
+        if self.weight_decay is not None and not self.weight_decay >= 0:
+            raise ValueError(
+                f"{type(self).__name__}: expected weight_decay >= 0, received {self.weight_decay}"
+            )
+
+    def _checked(self, parameters, gradients) -> list[np.ndarray]:
+        """Return the gradients contiguous and in their parameters' dtype."""
+        who = type(self).__name__
+        if len(parameters) != len(gradients):
+            raise ValueError(
+                f"{who}: expected one gradient per parameter, received {len(gradients)}"
+                f" gradients for {len(parameters)} parameters"
+            )
+        paths = [parameter.path for parameter in parameters]
+        if len(set(paths)) < len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise ValueError(
+                f"{who}: two parameters are called {twice!r}; give their layers different names"
+            )
+        checked = []
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is None:
+                raise ValueError(
+                    f"{who}: the gradient of {parameter.path!r} is None; freeze its layer, or"
+                    " let its backward return a gradient for each trainable weight"
+                )
+            if np.shape(gradient) != parameter.shape:
+                raise ShapeError(
+                    f"{who}: expected a gradient of shape {parameter.shape} for"
+                    f" {parameter.path!r}, received {np.shape(gradient)}"
+                )
+            checked.append(np.asarray(gradient, parameter.value.dtype, order="C"))
+        return checked
+
+    def _clipped(self, gradients: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the gradients, or clipped copies of them."""
+        if self.clipvalue is not None:
+            return [np.clip(g, -self.clipvalue, self.clipvalue) for g in gradients]
+        if self.clipnorm is not None:
+            return [_scaled(g, optim.norm(g), self.clipnorm) for g in gradients]
+        if self.global_clipnorm is not None:
+            norm = math.hypot(*(optim.norm(g) for g in gradients))
+            return [_scaled(g, norm, self.global_clipnorm) for g in gradients]
+        return gradients
+
+    def _decays(self, parameter: Parameter) -> bool:
+        if not self.weight_decay:
+            return False
+        return not any(re.search(pattern, parameter.path) for pattern in self._excluded)
+
+    def _slots_of(self, parameter: Parameter) -> dict[str, np.ndarray]:
+        own = self._slots.get(parameter) or self._loaded.get(parameter.path)
+        if own is None:
+            own = {name: np.zeros_like(parameter.value, order="C") for name in self.slot_names}
+            own["step"] = np.zeros(1, np.int64)
+        for name in self.slot_names:
+            if own[name].shape != parameter.shape:
+                raise ShapeError(
+                    f"{type(self).__name__}: the state of {parameter.path!r} was saved for shape"
+                    f" {own[name].shape}, but the parameter has shape {parameter.shape}"
+                )
+        return own
+
+    def _by_path(self) -> dict[str, dict[str, np.ndarray]]:
+        return {**self._loaded, **{p.path: arrays for p, arrays in self._slots.items()}}
+
+    def _check_slots(self, path: str, arrays: dict[str, np.ndarray]) -> None:
+        who, expected = type(self).__name__, sorted([*self.slot_names, "step"])
+        if sorted(arrays) != expected:
+            raise ValueError(
+                f"{who}: expected the state {expected} for {path!r}, received {sorted(arrays)};"
+                " it was saved by another optimizer, or one with other arguments"
+            )
+        known = self._by_path().get(path, arrays)
+        first = next(iter(self.slot_names), "step")
+        for name, array in arrays.items():
+            shape = (1,) if name == "step" else known[first].shape
+            if array.shape != shape:
+                raise ShapeError(
+                    f"{who}: expected shape {shape} for {name!r} of {path!r},"
+                    f" received {array.shape}"
+                )
+
+
+def _scaled(gradient: np.ndarray, norm: float, largest: float) -> np.ndarray:
+    """Return the gradient with its norm cut to `largest`; NaN if the norm is not finite."""
+    if norm <= largest:
+        return gradient
+    # A gradient with an infinity must not come out as zeros: then training would just stop.
+    factor = largest / norm if math.isfinite(norm) else math.nan
+    return gradient * gradient.dtype.type(factor)
+
+
+def _copied(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.array(array) for name, array in arrays.items()}

@@ -1,0 +1,8 @@
+"""The version of minidl, without any import.
+
+>>> from minidl.version import __version__
+>>> __version__.count(".")
+2
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,332 @@
+"""The thread pool: every task once, no exception lost, BLAS given back, forks and all."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.checks import thorough
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime.thread_pool import (
+    available_processors,
+    computing,
+    get_num_threads,
+    run,
+    scratch,
+    set_num_threads,
+    spans,
+)
+
+PATIENCE = 20  # seconds until a test that hangs is called a failure
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 200])
+def test_every_task_runs_exactly_once(threads, count):
+    set_num_threads(threads)
+    calls = np.zeros(count, int)
+
+    def task(i):
+        calls[i] += 1
+
+    run(task, count)
+    assert (calls == 1).all()
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_as_many_threads_work_at_a_time_as_are_set(threads):
+    set_num_threads(threads)
+    together = threading.Barrier(threads)
+    run(lambda i: together.wait(PATIENCE), threads)  # a missing thread breaks the barrier
+
+
+def test_one_thread_means_the_callers_own():
+    set_num_threads(1)
+    seen = []
+    run(lambda i: seen.append((i, threading.get_ident())), 3)
+    assert seen == [(i, threading.get_ident()) for i in range(3)]
+
+
+@pytest.mark.parametrize("in_caller", [True, False])
+def test_an_exception_is_raised_after_all_threads_are_done(in_caller):
+    set_num_threads(2)
+    caller, together, finished = threading.get_ident(), threading.Barrier(2), []
+
+    def task(i):
+        together.wait(PATIENCE)  # one task on each thread
+        if (threading.get_ident() == caller) is in_caller:
+            raise KeyError("wrong")
+        time.sleep(0.05)
+        finished.append(i)
+
+    with pytest.raises(KeyError, match="wrong"):
+        run(task, 2)
+    assert len(finished) == 1
+    calls = []
+    run(calls.append, 10)  # the pool has survived
+    assert sorted(calls) == list(range(10))
+
+
+def test_a_nested_run_is_serial_and_in_order():
+    set_num_threads(3)
+    order = {i: [] for i in range(6)}
+
+    def task(i):
+        thread = threading.get_ident()
+        run(lambda j: order[i].append((j, threading.get_ident() == thread)), 4)
+
+    run(task, 6)
+    assert all(calls == [(j, True) for j in range(4)] for calls in order.values())
+
+
+def test_after_a_run_the_caller_is_no_worker_any_more():
+    set_num_threads(2)
+    with pytest.raises(ZeroDivisionError):
+        run(lambda i: 1 // 0, 2)
+    together = threading.Barrier(2)
+    run(lambda i: together.wait(PATIENCE), 2)  # would hang if it were taken for nested
+
+
+def test_several_threads_may_compute_at_once():
+    set_num_threads(3)
+    sums = np.zeros((4, 50))
+
+    def user(k):
+        for _ in range(5):
+            run(lambda i: sums[k].__setitem__(i, sums[k, i] + 1), 50)
+
+    users = [threading.Thread(target=user, args=(k,)) for k in range(4)]
+    for thread in users:
+        thread.start()
+    for thread in users:
+        thread.join(PATIENCE)
+    assert (sums == 5).all()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, None])
+def test_a_wrong_number_of_threads_is_refused(wrong):
+    before = get_num_threads()
+    with pytest.raises(ValueError, match=f"expected an integer >= 1, received {wrong!r}"):
+        set_num_threads(wrong)
+    assert get_num_threads() == before
+
+
+def test_numpy_integers_are_integers():
+    set_num_threads(np.int64(3))
+    assert get_num_threads() == 3
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, check=False,
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["3", " 3 "])
+def test_the_environment_variable_sets_the_threads(value):
+    code = "import minidl; print(minidl.get_num_threads())"
+    assert run_python(code, MINIDL_NUM_THREADS=value).stdout.split() == ["3"]
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
+def test_a_wrong_environment_variable_is_named(value, monkeypatch):
+    monkeypatch.setattr(parallel, "_threads", None)
+    monkeypatch.setenv("MINIDL_NUM_THREADS", value)
+    with pytest.raises(ValueError, match=f"MINIDL_NUM_THREADS.*>= 1, received '{value}'"):
+        get_num_threads()
+
+
+def test_without_the_variable_every_processor_counts(monkeypatch):
+    monkeypatch.setattr(parallel, "_threads", None)
+    monkeypatch.setenv("MINIDL_NUM_THREADS", "")
+    monkeypatch.setattr(parallel, "available_processors", lambda: 7)
+    assert get_num_threads() == 7
+
+
+@pytest.mark.parametrize(
+    ("files", "processors"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "150000 100000\n"}, 2),  # one and a half: two threads keep it busy
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),  # more than there are
+        ({"cpu.max": "nonsense"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+    ],
+)
+def test_processors_respect_the_containers_quota(files, processors, tmp_path, monkeypatch):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    def open_there(path):
+        return open(str(path).replace("/sys/fs/cgroup", str(tmp_path)))
+
+    monkeypatch.setattr(parallel, "open", open_there, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert available_processors() == processors
+
+
+def test_processors_without_affinity_are_those_of_the_machine(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(parallel, "_cgroup_quota", lambda: None)
+    assert available_processors() == 6
+
+
+def blas_threads():
+    return {
+        backend["num_threads"] for backend in threadpool_info() if backend["user_api"] == "blas"
+    }
+
+
+def test_blas_has_one_thread_inside_and_the_users_after():
+    with threadpool_limits(2, user_api="blas"):
+        with computing():
+            with computing():
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+    with threadpool_limits(3, user_api="blas"):  # another setting of the user's
+        with pytest.raises(KeyError), computing():
+            raise KeyError
+        assert blas_threads() == {3}
+
+
+def test_run_limits_blas_and_gives_it_back_after_an_exception():
+    set_num_threads(2)
+    seen = []
+    with threadpool_limits(2, user_api="blas"):
+        run(lambda i: seen.append(blas_threads()), 2)
+        assert seen == [{1}, {1}]
+        assert blas_threads() == {2}
+        with pytest.raises(ZeroDivisionError):
+            run(lambda i: 1 // 0, 2)
+        assert blas_threads() == {2}
+
+
+def test_blas_is_given_back_by_the_last_of_several_users():
+    entered, leave = threading.Event(), threading.Event()
+
+    def user():
+        with computing():
+            entered.set()
+            leave.wait(PATIENCE)
+
+    thread = threading.Thread(target=user)
+    with threadpool_limits(2, user_api="blas"):
+        with computing():
+            thread.start()
+            assert entered.wait(PATIENCE)
+        assert blas_threads() == {1}  # the other one is still computing
+        leave.set()
+        thread.join(PATIENCE)
+        assert blas_threads() == {2}
+
+
+def test_blas_is_limited_by_whichever_thread_computes():
+    done, leave = threading.Event(), threading.Event()
+
+    def user():
+        with computing():
+            pass
+        done.set()
+        leave.wait(PATIENCE)  # stays alive
+
+    thread = threading.Thread(target=user)
+    thread.start()
+    assert done.wait(PATIENCE)
+    with threadpool_limits(2, user_api="blas"):
+        with computing():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+    leave.set()
+    thread.join(PATIENCE)
+
+
+@thorough
+@given(st.integers(0, 300), st.none() | st.integers(1, 50), st.integers(1, 5))
+def test_spans_cover_a_range_without_gap(length, at_most, threads):
+    set_num_threads(threads)
+    parts = spans(length, at_most)
+    assert [i for start, stop in parts for i in range(start, stop)] == list(range(length))
+    sizes = [stop - start for start, stop in parts]
+    assert max(sizes) - min(sizes) <= 1
+    if at_most is None:
+        assert len(parts) == max(1, min(threads, length))
+    else:
+        assert max(sizes) <= at_most
+
+
+def test_scratch_is_the_same_memory_each_time():
+    first = scratch("test", (4, 5), np.float64)
+    assert (first.shape, first.dtype, first.flags.c_contiguous) == ((4, 5), np.float64, True)
+    smaller = scratch("test", (7,), np.float32)
+    assert (smaller.shape, smaller.dtype) == ((7,), np.float32)
+    assert np.shares_memory(first, smaller)
+    assert not np.shares_memory(first, scratch("other", (4, 5), np.float64))
+    larger = scratch("test", (100,), np.float64)
+    larger[...] = 1  # a view of enough memory
+    assert np.shares_memory(larger, scratch("test", (4, 5), np.float64))
+
+
+def test_each_thread_has_scratch_of_its_own():
+    set_num_threads(2)
+    together, buffers = threading.Barrier(2), []
+
+    def task(i):
+        buffers.append(scratch("test", (8,), np.float64))
+        together.wait(PATIENCE)
+
+    run(task, 2)
+    assert not np.shares_memory(*buffers)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_can_compute():
+    set_num_threads(3)
+    a = np.random.default_rng(0).normal(size=(60, 60))
+    results = np.zeros((2, 6))
+
+    def compute(row):
+        run(lambda i: results[row].__setitem__(i, (a @ a * i).sum()), 6)
+
+    compute(0)
+    together = threading.Barrier(3)
+    run(lambda i: together.wait(PATIENCE), 3)  # the pool has all its threads, the child has none
+    time.sleep(0.05)  # until they are idle
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(PATIENCE)
+            compute(1)
+            os._exit(0 if np.array_equal(results[0], results[1]) else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_infinite_numbers_cause_no_warning_in_any_thread(threads):
+    """pytest turns warnings of NumPy into errors."""
+    set_num_threads(threads)
+    infinite = np.full((4, 4), np.inf)
+    together = threading.Barrier(threads)
+
+    def task(i):
+        together.wait(PATIENCE)
+        assert np.isnan(np.matmul(infinite, -infinite) - infinite * 0).all()
+
+    run(task, threads)

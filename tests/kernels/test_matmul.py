@@ -1,0 +1,44 @@
+"""kernels/product.py: the strips of a product make the whole product."""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+import minidl
+from minidl.kernels import matmul as module
+from minidl.kernels.matmul import product
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (70, 3, 5), (5, 3, 70), (1, 9, 64), (64, 9, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_strips_equal_the_product(monkeypatch, shape, dtype, transposed):
+    monkeypatch.setattr(module, "SMALL", 0)
+    rng = np.random.default_rng(0)
+    rows, inner, columns = shape
+    a = rng.normal(size=(inner, rows)).T if transposed else rng.normal(size=(rows, inner))
+    b = rng.normal(size=(columns, inner)).T if transposed else rng.normal(size=(inner, columns))
+    result = product(a.astype(dtype), b.astype(dtype))
+    assert result.dtype == dtype
+    # Each number is a sum of `inner` products: that many roundings at most.
+    bound = inner * np.finfo(dtype).eps * (np.abs(a) @ np.abs(b)) + np.finfo(dtype).tiny
+    assert (np.abs(result - a @ b) <= 4 * bound).all()
+
+
+def test_same_bits_each_time(monkeypatch):
+    monkeypatch.setattr(module, "SMALL", 0)
+    minidl.set_num_threads(2)
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(40, 300)), rng.normal(size=(300, 50))
+    first = product(a, b)
+    assert all((product(a, b) == first).all() for _ in range(5))
+
+
+def test_blas_gets_its_threads_back():
+    def threads():
+        return [item["num_threads"] for item in threadpool_info() if item["user_api"] == "blas"]
+
+    before = threads()
+    product(np.ones((300, 300)), np.ones((300, 300)))
+    product(np.ones((3, 3)), np.ones((3, 3)))
+    assert threads() == before

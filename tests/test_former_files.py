@@ -45,7 +45,7 @@ def test_a_former_training_goes_on_with_its_optimizer_state(expected):
     model: Model = minidl.load_model(FILES / "functional.h5")
     steps = model.optimizer.iterations
     model.fit(x, y, epochs=1, batch_size=8, verbose=0, shuffle=False)
-    assert steps == 6 and model.optimizer.iterations == 9
+    assert (steps, model.optimizer.iterations) == (6, 9)
     # Dropout draws anew, so only the size of the change can be compared.
     y = model.predict(expected["x"], verbose=0)
     change = np.abs(y - expected["functional"]).max()

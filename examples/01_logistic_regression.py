@@ -1,12 +1,11 @@
-"""Logistic regression: one neuron that looks at every pixel of a small picture.
+"""Logistic regression: one neuron on the pixels of a small image.
 
-    python examples/01_logistic_regression.py            # on drawn cats and dogs
+    python examples/01_logistic_regression.py            # on cartoon cats and dogs
     python examples/01_logistic_regression.py --data PHOTOS --seed 0 1 2
 
-The neuron adds up all inputs, each with a weight of its own, and a sigmoid turns the sum into
-the probability of class 1. It can only say "this colour here, that one there": its accuracy is
-what every other example has to beat. The picture is averaged over a grid of ten by ten blocks
-first: with fewer, calmer inputs a few hundred photos are enough to fit the weights.
+The neuron computes a weighted sum of all inputs, and a sigmoid turns it into the probability of
+class 1. Its accuracy is the baseline for all other examples. The image is first averaged over
+blocks of ten by ten pixels, because a few hundred photos cannot fit the weights of all pixels.
 """
 
 import common

@@ -1,11 +1,10 @@
-"""A dense network: a hidden layer of neurons that all look at the whole picture.
+"""A dense network with one hidden layer.
 
-    python examples/02_dense_network.py                  # on drawn cats and dogs
+    python examples/02_dense_network.py                  # on cartoon cats and dogs
     python examples/02_dense_network.py --data PHOTOS --seed 0 1 2
 
-Between the pixels and the answer there is a layer of 64 neurons with ReLU, so the network can
-combine patterns. It still has to learn each pattern anew for each place in the picture; dropout
-keeps it from learning the few training photos by heart.
+A hidden layer of 64 neurons with ReLU combines patterns of pixels. A dense network must learn each
+pattern separately for every position in the image. Dropout reduces overfitting.
 """
 
 import common

@@ -1,11 +1,11 @@
-"""A small convolutional network from scratch: three convolutions and a dense layer.
+"""A small convolutional network trained from scratch: three convolutions and a dense layer.
 
-    python examples/03_small_cnn.py                      # on drawn cats and dogs
+    python examples/03_small_cnn.py                      # on cartoon cats and dogs
     python examples/03_small_cnn.py --data PHOTOS --seed 0 1 2
 
-Convolutions look for the same small patterns everywhere in the picture; pooling keeps the
-strongest answers and makes the map smaller. The learning rate is halved when the loss stops
-falling. Nothing is decided by looking at validation photos, so all of them are trained on.
+Convolutions detect the same patterns at every position, and max pooling reduces the resolution. The
+learning rate is halved when the training loss stops falling. No decision depends on validation
+photos, so all photos are used for training.
 """
 
 import common

@@ -1,14 +1,14 @@
-"""A deeper network, batch normalisation, and photos that look different in every epoch.
+"""A deeper network with batch normalization and data augmentation.
 
-    python examples/04_cnn_with_augmentation.py          # on drawn cats and dogs
+    python examples/04_cnn_with_augmentation.py          # on cartoon cats and dogs
     python examples/04_cnn_with_augmentation.py --data PHOTOS --seed 0 1 2
     python examples/04_cnn_with_augmentation.py --data MANY_PHOTOS --image-size 96 --epochs 15
 
-With a few hundred photos a network learns the photos instead of the animals. Here each photo is
-mirrored, turned, zoomed, shifted and lit a little differently each time it is seen. Batch
-normalisation lets five blocks of convolutions train fast; averaging over the last map instead
-of a big dense layer leaves 0.4 million weights to fit; the learning rate warms up and then
-follows a cosine down to zero, with weight decay.
+With a few hundred photos a network overfits. Here each photo is flipped, rotated, zoomed, shifted
+and changed in brightness at random in every epoch. Batch normalization speeds up the training of
+five convolutional blocks. Global average pooling instead of a large dense layer reduces the network
+to 0.4 million weights. The learning rate warms up and then follows a cosine to zero, with weight
+decay.
 """
 
 import common

@@ -1,12 +1,12 @@
-"""Transfer learning with VGG16: a new head first, then its last three convolutions as well.
+"""Transfer learning with VGG16: first a new head, then the last three convolutions.
 
     python examples/05_transfer_vgg16.py --data PHOTOS --weights vgg16_notop.h5 --seed 0 1 2
 
-VGG16 has learned on 1.3 million photos what edges, fur and eyes look like. Its first ten
-convolutions stay as they are. Global average pooling, a dense layer of 128, batch normalisation
-and dropout come on top: they learn first, on features that are computed only once. Then the last
-three convolutions follow at a twentieth of the rate: with the large, random steps of a new head
-they would forget what they know. The network takes raw RGB and brings its own preprocessing.
+VGG16 was trained on the 1.3 million photos of ImageNet. Its first ten convolutions stay frozen. The
+head consists of global average pooling, a dense layer of 128, batch normalization and dropout. It
+is trained first, on cached features. Then the last three convolutions are trained with a twentieth
+of the learning rate, because the large gradients of an untrained head would destroy their
+features. The network takes raw RGB and preprocesses it itself.
 """
 
 import common

@@ -1,11 +1,11 @@
-"""Transfer learning with ResNet50: all of it frozen, fed what it was trained on.
+"""Transfer learning with a completely frozen ResNet50.
 
     python examples/06_transfer_resnet50.py --data PHOTOS --weights resnet50_notop.h5 --seed 0 1 2
 
-ResNet50 wants its images as BGR minus the mean colour of ImageNet. Fed with anything else it still
-answers, only worse: one study of these photos lost a quarter of its accuracy that way. In minidl
-the network carries its preprocessing, so raw RGB is always right. Its BatchNormalization layers
-use the statistics that they were trained with, and leave them alone.
+ResNet50 expects BGR images minus the mean color of ImageNet. With other inputs it still returns
+predictions, but a published study of these photos lost a quarter of its accuracy. In minidl the
+network includes its preprocessing and takes raw RGB. Its BatchNormalization layers use their moving
+statistics and do not update them.
 """
 
 import common

@@ -1,16 +1,16 @@
-"""Transfer learning with InceptionV3: features of a layer in its upper third, and one neuron.
+"""Transfer learning with InceptionV3: one neuron on the features of an upper layer.
 
     python examples/07_transfer_inception_v3.py --data PHOTOS --weights inception_notop.h5
     python examples/07_transfer_inception_v3.py --data PHOTOS --weights FILE --image-size 299
 
-The last layers of a network know about the thousand classes it was trained for; a little below,
-at "mixed8", its features serve other tasks as well or better. The network is cut there: the file
-may lack what comes after. What is frozen needs to be computed only once for each photo, so
-twenty epochs cost hardly more than one. Then a single neuron tells cats from dogs.
+The last layers of a network are specific to the thousand classes of ImageNet. The features of
+"mixed8", slightly below, are at least as good for other tasks. The network ends there, so the
+weight file may lack the later layers. The frozen features are computed once per photo, and twenty
+epochs take about as long as one. A single neuron separates cats from dogs.
 
-All photos of the folder are trained on; rate and decay were chosen by cross-validation on them.
-With --fine-tune LAYER, such as mixed7, the layers from there on are tuned afterwards, on photos
-that look different in every epoch.
+All photos of the folder are used for training; learning rate and weight decay were chosen by
+cross-validation on them. With --fine-tune LAYER, such as mixed7, the layers from there on are
+trained afterwards, on augmented photos.
 """
 
 import common
@@ -40,7 +40,7 @@ def build(options) -> Sequential:
 
 
 def train_once(options, seed):
-    """Train the head, tune the base if asked to; return model, history and the test data."""
+    """Train the head and optionally fine-tune; return model, history and the test data."""
     train, _, test = common.load(options, seed, validation=0)
     model = build(options)
     steps = options.epochs * len(train)
@@ -50,7 +50,7 @@ def train_once(options, seed):
     model.compile(
         optimizers.AdamW(schedule, weight_decay=0.05), "binary_crossentropy", metrics=["accuracy"]
     )
-    # Augmented photos would have to be computed anew in each epoch: four versions are kept.
+    # Features of random augmentations cannot be cached: cache those of four versions instead.
     passes = 4 if options.fine_tune else 0
     history = model.fit(train, epochs=options.epochs, augmented_passes=passes)
     if options.fine_tune and not history.interrupted:
@@ -60,7 +60,7 @@ def train_once(options, seed):
 
 
 def add_options(parser):
-    """Add what only this example has."""
+    """Add the options of this example."""
     parser.add_argument("--until", default="mixed8", help="the features' layer; default mixed8")
     parser.add_argument("--fine-tune", metavar="LAYER", help="the lowest layer to tune")
 

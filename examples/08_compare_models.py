@@ -1,10 +1,10 @@
-"""Six models on one folder of photos: three from scratch, three on pretrained networks.
+"""Comparison of six models on one folder of photos: three from scratch, three pretrained.
 
     python examples/08_compare_models.py --data PHOTOS --weights inception.h5 vgg16.h5 resnet50.h5
 
-Each model is that of the example with its name, trained as there. Which network a weight file
-belongs to is read from the file itself. A network without weights is reported as missing: random
-numbers in their place would tell nothing about it.
+Each model is built and trained as in its own example. The content of a weight file determines which
+network it belongs to. A network without weights is reported as missing, because random weights
+would say nothing about it.
 """
 
 import argparse
@@ -31,12 +31,12 @@ PRETRAINED = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the files of weights."""
+    """Add the option for weight files."""
     parser.add_argument("--weights", metavar="FILE", nargs="+", default=[], help="any of the three")
 
 
 def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
-    """Return for each network that a file fits the file and the layer that it ends at."""
+    """Return, for each network that a file fits, the file and its last layer."""
     found = {}
     for file in files:
         report = inspect_weights(file)
@@ -52,7 +52,7 @@ def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
 
 
 def options_for(options, example, weights, until) -> argparse.Namespace:
-    """Return the options as the example itself would have them."""
+    """Return the options with the defaults of that example."""
     own = {"epochs": options.epochs or example.EPOCHS, "weights": weights, "until": until}
     return argparse.Namespace(**{**vars(options), **own, "fine_tune": None})
 

@@ -1,19 +1,19 @@
-"""A pets classifier from random numbers to a file to ship: how the weights of PetsNet were made.
+"""Training of PetsNet, the classifier of cats and dogs that ships with minidl.
 
-    python examples/09_pets_from_scratch.py                         # on drawn pets, two minutes
+    python examples/09_pets_from_scratch.py                         # on cartoons, two minutes
     python examples/09_pets_from_scratch.py --data MANY_PHOTOS      # on 20,000 photos, 80 minutes
     python examples/09_pets_from_scratch.py --data MANY_PHOTOS --resume
 
-A residual network of a million weights learns from photos that look different in every epoch:
-mirrored, turned, zoomed, shifted, lit. It begins with small pictures, which are quick to learn and
-show the large shapes, and ends with larger ones (Howard, 2018, "progressive resizing"). AdamW's
-rate warms up and follows a cosine to zero; labels are softened to 5 % and 95 %.
+A residual network of one million weights is trained with random flips, rotations, zooms, shifts and
+brightness. Training starts with small images, which are fast, and ends with larger ones (Howard,
+2018, "progressive resizing"). AdamW's learning rate warms up and follows a cosine to zero; labels
+are smoothed to 5 % and 95 %.
 
-Every epoch is saved, and --resume continues from there to the same bits as without a stop. One
-photo in twenty is held out of training. On these, after training, a temperature is fitted, so that
-"90 %" means nine of ten, and the distance beyond which a picture is neither cat nor dog. The test
-photos are looked at once, at the end. ``pets_recipe.py`` has the network's augmentation and
-optimizer, ``pets_ablation.py`` shows what each ingredient brings.
+Every epoch is saved, and --resume continues bit-identically from the last one. One photo in twenty
+is held out of training. After training, these photos are used to fit the temperature that
+calibrates the probabilities, and the threshold of the OOD score. The test photos are evaluated
+once, at the end. ``pets_recipe.py`` holds the augmentation and the optimizer; ``pets_ablation.py``
+measures the effect of each component.
 """
 
 import time
@@ -36,13 +36,13 @@ from minidl.evaluation.calibration import (
     temperature_of,
 )
 
-PHASES = ((12, 64), (16, 96), (16, 112))  # so many epochs at that image size
+PHASES = ((12, 64), (16, 96), (16, 112))  # (epochs, image size)
 CARTOON_PHASES = ((5, 48), (3, 64))
-KNOWN_SHARE = 0.98  # of held-out photos that are to be recognised as cat or dog at all
+KNOWN_SHARE = 0.98  # of the held-out photos that the OOD threshold accepts
 
 
 def train(options, phases, folder: Path) -> Sequential:
-    """Train phase by phase; every epoch is saved, and --resume begins after the last one."""
+    """Train phase by phase; save every epoch, and resume after the last one if asked to."""
     checkpoint = folder / "pets_training.h5"
     model = minidl.load_model(checkpoint) if options.resume else None
     first, epochs = 0, sum(n for n, _ in phases)
@@ -69,7 +69,7 @@ def train(options, phases, folder: Path) -> Sequential:
 
 
 def finish(trained: Sequential, options, size: int):
-    """Return PetsNet with the trained weights, calibrated, and aware of what it does not know."""
+    """Return PetsNet with trained weights, fitted temperature and OOD threshold."""
     net = PetsNet(weights=None)
     net.set_weights(trained.get_weights())
     training, held_out = pets_recipe.load(options, size)
@@ -96,7 +96,7 @@ def take(data, count: int):
 
 
 def describe(net, x, y) -> str:
-    """Return accuracy with its uncertainty, calibration and how many seem strange."""
+    """Return accuracy with its interval, calibration error and share of unknowns."""
     p, scores = out_of_distribution.predict(net, x)
     y = np.asarray(y).reshape(-1)
     right = (p[:, 0] > 0.5) == y
@@ -113,7 +113,7 @@ def main(options) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     phases = PHASES if options.data else CARTOON_PHASES
     minidl.set_random_seed(options.seed[0])
-    if options.epochs:  # for a try: all phases shortened alike
+    if options.epochs:  # a short trial: shorten all phases
         scale = options.epochs / sum(n for n, _ in phases)
         phases = [(max(1, round(n * scale)), size) for n, size in phases]
     began = time.perf_counter()
@@ -122,7 +122,7 @@ def main(options) -> None:
     size = IMAGE_SIZE if options.data else phases[-1][1]
     net = finish(trained, options, size)
     net.save(folder / "pets.h5", include_optimizer=False, dtype="float16")
-    net = minidl.load_model(folder / "pets.h5")  # what is tested is what is shipped
+    net = minidl.load_model(folder / "pets.h5")  # test the file that ships
     for name, (x, y) in tests(options, size).items():
         print(f"{name}: {describe(net, x, y)}")
 
@@ -139,7 +139,7 @@ def tests(options, size: int) -> dict:
 
 
 def add_options(parser):
-    """Add what only this example has."""
+    """Add the options of this example."""
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
 
 

@@ -1,11 +1,11 @@
-"""Four classes: drawn cats, dogs, rabbits and bears, and which are taken for which.
+"""Four classes and their confusion matrix: cartoon cats, dogs, rabbits and bears.
 
     python examples/10_cartoon_species.py
     python examples/10_cartoon_species.py --seed 0 1 2 --epochs 20
 
-With more than two classes the network ends in a softmax: one probability for each class, together
-1. The accuracy alone does not say where it errs; the confusion matrix does, a row for each true
-class, and the recall: which share of a class was found. A picture shows the least certain answers.
+With more than two classes the network ends in a softmax: one probability per class, with sum 1. The
+confusion matrix shows the errors, one row per true class. The recall is the share of a class that
+was found. A picture shows the least certain predictions.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ def train_once(options, seed: int):
 
 
 def show(counts: np.ndarray) -> None:
-    """Print the confusion matrix, and of each class the share that was found."""
+    """Print the confusion matrix and the recall of each class."""
     print(" " * 12 + "".join(f"{name:>8}" for name in SPECIES) + "   recall")
     for name, row in zip(SPECIES, counts, strict=True):
         found = row[SPECIES.index(name)] / row.sum()
@@ -54,7 +54,7 @@ def show(counts: np.ndarray) -> None:
 def main(options) -> None:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    # Picture i depends on the seed and i alone: no test picture is a training picture.
+    # Image i depends only on the seed and i, so training and test images differ.
     x, y = datasets.cartoon_pets(600, options.image_size, seed=10_000, species=SPECIES)
     accuracies = []
     for seed in options.seed:

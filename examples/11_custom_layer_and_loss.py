@@ -1,17 +1,16 @@
-"""A layer and a loss of one's own: generalized-mean pooling, and the focal loss.
+"""A custom layer and a custom loss: generalized-mean pooling and the focal loss.
 
     python examples/11_custom_layer_and_loss.py
     python examples/11_custom_layer_and_loss.py --seed 0 1 2 3 4
 
-Average pooling asks how much of a feature there is, max pooling whether it is anywhere. The
-generalized mean (Radenovic, Tolias and Chum, 2018, https://arxiv.org/abs/1711.02512) lies between
-them and learns where: ``(mean of x**p) ** (1/p)`` with an exponent p for each channel. The focal
-loss (Lin and others, 2017, https://arxiv.org/abs/1708.02002) counts samples less that are right
-already: ``-(1 - q)**gamma * log(q)`` with q the probability of the true class.
+The generalized mean (Radenovic, Tolias and Chum, 2018, https://arxiv.org/abs/1711.02512) lies
+between average and max pooling: ``(mean of x**p) ** (1/p)`` with a learned exponent p per channel.
+The focal loss (Lin and others, 2017, https://arxiv.org/abs/1708.02002) reduces the weight of
+samples that are already classified correctly: ``-(1 - q)**gamma * log(q)`` with q the probability
+of the true class.
 
-Both bring their gradients, and both are checked against finite differences before training. Then
-they are compared with what minidl has, on the same drawings and seeds. Such differences are small
-here, and may go either way.
+Both gradients are checked against finite differences before training. Then both are compared with
+minidl's own pooling and loss, on the same drawings and seeds. The differences are small.
 """
 
 import common
@@ -29,7 +28,7 @@ EPOCHS = 8
 class GeneralizedMeanPooling2D(layers.Layer):
     """(N, H, W, C) -> (N, C): the generalized mean of each channel, with a learned exponent."""
 
-    SMALLEST = 1e-4  # x is to be positive
+    SMALLEST = 1e-4  # lower bound of x, which must be positive
 
     def build(self, input_shape):
         self.p = self.add_weight("p", (input_shape[-1],), "ones")
@@ -77,7 +76,7 @@ class FocalLoss(Loss):
 
 
 def check_gradients() -> None:
-    """Raise where a gradient disagrees with finite differences."""
+    """Raise an error if a gradient disagrees with finite differences."""
     rng = np.random.default_rng(0)
     report = gradcheck(GeneralizedMeanPooling2D(), rng.uniform(0.1, 2, (3, 4, 5, 2)))
     print(f"layer: largest relative error {report.worst:.1e} in {len(report.checks)} checks")

@@ -1,13 +1,12 @@
-"""A graph instead of a stack: two branches that are joined, and two answers.
+"""The functional API: a model with two branches and two outputs.
 
     python examples/12_two_branches.py
     python examples/12_two_branches.py --seed 0 1 2
 
-One branch looks at the picture at half its size: after three blocks it has seen the whole animal.
-The other looks at it at full size, and sees eyes, ears and fur. Their features are joined, and two
-heads answer: which species, and whether the picture stands upside down. Each head has a loss of its
-own; the second counts half. A head that learns something else about the same picture may help the
-first one, or not: here both are simply wanted.
+One branch processes the image at half resolution, so that three blocks see the whole animal. The
+other processes it at full resolution and sees eyes, ears and fur. Their features are concatenated.
+Two heads predict the species and whether the image is upside down. Each head has its own loss; the
+second has a weight of one half.
 """
 
 from pathlib import Path
@@ -43,7 +42,7 @@ def build(size: int) -> Model:
 
 
 def convolutions(x, name: str):
-    """Return a row of features of `x`."""
+    """Return the pooled features of `x`."""
     for i, filters in enumerate((16, 32, 64), 1):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv{i}")(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn{i}")(x)

@@ -1,13 +1,13 @@
-"""Transfer learning without a download: PetsNet, which comes with minidl, as a frozen base.
+"""Transfer learning without a download: a new head on the frozen PetsNet.
 
-    python examples/13_transfer_pets_net.py                    # drawn cats, dogs, rabbits and bears
+    python examples/13_transfer_pets_net.py                    # cartoons of four species
     python examples/13_transfer_pets_net.py --data PHOTOS --seed 0 1 2
 
-A new head on the frozen network, and beside it a small network trained from scratch on the same
-pictures. On photos of cats and dogs the head is one neuron on the last features. Drawings of four
-species are another world and another task: there the network is cut one block lower, where it
-knows shapes rather than cats and dogs, and the head has a convolution of its own. The fewer
-pictures there are, the more a network gains that has seen others before.
+The example trains a new head on the frozen network and, for comparison, a small network from
+scratch on the same images. For photos of cats and dogs the head is one neuron on the last
+features. Drawings of four species are a different domain and task: there the base ends one block
+lower, where its features are less specific, and the head has a convolution of its own. Pretraining
+helps most when there are few training images.
 """
 
 import common
@@ -19,11 +19,11 @@ from minidl.applications import PetsNet, small_cnn
 from minidl.data import ArrayDataset
 
 EPOCHS = 60
-CARTOONS = 200  # pictures to train on
+CARTOONS = 200  # training images
 
 
 def load(options, seed: int):
-    """Return the training pictures and the test pictures; all are trained on."""
+    """Return the training and the test images."""
     if options.data is not None:
         train, _, test = common.load(options, seed, batch_size=16, validation=0)
         return train, test, len(train.class_names)

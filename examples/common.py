@@ -1,4 +1,4 @@
-"""What the examples share: arguments, loading a folder of photos, seeds and the report."""
+"""Shared code of the examples: arguments, photos, seeds and the printed results."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def parse(
 ) -> argparse.Namespace:
     """Read the command line; `text` is the example's docstring.
 
-    Examples that need pretrained weights say in `weights` of which network; ``add(parser)`` adds
-    options of the example's own. `drawn` says what is drawn where no photos are given; without
-    `photos`, nothing else is trained on, and without `other_test` there is no second test.
+    `weights` names the network of an example with pretrained weights; ``add(parser)`` adds the options
+    of one example. `drawn` names the cartoons that are drawn without --data. `photos` and `other_test`
+    tell whether the example has the options --data and --also-test.
     """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,7 +68,7 @@ def parse(
             "--weights",
             metavar="FILE",
             default="imagenet",
-            help=f"{weights}'s weights, a file of Keras or minidl "
+            help=f"weights of {weights}, a Keras or minidl file "
             "(default: the official one, downloaded)",
         )
     if add:
@@ -105,7 +105,7 @@ def load(options: argparse.Namespace, seed: int, batch_size: int = 32, validatio
         )
     else:
         train, held_out = ImageFolder(root / "train", **common), None
-    # The same classes in the same order, or else a clear complaint.
+    # Refuse a folder with other classes.
     test = ImageFolder(root / "test", shuffle=False, class_names=train.class_names, **common)
     return train, held_out, test
 
@@ -121,7 +121,7 @@ def other_test(options: argparse.Namespace) -> ImageFolder | None:
 
 @contextlib.contextmanager
 def guarded(name: str):
-    """End the program with one sentence where photos, weights or arguments are wrong."""
+    """Run a function; on a user's error, print one sentence and exit."""
     try:
         yield
     except (MinidlError, OSError, ValueError) as error:
@@ -131,10 +131,10 @@ def guarded(name: str):
 
 
 class Run(NamedTuple):
-    """What one training gave: the test's loss and metrics are in `result`.
+    """The outcome of one training; `result` holds the loss and the metrics of the test data.
 
-    `unseen` is the accuracy on the test photos that are not in train, and how many these are; None
-    where that makes no difference.
+    `unseen` holds the accuracy on the test photos that are not among the training photos, and the
+    number of these photos. It is None if there are no leaks.
     """
 
     model: Model
@@ -150,7 +150,7 @@ def train_and_test(options: argparse.Namespace, seed: int, train_once) -> Run:
     minidl.set_random_seed(seed)
     began = time.perf_counter()
     model, history, test = train_once(options, seed)
-    if history.interrupted:  # fit ends in order at Ctrl-C; the next seed should not begin
+    if history.interrupted:  # Ctrl-C ends fit; do not start the next seed
         raise KeyboardInterrupt
     seconds = time.perf_counter() - began
     result = model.evaluate(test, return_dict=True, verbose=0)
@@ -170,7 +170,7 @@ def accuracy_on_unseen(options, model: Model, test: Dataset) -> tuple[float, int
 
 @functools.cache
 def leaked(root: str, files: tuple[str, ...]) -> frozenset[str]:
-    """Return those of the test `files` that show the same photo as one in train."""
+    """Return the test `files` that show the same photo as a training file."""
     return frozenset(find_leaks(find_images(str(Path(root) / "train")), files))
 
 

@@ -1,10 +1,10 @@
-"""What each ingredient of PetsNet's recipe brings: short trainings without one at a time.
+"""Ablation of PetsNet's recipe: short trainings, each without one component.
 
-    python examples/pets_ablation.py                                  # on drawn pets
+    python examples/pets_ablation.py                                  # on cartoons
     python examples/pets_ablation.py --data MANY_PHOTOS --epochs 8    # an hour
 
-Each training is short and on small pictures; what is compared is the accuracy on the photos that
-are held out of training. One seed on a thousand photos is uncertain by about a point.
+Each training is short and uses small images. The accuracy is measured on the photos that are held
+out of training. With one seed and a thousand photos its standard error is about one point.
 """
 
 import common
@@ -14,7 +14,7 @@ import minidl
 
 
 def ablate(options, seed: int, without: str) -> float:
-    """Train without an ingredient and return the accuracy on the held-out photos."""
+    """Train without one component and return the accuracy on the held-out photos."""
     minidl.set_random_seed(seed)
     training, held_out = pets_recipe.load(options, options.image_size)
     model = pets_recipe.build(options.epochs * len(training), without)

@@ -1,6 +1,6 @@
-"""The recipe of PetsNet: its augmentation, its training and its photos, for two scripts.
+"""The recipe of PetsNet: augmentation, compiled network and photos.
 
-``09_pets_from_scratch.py`` follows it whole, ``pets_ablation.py`` without one ingredient at a time.
+``09_pets_from_scratch.py`` uses all of it, ``pets_ablation.py`` leaves out one component at a time.
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ INGREDIENTS = ("geometry", "light", "softened labels", "weight decay", "cosine")
 
 
 def augmentation(without: str = "") -> list:
-    """Return the layers that show each photo a little differently every time."""
+    """Return the augmentation layers."""
     geometry = [
         layers.RandomFlip("horizontal"),
         layers.RandomRotation(0.04),
-        # Each by itself: loading makes any photo a square, which narrows what stands in a wide one.
+        # Independent factors: resizing a wide photo to a square narrows the animal.
         layers.RandomZoom((-0.4, 0.2), (-0.4, 0.5)),
         layers.RandomTranslation(0.12, 0.12),
     ]
@@ -29,7 +29,7 @@ def augmentation(without: str = "") -> list:
 
 
 def build(steps: int, without: str = "") -> Sequential:
-    """Return the compiled network behind its augmentation, for images of any size."""
+    """Return the compiled network with its augmentation, for images of any size."""
     net = PetsNet(weights=None)
     model = Sequential([Input((None, None, 3)), *augmentation(without), net])
     warm_up = max(1, steps // 20)
@@ -47,7 +47,7 @@ def build(steps: int, without: str = "") -> Sequential:
 
 
 def load(options, size: int):
-    """Return the training photos and the held-out ones, at an image size."""
+    """Return the training and the held-out photos at an image size."""
     if options.data is None:
         x, y = datasets.cartoon_pets(1500, size, seed=0)
         cut = int(len(x) * (1 - HELD_OUT))

@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 from parity.compare import OUTPUT, assert_close, normal  # noqa: E402
 
 import minidl  # noqa: E402
-from minidl.kernels import convolve  # noqa: E402
+from minidl.kernels.convolution import dispatch  # noqa: E402
 
 STEPS = 5
 CHANGE = 1e-3
@@ -136,7 +136,7 @@ OPTIMIZERS = {
 def test_five_training_steps(build, optimizer, monkeypatch):
     # Winograd's rounding is compared elsewhere. Here Adam would magnify it: it divides each
     # gradient by its own size, so that one near zero may come out with any sign.
-    monkeypatch.setattr(convolve, "winograd_pays", lambda *shape: False)
+    monkeypatch.setattr(dispatch, "winograd_is_faster", lambda *shape: False)
     ours, theirs = models(build)
     before = weights(ours)
     ours.compile(OPTIMIZERS[optimizer](minidl), **CASES[build])

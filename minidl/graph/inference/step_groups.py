@@ -21,7 +21,7 @@ import numpy as np
 
 from minidl.graph.inference.memory_plan import Schedule
 from minidl.graph.inference.steps import Step
-from minidl.kernels.convolution.pipeline import Chain, Place
+from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.layers.base import as_dtype
 
 __all__ = ["Stretch", "cut"]
@@ -77,7 +77,7 @@ class Stretch:
     def __init__(self, steps: list[Step], schedule: Schedule, inputs: list[int], threads: int):
         self.steps, self.schedule, self.inputs = steps, schedule, inputs
         self._memories: list[int] = []  # numbers of tensors, or ARENA
-        self.chain = Chain(threads)
+        self.chain = Pipeline(threads)
         for step in steps:
             xs = [self._place(j) for j in step.inputs if j not in step.in_place]
             step.link(self.chain, xs, self._place(step.number))
@@ -86,7 +86,7 @@ class Stretch:
         self._made = [step for step in steps if step.number not in dropped]
         self._dropped = dropped - inner
 
-    def _place(self, number: int) -> Place:
+    def _place(self, number: int) -> TensorLocation:
         """Return the place of the whole memory in which a tensor lies."""
         root = self.schedule.root.get(number, number)
         offset = self.schedule.offset.get(root)
@@ -96,7 +96,7 @@ class Stretch:
         # What a step returns that writes to no given array may be a view of the arena.
         may_overlap = number not in self.schedule.root and number not in self.inputs
         shape = self.schedule.shapes[root]
-        return Place(self._memories.index(memory), offset or 0, shape, may_overlap)
+        return TensorLocation(self._memories.index(memory), offset or 0, shape, may_overlap)
 
     def run(self, values: dict[int, np.ndarray], places: dict[int, np.ndarray], arena) -> None:
         """Run the steps; put into `values` what others read, and into `places` where it lies."""

@@ -22,7 +22,7 @@ from minidl.common.errors import ShapeError
 from minidl.kernels.activations import finish
 from minidl.kernels.convolution.depthwise import depthwise
 from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
-from minidl.kernels.convolution.pipeline import Chain, Place
+from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.pooling import max_pool
 from minidl.layers.base import Layer, Parameter
 from minidl.layers.merging import Concatenate
@@ -93,7 +93,7 @@ class Step:
         """Whether the step can be part of a chain, for an input of `shape`."""
         return False
 
-    def link(self, chain: Chain, xs: list[Place], y: Place) -> None:
+    def link(self, chain: Pipeline, xs: list[TensorLocation], y: TensorLocation) -> None:
         """Add to a chain what :meth:`run` does; y is the place of the memory that it writes to."""
         raise NotImplementedError(f"{type(self).__name__}.link")
 

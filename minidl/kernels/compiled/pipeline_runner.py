@@ -26,7 +26,7 @@ from minidl.kernels.convolution.winograd import SPARE_BYTES
 from minidl.kernels.runtime.atomics import fetch_add, load, pause
 from minidl.kernels.runtime.jit import jit, within
 
-__all__ = ["AVERAGE_POOL", "DIRECT", "MAX_POOL", "STEP", "WINOGRAD", "run_chain"]
+__all__ = ["AVERAGE_POOL", "DIRECT", "MAX_POOL", "STEP", "WINOGRAD", "run_pipeline"]
 
 DIRECT, WINOGRAD, MAX_POOL, AVERAGE_POOL = range(4)
 SPARE = SPARE_BYTES // 4  # numbers more for each of Winograd's tiles
@@ -74,7 +74,7 @@ _numbers, _integers = _pointer_to(types.float32), _pointer_to(types.int64)
 
 
 @jit
-def run_chain(steps, memories, done, next_job, v, m):
+def run_pipeline(steps, memories, done, next_job, v, m):
     """Take jobs until none is left, as other threads may, too.
 
     Parameters

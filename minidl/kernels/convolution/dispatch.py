@@ -36,7 +36,7 @@ from minidl.kernels.convolution.winograd import (
     convolve_winograd,
     transform_kernel,
     transformed_shape,
-    winograd_pays,
+    winograd_is_faster,
 )
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
@@ -67,7 +67,7 @@ def choose_algorithm(
         n, height, width, c = x_shape
         size = convolution.output_size(height, width)
         shape = (n, *size, c, w_shape[3], convolution.kernel_size)
-        if fits_winograd(convolution, backward) and winograd_pays(*shape, backward, kept):
+        if fits_winograd(convolution, backward) and winograd_is_faster(*shape, backward, kept):
             return "winograd"
         if not backward:
             return "direct"

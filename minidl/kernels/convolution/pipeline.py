@@ -9,11 +9,12 @@ jobs of all steps in order, and only a job whose input is not there yet is waite
 Where a tensor lies is said relative to one of a few memories, given anew for each run.
 
 >>> import numpy as np
->>> from minidl.kernels.convolution.pipeline import Chain, Place
+>>> from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 >>> from minidl.kernels.geometry import Window
->>> chain = Chain(threads=1)
+>>> chain = Pipeline(threads=1)
 >>> x, y = np.array([3.0, 5.0], "float32"), np.empty(1, "float32")
->>> chain.pool("max", Place(0, 0, (1, 1, 2, 1)), Window((1, 2)), Place(1, 0, (1, 1, 1, 1)))
+>>> source, target = TensorLocation(0, 0, (1, 1, 2, 1)), TensorLocation(1, 0, (1, 1, 1, 1))
+>>> chain.pool("max", source, Window((1, 2)), target)
 >>> chain.run([x, y])
 >>> y
 array([5.], dtype=float32)
@@ -33,16 +34,16 @@ from minidl.kernels.pooling import rows_of_output, window_numbers
 from minidl.kernels.runtime import thread_pool as parallel
 from minidl.kernels.runtime.jit import importing_numba
 
-__all__ = ["Chain", "Place"]
+__all__ = ["Pipeline", "TensorLocation"]
 
 
-class Place(NamedTuple):
+class TensorLocation(NamedTuple):
     """Where a tensor lies.
 
     Attributes
     ----------
     memory : int
-        Its number among those that :meth:`Chain.run` gets.
+        Its number among those that :meth:`Pipeline.run` gets.
     offset : int
         Bytes from there.
     shape : tuple of int
@@ -56,7 +57,7 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
     may_overlap: bool = False
 
-    def overlaps(self, other: Place) -> bool:
+    def overlaps(self, other: TensorLocation) -> bool:
         if self.may_overlap or other.may_overlap:
             return True
         size, other_size = (4 * math.prod(place.shape) for place in (self, other))
@@ -65,7 +66,7 @@ class Place(NamedTuple):
         )
 
 
-class Chain:
+class Pipeline:
     """A number of steps in float32, and the jobs that they are cut into.
 
     Steps are added in an order in which they could run one after the other.
@@ -79,15 +80,16 @@ class Chain:
     def __init__(self, threads: int):
         self.threads = threads
         self._steps: list[dict[str, int]] = []
-        self._reads: list[tuple[Place, ...]] = []
-        self._writes: list[Place] = []
+        self._reads: list[tuple[TensorLocation, ...]] = []
+        self._writes: list[TensorLocation] = []
         self._kept: list[np.ndarray] = []  # whose addresses are in the steps
         self._v_size = self._m_size = 0
         self._table: np.ndarray | None = None
 
     def convolve_direct(
-        self, x: Place, packed: np.ndarray, bias: np.ndarray | None, convolution: Convolution,
-        channels: int, relu: bool, residual: Place | None, y: Place, channel: int,
+        self, x: TensorLocation, packed: np.ndarray, bias: np.ndarray | None,
+        convolution: Convolution, channels: int, relu: bool, residual: TensorLocation | None,
+        y: TensorLocation, channel: int,
     ) -> None:  # fmt: skip
         """Add what :func:`minidl.kernels.convolution.direct.convolve_direct` does."""
         with importing_numba:
@@ -104,8 +106,8 @@ class Chain:
         )  # fmt: skip
 
     def convolve_winograd(
-        self, x: Place, u: np.ndarray, bias: np.ndarray | None, window: Window, channels: int,
-        relu: bool, residual: Place | None, y: Place, channel: int,
+        self, x: TensorLocation, u: np.ndarray, bias: np.ndarray | None, window: Window,
+        channels: int, relu: bool, residual: TensorLocation | None, y: TensorLocation, channel: int,
     ) -> None:  # fmt: skip
         """Add what :func:`minidl.kernels.convolution.winograd.convolve_winograd` does."""
         with importing_numba:
@@ -130,7 +132,7 @@ class Chain:
             left=left,
         )  # fmt: skip
 
-    def pool(self, kind: str, x: Place, window: Window, y: Place) -> None:
+    def pool(self, kind: str, x: TensorLocation, window: Window, y: TensorLocation) -> None:
         """Add "max" or "average" pooling."""
         with importing_numba:
             from minidl.kernels.compiled.pipeline_runner import AVERAGE_POOL, MAX_POOL
@@ -143,14 +145,14 @@ class Chain:
         )  # fmt: skip
 
     @property
-    def needs(self) -> list[int]:
+    def dependencies(self) -> list[int]:
         """For each step, how many of the steps before must be complete when its jobs begin."""
         return [step["needs"] for step in self._steps]
 
     def run(self, memories: list[np.ndarray]) -> None:
         """Do all steps, on arrays that begin where the steps' places are counted from."""
         with importing_numba:
-            from minidl.kernels.compiled.pipeline_runner import run_chain
+            from minidl.kernels.compiled.pipeline_runner import run_pipeline
 
         if self._table is None:
             self._table = self._make_table()
@@ -162,11 +164,19 @@ class Chain:
                 parallel.scratch(f"winograd {key}", (size,), np.float32)
                 for key, size in (("v", self._v_size), ("m", self._m_size))
             )
-            run_chain(self._table, addresses, done, next_job, v, m)
+            run_pipeline(self._table, addresses, done, next_job, v, m)
 
         parallel.run(task, self.threads)
 
-    def _add(self, kind, jobs, x: Place, y: Place, residual: Place | None, **numbers) -> None:
+    def _add(
+        self,
+        kind,
+        jobs,
+        x: TensorLocation,
+        y: TensorLocation,
+        residual: TensorLocation | None,
+        **numbers,
+    ) -> None:
         jobs = np.array(jobs, np.int64).reshape(-1, 5)
         n, height, width, channels = x.shape
         added = y if residual is None else residual
@@ -185,7 +195,7 @@ class Chain:
         self._writes.append(y)
         self._table = None
 
-    def _needs(self, reads: tuple[Place, ...], y: Place) -> int:
+    def _needs(self, reads: tuple[TensorLocation, ...], y: TensorLocation) -> int:
         """Return up to which of the steps so far all must be complete before one that reads and
         writes these places.
 

@@ -44,7 +44,7 @@ from minidl.kernels.runtime.memory import LINE, aligned
 __all__ = [
     "SPARE_BYTES", "TILES", "Tiles", "convolve_winograd", "multiply", "taps_first", "tasks",
     "tile_grid", "tile_scratch", "tile_scratch_shape", "transform_kernel", "transformed_shape",
-    "winograd_pays",
+    "winograd_is_faster",
 ]  # fmt: skip
 
 
@@ -73,7 +73,7 @@ PER_KERNEL_NUMBER = 70  # of U, where it is made for the call
 PER_CALL = 8_000_000
 
 
-def winograd_pays(
+def winograd_is_faster(
     n: int, oh: int, ow: int, c: int, k: int, kernel_size=(3, 3), backward: bool = False,
     kept: bool = True,
 ) -> bool:  # fmt: skip
@@ -84,7 +84,7 @@ def winograd_pays(
     share the cost of U, several times as large as the kernel, above all if U is not `kept` from an
     earlier call. `backward` the alternative is slower.
 
-    >>> winograd_pays(1, 56, 56, 64, 64), winograd_pays(1, 7, 7, 512, 512)
+    >>> winograd_is_faster(1, 56, 56, 64, 64), winograd_is_faster(1, 7, 7, 512, 512)
     (True, False)
     """
     taps, outputs = TILES[kernel_size]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels.convolution.dispatch import convolve, prepare_kernel
-from minidl.kernels.convolution.pipeline import Chain, Place
+from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.geometry import Convolution, Window
 from minidl.kernels.pooling import average_pool, max_pool
 from minidl.kernels.runtime import thread_pool as parallel
@@ -25,7 +25,7 @@ class Memories:
 
     def place(self, array):
         self.arrays.append(array)
-        return Place(len(self.arrays) - 1, 0, array.shape)
+        return TensorLocation(len(self.arrays) - 1, 0, array.shape)
 
 
 def add(chain, algorithm, x, w, bias, convolution, relu, residual, y, channel=0):
@@ -51,7 +51,7 @@ def test_each_kind_of_step_computes_what_it_does_alone(threads):
         average_pool(a, Window((3, 3), padding="same")),
     ]
     found = [np.full_like(y, np.nan) for y in expected]
-    memories, chain = Memories(), Chain(threads)
+    memories, chain = Memories(), Pipeline(threads)
     at, (y, *others) = memories.place(x), [memories.place(y) for y in found]
     add(chain, "winograd", at, square, bias, SAME, True, None, y)
     add(chain, "winograd", y, line, None, seven, False, None, others[0])
@@ -76,11 +76,11 @@ def test_a_long_chain_in_two_places_is_right_every_time(threads):
     for w in kernels:
         expected = convolve(expected, w, None, SAME, algorithm="direct")
     arena, size = np.zeros(2 * x.size, np.float32), x.nbytes
-    chain = Chain(threads)
+    chain = Pipeline(threads)
     for i, w in enumerate(kernels):
-        here, there = (Place(0, size * (j % 2), x.shape) for j in (i, i + 1))
+        here, there = (TensorLocation(0, size * (j % 2), x.shape) for j in (i, i + 1))
         add(chain, "direct", here, w, None, SAME, False, None, there)
-    assert chain.needs == list(range(12))
+    assert chain.dependencies == list(range(12))
     for _ in range(50):
         arena[: x.size] = x.ravel()
         chain.run([arena])
@@ -88,42 +88,43 @@ def test_a_long_chain_in_two_places_is_right_every_time(threads):
 
 
 def test_only_what_is_needed_is_waited_for():
-    memories, chain = Memories(), Chain(2)
+    memories, chain = Memories(), Pipeline(2)
     x, a, b = (memories.place(normal(1, 8, 8, 4)) for _ in range(3))
     joined = memories.place(np.zeros((1, 8, 8, 8), np.float32))
     w = normal(3, 3, 4, 4)
     for place, to, channel in ((x, a, 0), (x, b, 0), (a, joined, 0), (b, joined, 4)):
         add(chain, "direct", place, w, None, SAME, False, None, to, channel)
     # Two branches, which do not wait for each other, not even where they are joined.
-    assert chain.needs == [0, 0, 1, 2]
+    assert chain.dependencies == [0, 0, 1, 2]
     add(chain, "direct", joined, normal(3, 3, 8, 4), None, SAME, False, None, a)  # all of it
     add(chain, "direct", b, w, None, SAME, False, None, x)  # over what the first two have read
     add(chain, "direct", a, w, None, SAME, False, b, b)  # over its own residual
-    assert chain.needs[4:] == [4, 2, 6]
+    assert chain.dependencies[4:] == [4, 2, 6]
 
 
 def test_half_of_a_memory_is_not_the_other_half():
-    chain = Chain(2)
-    places = [Place(0, 256 * i, (1, 4, 4, 4)) for i in range(4)]
+    chain = Pipeline(2)
+    places = [TensorLocation(0, 256 * i, (1, 4, 4, 4)) for i in range(4)]
     for x, y in ((0, 1), (2, 3), (3, 0)):
         chain.pool("max", places[x], Window((1, 1)), places[y])
-    assert chain.needs == [0, 0, 2]
-    chain.pool("max", Place(0, 0, (1, 4, 4, 4)), Window((1, 1)), Place(0, 252, (1, 4, 4, 4)))
-    assert chain.needs[3] == 3
+    assert chain.dependencies == [0, 0, 2]
+    chain.pool("max", places[0], Window((1, 1)), TensorLocation(0, 252, (1, 4, 4, 4)))
+    assert chain.dependencies[3] == 3
 
 
 def test_what_may_overlap_with_anything_is_waited_for():
-    chain = Chain(2)
+    chain = Pipeline(2)
     shape = (1, 4, 4, 4)
-    view = Place(1, 0, shape, may_overlap=True)
-    for x, y in ((Place(0, 0, shape), Place(0, 256, shape)), (view, Place(0, 512, shape))):
+    view = TensorLocation(1, 0, shape, may_overlap=True)
+    places = [TensorLocation(0, 256 * i, shape) for i in range(3)]
+    for x, y in ((places[0], places[1]), (view, places[2])):
         chain.pool("max", x, Window((1, 1)), y)
-    chain.pool("max", Place(0, 0, shape), Window((1, 1)), Place(0, 768, shape))
-    assert chain.needs == [0, 1, 2]
+    chain.pool("max", places[0], Window((1, 1)), TensorLocation(0, 768, shape))
+    assert chain.dependencies == [0, 1, 2]
 
 
 def test_an_empty_batch_has_no_jobs():
-    memories, chain = Memories(), Chain(2)
+    memories, chain = Memories(), Pipeline(2)
     x, y = normal(0, 8, 8, 32), np.empty((0, 8, 8, 32), np.float32)
     at, to = memories.place(x), memories.place(y)
     for algorithm in ("direct", "winograd"):

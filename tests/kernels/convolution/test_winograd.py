@@ -11,7 +11,11 @@ from support.reference import naive_conv2d, naive_conv2d_backward
 
 from minidl.kernels.convolution import winograd, winograd_backward
 from minidl.kernels.convolution.im2col_gemm import convolve_gemm, convolve_gemm_backward
-from minidl.kernels.convolution.winograd import convolve_winograd, transform_kernel, winograd_pays
+from minidl.kernels.convolution.winograd import (
+    convolve_winograd,
+    transform_kernel,
+    winograd_is_faster,
+)
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.runtime import thread_pool as parallel
@@ -284,17 +288,17 @@ def test_an_empty_batch_gives_an_empty_output_and_no_gradient():
     ],
 )
 def test_the_rule_takes_what_was_measured_to_pay(shape, pays):
-    assert winograd_pays(*shape) is pays
+    assert winograd_is_faster(*shape) is pays
 
 
 def test_it_pays_later_where_the_kernel_is_transformed_for_the_call():
-    assert not winograd_pays(8, 7, 7, 512, 512, kept=False)
-    assert winograd_pays(8, 14, 14, 512, 512, kept=False)
+    assert not winograd_is_faster(8, 7, 7, 512, 512, kept=False)
+    assert winograd_is_faster(8, 14, 14, 512, 512, kept=False)
 
 
 def test_backward_it_pays_for_fewer_tiles():
-    assert winograd_pays(8, 7, 7, 512, 512, backward=True)
-    assert not winograd_pays(1, 7, 7, 512, 512, backward=True)
+    assert winograd_is_faster(8, 7, 7, 512, 512, backward=True)
+    assert not winograd_is_faster(1, 7, 7, 512, 512, backward=True)
 
 
 @pytest.mark.parametrize("tiles", [1, 7, 10, 14, 15])

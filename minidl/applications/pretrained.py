@@ -22,7 +22,8 @@ import numpy as np
 
 from minidl import layers
 from minidl.applications import imagenet
-from minidl.layers.base import Layer, Parameter, Shape
+from minidl.layers.base import Layer, Shape
+from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import Input, SymbolicTensor
 from minidl.models.model import Model
 

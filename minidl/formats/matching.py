@@ -33,7 +33,8 @@ from minidl.formats.weight_file import (
     modern_names,
 )
 from minidl.graph.network import Network
-from minidl.layers.base import Layer, Parameter, snake_case
+from minidl.layers.base import Layer, snake_case
+from minidl.layers.parameter import Parameter
 
 __all__ = ["load_weights", "match"]
 
@@ -56,7 +57,7 @@ def load_weights(network: Network, path, whole: Sequence[Layer] | None = None) -
     """
     file = read_weight_file(path)
     for parameter, array in match(network.layers, file, whole, network=network):
-        parameter.value = array  # all are ready: from here on nothing can fail
+        parameter.array = array  # all are ready: from here on nothing can fail
 
 
 def match(
@@ -347,7 +348,7 @@ def _refuse_inception_of_2016(sides: _Sides) -> None:
 def _converted(parameter: Parameter, entry: LayerTensors, file: WeightFile) -> np.ndarray:
     tensor = entry.tensors[parameter.name]
     with np.errstate(over="ignore"):
-        array = np.asarray(tensor, dtype=parameter.value.dtype, order="C")
+        array = np.asarray(tensor, dtype=parameter.array.dtype, order="C")
     if tensor.dtype.itemsize > array.dtype.itemsize and not np.isfinite(array).all():
         raise FileFormatError(
             f"{file.path} ({file.dialect}): {entry.places.get(parameter.name, parameter.path)} has "

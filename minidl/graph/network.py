@@ -36,7 +36,8 @@ from minidl.graph.input_checks import check_inputs, check_shape, full_shapes, un
 from minidl.graph.summary import format_summary, summary_html
 from minidl.graph.training.executor import Tape, TrainingExecutor
 from minidl.kernels.runtime import thread_pool as parallel
-from minidl.layers.base import Layer, Parameter, snake_case
+from minidl.layers.base import Layer, snake_case
+from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import SymbolicTensor
 
 __all__ = ["Network"]

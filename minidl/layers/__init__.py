@@ -23,13 +23,14 @@ from minidl.layers.augmentation import (
     RandomTranslation,
     RandomZoom,
 )
-from minidl.layers.base import Layer, Parameter
+from minidl.layers.base import Layer
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from minidl.layers.dense import Dense, Flatten, Reshape
 from minidl.layers.dropout import Dropout
 from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 from minidl.layers.merging import Add, Concatenate
 from minidl.layers.normalization import BatchNormalization
+from minidl.layers.parameter import Parameter
 from minidl.layers.pooling import (
     AveragePooling2D,
     GlobalAveragePooling2D,

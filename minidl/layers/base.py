@@ -30,6 +30,7 @@ from minidl.common.errors import ShapeError
 from minidl.common.seeding import as_generator
 from minidl.common.serialization import Configurable
 from minidl.layers import initializers, regularizers
+from minidl.layers.parameter import Parameter
 
 __all__ = ["Layer", "Parameter", "Shape"]
 
@@ -37,79 +38,6 @@ Shape = tuple[int | None, ...]  # the batch comes first; None is a size known on
 
 _provisional_names: Counter[str] = Counter()
 _construction_numbers = itertools.count()
-
-
-class Parameter:
-    """A named array that belongs to a layer.
-
-    Attributes
-    ----------
-    name : str
-        The name within the layer: "kernel", "bias", "gamma", ...
-    value : numpy.ndarray
-        The numbers; an optimizer changes them in place.
-    learned : bool
-        False for statistics such as BatchNormalization's moving mean.
-    regularizer : Regularizer or None
-        Penalty that training adds to the loss.
-    layer : Layer
-        The owner, whose ``trainable`` decides together with `learned`.
-    version : int
-        Grows with each change of the numbers (see :meth:`changed`).
-    """
-
-    def __init__(self, name, value, learned=True, regularizer=None, layer=None):
-        self.name = name
-        self.version = 0
-        self.value = value
-        self.learned = learned
-        self.regularizer = regularizer
-        self.layer = layer
-
-    @property
-    def value(self) -> np.ndarray:
-        return self._value
-
-    @value.setter
-    def value(self, array: np.ndarray) -> None:
-        # Kernels count on arrays in C order, and who watches them on views.
-        in_order = array.ndim < 2 or not array.flags.f_contiguous
-        self._value = array if in_order else np.ascontiguousarray(array)
-        self.changed()
-
-    def changed(self) -> None:
-        """Say that the numbers have changed: who writes into the array in place calls this.
-
-        Inference keeps copies, such as kernels with a BatchNormalization folded in; they are
-        made anew where the `version` of a parameter has moved. Without this call a change in
-        place of a few numbers may go unnoticed. ``assign`` and ``set_weights`` see to it
-        themselves.
-        """
-        self.version += 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def trainable(self) -> bool:
-        return self.learned and (self.layer is None or self.layer.trainable)
-
-    @property
-    def path(self) -> str:
-        """The unique name within a model: ``layer/parameter``."""
-        return f"{self.layer.name}/{self.name}" if self.layer is not None else self.name
-
-    def assign(self, value) -> None:
-        """Copy `value` into this parameter; raise ShapeError where the shapes differ."""
-        value = np.asarray(value)
-        if value.shape != self.value.shape:
-            raise ShapeError(f"{self.path}: expected shape {self.shape}, received {value.shape}")
-        self.value = np.array(value, dtype=self.value.dtype, order="C")
-
-    def __repr__(self) -> str:
-        kind = "trainable" if self.trainable else "frozen"
-        return f"<Parameter {self.path} {self.shape} {self.value.dtype} {kind}>"
 
 
 class Layer(Configurable):

@@ -137,9 +137,9 @@ class Conv2D(_Convolution):
         return shape
 
     def forward(self, x, training=False, rng=None):
-        bias = None if self.bias is None else self.bias.value
+        bias = None if self.bias is None else self.bias.array
         relu = self._has_plain_relu()
-        y = convolve(x, self.kernel.value, bias, self.convolution, relu)
+        y = convolve(x, self.kernel.array, bias, self.convolution, relu)
         if relu:
             return y, (x, y)
         y, saved = self._activate(y)
@@ -152,7 +152,7 @@ class Conv2D(_Convolution):
         if relu_output is None:
             dz = self._before_activation(dy, saved)
         dx, dw, dbias = convolve_backward(
-            x, self.kernel.value, dz, self.convolution, relu_output, need_dx,
+            x, self.kernel.array, dz, self.convolution, relu_output, need_dx,
             need_dw=self.trainable, with_bias=self.bias is not None,
         )  # fmt: skip
         if not self.trainable:
@@ -212,16 +212,16 @@ class DepthwiseConv2D(_Convolution):
         return self._output_shape(input_shape, channels, expected)
 
     def forward(self, x, training=False, rng=None):
-        z = depthwise(x, self.kernel.value, self.window)
+        z = depthwise(x, self.kernel.array, self.window)
         if self.bias is not None:
-            add_bias(z.reshape(-1, z.shape[-1]), self.bias.value)
+            add_bias(z.reshape(-1, z.shape[-1]), self.bias.array)
         y, saved = self._activate(z)
         return y, (x, saved)
 
     def backward(self, dy, cache, need_dx=True):
         x, saved = cache
         dz = self._before_activation(dy, saved)
-        dx, dw = depthwise_backward(x, self.kernel.value, dz, self.window, need_dx)
+        dx, dw = depthwise_backward(x, self.kernel.array, dz, self.window, need_dx)
         return dx, [dw, *self._bias_gradient(dz)] if self.trainable else []
 
     def multiply_adds(self, input_shape, output_shape):

@@ -84,10 +84,10 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def forward(self, x, training=False, rng=None):
-        z = product(x.reshape(-1, x.shape[-1]), self.kernel.value)  # (N, C) -> (N, units)
+        z = product(x.reshape(-1, x.shape[-1]), self.kernel.array)  # (N, C) -> (N, units)
         relu = getattr(self.activation, "is_plain", False)
         if self.bias is not None or relu:
-            add_bias(z, None if self.bias is None else self.bias.value, relu)
+            add_bias(z, None if self.bias is None else self.bias.array, relu)
         z = z.reshape(*x.shape[:-1], self.units)
         if relu:
             return z, (x, z)
@@ -105,7 +105,7 @@ class Dense(Layer):
         """As ``backward``, for the gradient of what goes into the activation."""
         x = cache[0]
         dz = np.ascontiguousarray(dz).reshape(-1, self.units)
-        dx = product(dz, self.kernel.value.T).reshape(x.shape) if need_dx else None
+        dx = product(dz, self.kernel.array.T).reshape(x.shape) if need_dx else None
         if not self.trainable:
             return dx, []
         gradients = [product(x.reshape(-1, x.shape[-1]).T, dz)]

@@ -101,7 +101,7 @@ class BatchNormalization(Layer):
             self._follow(mean, variance)
         else:
             mean, variance = (
-                p.value.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
+                p.array.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
             )
         inverse_std = 1 / np.sqrt(variance + self.epsilon)
         y = normalization.normalize(rows, mean, inverse_std, self._gamma(), self._beta())
@@ -116,7 +116,7 @@ class BatchNormalization(Layer):
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 (C,) and (C,): outside training the layer is ``x * scale + shift``."""
         mean, variance = (
-            p.value.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
+            p.array.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
         )
         scale = self._gamma() / np.sqrt(variance + self.epsilon)
         return scale, self._beta() - mean * scale
@@ -141,11 +141,11 @@ class BatchNormalization(Layer):
     def _follow(self, mean, variance) -> None:
         """Move the moving statistics towards those of this batch."""
         for parameter, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            old = parameter.value
-            parameter.value = (old * self.momentum + new * (1 - self.momentum)).astype(old.dtype)
+            old = parameter.array
+            parameter.array = (old * self.momentum + new * (1 - self.momentum)).astype(old.dtype)
 
     def _gamma(self):
-        return self.gamma.value if self.gamma is not None else np.ones(self.moving_mean.shape)
+        return self.gamma.array if self.gamma is not None else np.ones(self.moving_mean.shape)
 
     def _beta(self):
-        return self.beta.value if self.beta is not None else np.zeros(self.moving_mean.shape)
+        return self.beta.array if self.beta is not None else np.zeros(self.moving_mean.shape)

@@ -85,7 +85,7 @@ def _load_keras(path) -> Model:
     )
     model = (Sequential if kind == "Sequential" else Model)._functional(inputs, outputs, name=name)
     for parameter, array in match(model.layers, file, network=model):
-        parameter.value = array
+        parameter.array = array
     return model
 
 

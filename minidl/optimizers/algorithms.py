@@ -1,7 +1,7 @@
 """How parameters follow their gradients: SGD, RMSprop, Adam and AdamW, as in Keras.
 
 >>> import numpy as np
->>> from minidl.layers.base import Parameter
+>>> from minidl.layers.parameter import Parameter
 >>> from minidl.optimizers import SGD
 >>> w = Parameter("w", np.array([1.0, 2.0]))
 >>> optimizer = SGD(learning_rate=0.5)

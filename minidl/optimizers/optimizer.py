@@ -1,7 +1,7 @@
 """What an optimizer is: checked and clipped gradients, a learning rate, state per parameter.
 
 >>> import numpy as np
->>> from minidl.layers.base import Parameter
+>>> from minidl.layers.parameter import Parameter
 >>> from minidl.optimizers import SGD
 >>> optimizer = SGD(1.0, clipvalue=0.1)
 >>> w = Parameter("w", np.zeros(2))
@@ -22,7 +22,7 @@ import numpy as np
 from minidl.common.errors import ShapeError
 from minidl.common.serialization import Configurable, serialize
 from minidl.kernels import optimizers as optim
-from minidl.layers.base import Parameter
+from minidl.layers.parameter import Parameter
 from minidl.optimizers import schedules
 from minidl.optimizers.schedules import LearningRateSchedule
 
@@ -57,7 +57,7 @@ class Optimizer(Configurable):
     Examples
     --------
     >>> import numpy as np
-    >>> from minidl.layers.base import Parameter
+    >>> from minidl.layers.parameter import Parameter
     >>> from minidl.optimizers import Optimizer
     >>> class SignDescent(Optimizer):
     ...     def update(self, w, gradient, slots, learning_rate, decay):
@@ -123,11 +123,8 @@ class Optimizer(Configurable):
             own["step"] += 1
             multiplier = getattr(parameter.layer, "learning_rate_multiplier", 1.0)
             decay = self.weight_decay if self._decays(parameter) else 0.0
-            parameter.value = np.asarray(parameter.value, order="C")
-            self.update(
-                parameter.value, gradient, own, rate * multiplier, rate * multiplier * decay
-            )
-            parameter.changed()
+            with parameter.editing() as w:
+                self.update(w, gradient, own, rate * multiplier, rate * multiplier * decay)
         self.iterations += 1
 
     @property

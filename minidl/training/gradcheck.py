@@ -172,7 +172,7 @@ class _Subject:
         self.target.compute_output_shape(shape)
 
     def __enter__(self):
-        self.kept = [parameter.value for parameter in self.parameters]
+        self.kept = [parameter.array for parameter in self.parameters]
         self.dtypes = [layer.dtype for layer in self.layers]
         try:
             self._prepare()
@@ -186,8 +186,8 @@ class _Subject:
         for layer in self.layers:
             layer.dtype = np.dtype(np.float64)
         for parameter in self.parameters:
-            parameter.value = parameter.value.astype(np.float64)
-        self.start = [parameter.value.copy() for parameter in self.parameters]
+            parameter.array = parameter.array.astype(np.float64)
+        self.start = [parameter.array.copy() for parameter in self.parameters]
         rng = np.random.default_rng([self.seed, 2])
         # Copies, because an output may be a view of its input.
         self.ys = [np.array(y) for y in self._forward()[0]]
@@ -197,7 +197,7 @@ class _Subject:
 
     def __exit__(self, *exception):
         for parameter, value in zip(self.parameters, self.kept, strict=True):
-            parameter.value = value
+            parameter.array = value
         for layer, dtype in zip(self.layers, self.dtypes, strict=True):
             layer.dtype = dtype
 
@@ -215,7 +215,7 @@ class _Subject:
         names = ["x"] if len(self.xs) == 1 else [f"x[{i}]" for i in range(len(self.xs))]
         inputs = zip(names, self.xs, dxs, strict=True)
         weights = (
-            (p.path, p.value, g)
+            (p.path, p.array, g)
             for p, g in zip(self.target.trainable_weights, learned, strict=True)
         )
         found = [*inputs, *weights]
@@ -244,7 +244,7 @@ class _Subject:
     def _forward(self):
         for parameter, value in zip(self.parameters, self.start, strict=True):
             if not parameter.learned:  # a training pass moves statistics; undo that
-                parameter.value = value.copy()
+                parameter.array = value.copy()
         rng = np.random.default_rng([self.seed, 3])
         if self.is_layer:
             x = self.xs if self.target.takes_list else self.xs[0]

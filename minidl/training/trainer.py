@@ -327,7 +327,7 @@ def _statistics_kept(model) -> Iterator[None]:
         yield
     except BaseException:
         for parameter, value in kept:
-            parameter.value = value
+            parameter.array = value
         raise
 
 

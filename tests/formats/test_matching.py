@@ -439,7 +439,7 @@ def test_what_was_loaded_is_the_models_own(tmp_path):
     for _, array in match(network.layers, file):
         array += 1
     assert_same_arrays(network.get_weights(), first)
-    assert all(p.value.flags.c_contiguous and p.value.flags.writeable for p in network.weights)
+    assert all(p.array.flags.c_contiguous and p.array.flags.writeable for p in network.weights)
 
 
 # minidl's own files

@@ -5,7 +5,7 @@ keras = pytest.importorskip("keras", reason="Keras is not installed: parity is c
 import numpy as np  # noqa: E402
 
 from minidl import optimizers  # noqa: E402
-from minidl.layers.base import Layer, Parameter  # noqa: E402
+from minidl.layers import Layer, Parameter  # noqa: E402
 from minidl.optimizers import schedules  # noqa: E402
 
 CONFIGURATIONS = [

@@ -188,10 +188,10 @@ def test_weights_and_statistics_are_as_before():
     y = layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(x))
     network = Network(x, layers.GlobalAveragePooling2D()(y))
     parameters = network.weights
-    before = [(p.value, p.value.copy()) for p in parameters]
+    before = [(p.array, p.value.copy()) for p in parameters]
     gradcheck(network, IMAGES)
     for parameter, (array, copy) in zip(parameters, before, strict=True):
-        assert parameter.value is array
+        assert parameter.array is array
         assert parameter.value.dtype == np.float32
         np.testing.assert_array_equal(array, copy)
 
@@ -199,10 +199,10 @@ def test_weights_and_statistics_are_as_before():
 def test_weights_are_given_back_after_an_error_too():
     layer = broken(layers.Dense, times(2), 3)
     layer.build((None, 5))
-    before = layer.kernel.value
+    before = layer.kernel.array
     with pytest.raises(GradientError):
         gradcheck(layer, X)
-    assert layer.kernel.value is before
+    assert layer.kernel.array is before
 
 
 def test_the_input_is_left_alone():

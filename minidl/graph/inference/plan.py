@@ -24,7 +24,7 @@ from minidl.graph.inference.fusion import Program, fuse
 from minidl.graph.inference.memory_plan import Schedule
 from minidl.graph.inference.step_groups import Stretch, cut
 from minidl.graph.inference.steps import Step
-from minidl.graph.inference.weight_versions import Watch
+from minidl.graph.inference.weight_versions import WeightVersions
 from minidl.graph.node import Node
 from minidl.kernels.runtime import thread_pool as parallel
 from minidl.kernels.runtime.memory import aligned
@@ -58,7 +58,7 @@ class InferencePlan:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._program: Program | None = None
-        self._watch: Watch | None = None
+        self._versions: WeightVersions | None = None
         self._schedules: dict[tuple, Schedule] = {}
         self._arenas: list[np.ndarray] = []  # those that no call is using
 
@@ -120,7 +120,7 @@ class InferencePlan:
     def _part(self, program: Program, inputs: list[int], outputs: list[int]) -> InferencePlan:
         """Return a plan of some of this one's steps, which lives as long as they are valid."""
         part = InferencePlan({}, inputs, outputs)
-        part._program, part._watch, part._arenas = program, Watch([]), self._arenas
+        part._program, part._versions, part._arenas = program, WeightVersions([]), self._arenas
         return part
 
     def _run_in_parts(self, xs, parts: int, seconds) -> list[np.ndarray]:
@@ -156,9 +156,11 @@ class InferencePlan:
 
     def _prepare(self, shapes: tuple) -> tuple[Program, Schedule]:
         with self._lock:
-            if self._program is None or self._watch.sees_change():
+            if self._program is None or self._versions.have_changed():
                 self._program = fuse(self.nodes, set(self.outputs))
-                self._watch = Watch([p for step in self._program.steps for p in step.parameters])
+                self._versions = WeightVersions(
+                    [p for step in self._program.steps for p in step.parameters]
+                )
                 self._schedules.clear()
             if shapes not in self._schedules:
                 if len(self._schedules) == SCHEDULES_KEPT:

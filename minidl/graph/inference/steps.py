@@ -24,9 +24,10 @@ from minidl.kernels.convolution.depthwise import depthwise
 from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.pooling import max_pool
-from minidl.layers.base import Layer, Parameter
+from minidl.layers.base import Layer
 from minidl.layers.merging import Concatenate
 from minidl.layers.normalization import BatchNormalization
+from minidl.layers.parameter import Parameter
 from minidl.layers.pooling import AveragePooling2D, MaxPooling2D
 
 __all__ = [
@@ -207,8 +208,8 @@ class ConvolutionStep(Step):
         super().__init__(layer, number, (x,))
         self.layer = layer
         self.convolution = layer.convolution if hasattr(layer, "convolution") else layer.window
-        self.kernel = layer.kernel.value
-        self.bias = None if layer.bias is None else layer.bias.value
+        self.kernel = layer.kernel.array
+        self.bias = None if layer.bias is None else layer.bias.array
         self.activation = layer.activation
         self.relu = getattr(layer.activation, "is_plain", False)
         self.prepared: dict[str, np.ndarray | None] = {}  # the kernel's transform by algorithm

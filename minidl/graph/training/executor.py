@@ -19,7 +19,8 @@ from minidl.graph.node import Node, count_readers
 from minidl.graph.training.frozen_segments import Segment, Timetable, arrange
 from minidl.kernels import activations as elementwise
 from minidl.layers.augmentation import AffineChain
-from minidl.layers.base import Layer, Parameter, as_dtype
+from minidl.layers.base import Layer, as_dtype
+from minidl.layers.parameter import Parameter
 
 __all__ = ["Tape", "TrainingExecutor"]
 

@@ -29,7 +29,7 @@ import numpy as np
 from minidl.callbacks.progress import new_bar
 from minidl.data.pipeline import Dataset, epoch_order
 from minidl.formats.architecture import describe
-from minidl.graph.inference.weight_versions import Watch
+from minidl.graph.inference.weight_versions import WeightVersions
 from minidl.graph.network import Network
 from minidl.graph.training.split import Split, split_frozen, trainable_flags
 from minidl.training.batches import check_finite, limit, unpack
@@ -68,13 +68,13 @@ class FeatureCache:
         self.split: Split | None = None
         # By the id of the data, which therefore is kept, and `augmented`.
         self._made: dict[tuple[int, bool], tuple[Dataset, FeatureDataset]] = {}
-        self._watch = Watch([])
+        self._versions = WeightVersions([])
         self.refresh()
 
     def refresh(self) -> None:
         """Find anew where the model can be cut: layers may have been frozen or unfrozen."""
         self.split = split_frozen(self.model, random_input=self.passes > 0)
-        self._watch = Watch([] if self.split is None else self.split.features.weights)
+        self._versions = WeightVersions([] if self.split is None else self.split.features.weights)
         self._made.clear()
 
     @property
@@ -112,7 +112,7 @@ class FeatureCache:
         augmented : bool
             Compute `passes` augmented versions: for training, not for validation.
         """
-        if self._watch.sees_change():
+        if self._versions.have_changed():
             self.refresh()
         if (id(data), augmented) not in self._made:
             self._made[id(data), augmented] = data, self._find(data, augmented)

@@ -159,7 +159,8 @@ def test_changed_weights_are_seen(change):
     elif change == "set_weights":
         model.get_layer("batch_normalization").set_weights([np.full(2, 3.0)] * 4)
     elif change == "in place":
-        model.weights[0].value[...] *= 2
+        with model.weights[0].editing() as kernel:
+            kernel *= 2
     else:
         model.train_on_batch(x, np.ones((4, 1)))
     after = model.infer(x)
@@ -427,16 +428,14 @@ def test_a_result_shares_no_memory_with_the_input(stack):
     assert (x == 1).all()
 
 
-@pytest.mark.parametrize("filters", [7, 8, 64, 96])
-def test_a_change_of_most_filters_in_place_is_seen(filters):
-    model = randomize(Sequential([Input((9, 9, 8)), layers.Conv2D(filters, 3), layers.ReLU()]))
+def test_an_edit_of_a_single_weight_is_seen():
+    model = randomize(Sequential([Input((9, 9, 8)), layers.Conv2D(7, 3), layers.ReLU()]))
     model = Model(model.input, layers.BatchNormalization()(model.output))
     x = RNG.normal(size=(2, 9, 9, 8)).astype(np.float32)
     model.infer(x)
     kernel = model.weights[0]
-    kernel.value[..., [f for f in range(filters) if f % 8]] = 0
+    with kernel.editing() as array:
+        array[1, 2, 3, 4] = 50
     np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-3, atol=1e-4)
-    kernel.value = np.asfortranarray(kernel.value)
-    model.infer(x)
-    kernel.value[...] = 5
+    kernel.assign(np.asfortranarray(np.full(kernel.shape, 5)))
     np.testing.assert_allclose(model.infer(x), executed(model, x), rtol=1e-3, atol=1e-2)

@@ -347,7 +347,8 @@ def test_a_layer_of_ones_own_that_was_written_anew_has_other_features():
 def test_weights_written_in_place_during_a_fit_are_seen():
     class Zero(callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            self.model.get_layer("low").kernel.value[...] = 0
+            with self.model.get_layer("low").kernel.editing() as kernel:
+                kernel[...] = 0
 
     model = make_model()
     fit(model, epochs=2, callbacks=[Zero()])

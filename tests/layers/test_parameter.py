@@ -1,0 +1,88 @@
+"""Parameter: read-only values, versions, copies."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from minidl.common.errors import ShapeError
+from minidl.layers import BatchNormalization, Dense, Parameter
+
+
+def test_a_value_is_read_only():
+    parameter = Parameter("kernel", np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="read-only"):
+        parameter.value[...] = 1
+    with pytest.raises(AttributeError):
+        parameter.value = np.ones((2, 2))
+    assert parameter.version == 0
+    assert not parameter.value.any()
+
+
+def test_editing_changes_the_numbers_and_ends_with_the_block():
+    parameter = Parameter("kernel", np.zeros((2, 2)))
+    with parameter.editing() as array:
+        array[0] = 3
+    np.testing.assert_array_equal(parameter.value, [[3, 3], [0, 0]])
+    assert parameter.version == 1
+    with pytest.raises(ValueError, match="read-only"):
+        array[1] = 4
+    with parameter.editing() as array:  # a second block works as the first
+        array[1] = 4
+    assert parameter.value[1, 0] == 4
+
+
+def test_an_edit_that_fails_raises_the_version():
+    parameter = Parameter("kernel", np.zeros(2))
+    with pytest.raises(ZeroDivisionError), parameter.editing() as array:
+        array[0] = 1 // 0
+    assert parameter.version == 1
+
+
+def test_assign_copies_converts_and_checks_the_shape():
+    parameter = Parameter("kernel", np.zeros((2, 3), np.float32))
+    given = np.arange(6.0).reshape(3, 2).T
+    parameter.assign(given)
+    given[...] = 9
+    np.testing.assert_array_equal(parameter.value, [[0, 2, 4], [1, 3, 5]])
+    assert parameter.value.dtype == np.float32
+    assert parameter.array.flags.c_contiguous
+    assert parameter.version == 1
+    with pytest.raises(ShapeError, match=r"kernel: expected shape \(2, 3\), received \(6,\)"):
+        parameter.assign(np.zeros(6))
+    assert parameter.version == 1
+
+
+def test_read_only_arrays_are_copied():
+    array = np.zeros((3, 2)).T
+    array.flags.writeable = False
+    parameter = Parameter("kernel", array)
+    assert parameter.array.flags.c_contiguous
+    with parameter.editing() as editable:
+        editable[...] = 1
+    assert not array.any()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_are_independent(duplicate):
+    layer = Dense(2)
+    layer.build((None, 3))
+    other = duplicate(layer)
+    before = layer.kernel.value.copy()
+    with other.kernel.editing() as array:
+        array += 1
+    np.testing.assert_array_equal(other.kernel.value, before + 1)
+    np.testing.assert_array_equal(layer.kernel.value, before)
+    assert other.kernel.layer is other
+
+
+def test_training_raises_the_versions_of_moving_statistics():
+    layer = BatchNormalization()
+    layer.build((None, 2))
+    versions = [p.version for p in (layer.moving_mean, layer.moving_variance)]
+    layer.forward(np.eye(2, dtype=np.float32))
+    assert [p.version for p in (layer.moving_mean, layer.moving_variance)] == versions
+    layer.forward(np.eye(2, dtype=np.float32), training=True)
+    assert layer.moving_mean.version > versions[0]
+    assert layer.moving_variance.version > versions[1]

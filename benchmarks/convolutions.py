@@ -19,7 +19,7 @@ from minidl.kernels.convolution.dispatch import (
     prepare_kernel,
 )
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.matmul import product
+from minidl.kernels.matmul import matmul
 from minidl.kernels.runtime.jit import jit
 
 __all__ = ["WAYS", "convolution_step", "sgemm_step"]
@@ -54,7 +54,7 @@ def sgemm_step(job: dict[str, Any]) -> Callable[[], Any]:
     a = np.ones((SGEMM_SIZE, SGEMM_SIZE), np.float32)
     out = np.empty_like(a)
     if job["variant"] == "strips":
-        return lambda: product(a, a)
+        return lambda: matmul(a, a)
     return lambda: np.matmul(a, a, out=out)
 
 

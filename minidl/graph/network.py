@@ -35,7 +35,7 @@ from minidl.graph.inference.plan_summary import format_plan
 from minidl.graph.input_checks import check_inputs, check_shape, full_shapes, unknown_layer
 from minidl.graph.summary import format_summary, summary_html
 from minidl.graph.training.executor import Tape, TrainingExecutor
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.layers.base import Layer, snake_case
 from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import SymbolicTensor
@@ -351,7 +351,7 @@ class Network:
             False where backward need not reach the inputs: saves memory and time.
         """
         xs = self.check_inputs(x)
-        with parallel.computing():
+        with thread_pool.computing():
             ys, tape = self._executor.forward(xs, training, rng, need_dx=need_dx)
         return ys[0] if self.single_output else ys, tape
 
@@ -376,7 +376,7 @@ class Network:
         for d, shape in zip(dys, cache.output_shapes, strict=True):
             if d is not None and d.shape != shape:
                 raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {shape}")
-        with parallel.computing():
+        with thread_pool.computing():
             dxs, learned = self._executor.backward(dys, cache, need_dx, before_activation)
         gradients = [
             learned[id(p)] if id(p) in learned else np.zeros_like(p.value)
@@ -387,7 +387,7 @@ class Network:
     def infer(self, x) -> Any:
         """Return the outputs for one batch through the inference plan, keeping nothing."""
         xs = self.check_inputs(x)
-        with parallel.computing():
+        with thread_pool.computing():
             ys = self._plan.run(xs)
         return ys[0] if self.single_output else ys
 

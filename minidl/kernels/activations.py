@@ -1,6 +1,6 @@
 """Bias, activations and their derivatives, element by element.
 
-Arrays are passed whole; each function cuts them into spans for the thread pool. An output
+Arrays are passed whole; each function cuts them into chunks for the thread pool. An output
 array `out` may be the input itself.
 
 >>> import numpy as np
@@ -15,21 +15,21 @@ import math
 
 import numpy as np
 
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = [
-    "add", "add_bias", "apply", "finish", "gradient", "mask_relu", "relu", "relu_backward",
+    "add", "add_bias", "apply", "apply_epilogue", "gradient", "mask_relu", "relu", "relu_backward",
     "softmax", "softmax_backward",
 ]  # fmt: skip
 
-SPAN = 2**16  # elements per task: 256 KiB of float32
+CHUNK = 2**16  # elements per task: 256 KiB of float32
 
 
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``a + b`` for two contiguous arrays of one shape, on all threads."""
     out = np.empty(a.shape, np.result_type(a, b)) if out is None else out
-    _in_spans(np.add, a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    _in_chunks(np.add, a.reshape(-1), b.reshape(-1), out.reshape(-1))
     return out
 
 
@@ -41,7 +41,7 @@ def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> N
         _add_bias(rows, bias, relu)
 
 
-def finish(
+def apply_epilogue(
     block: np.ndarray, bias: np.ndarray | None, relu: bool, residual: np.ndarray | None,
     out: np.ndarray, channel: int = 0, begin: int = 0,
 ) -> None:  # fmt: skip
@@ -64,7 +64,7 @@ def finish(
         bias = np.zeros(begin + block.shape[1], block.dtype)
     if residual is None:
         residual = np.empty((0, 0), block.dtype)
-    _finish(block, bias, relu, residual, out, channel, begin)
+    _apply_epilogue(block, bias, relu, residual, out, channel, begin)
 
 
 def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
 def relu(x, out=None, slope=0.0, maximum=np.inf, threshold=0.0) -> np.ndarray:
     """Return x above `threshold`, at most `maximum`; below it ``slope * (x - threshold)``."""
     x, out, flat_x, flat_out = _flat(x, out)
-    _in_spans(_relu, flat_x, flat_out, *_scalars(x.dtype, slope, maximum, threshold))
+    _in_chunks(_relu, flat_x, flat_out, *_scalars(x.dtype, slope, maximum, threshold))
     return out
 
 
@@ -85,14 +85,14 @@ def relu_backward(dy, x, slope=0.0, maximum=np.inf, threshold=0.0) -> np.ndarray
     """Return dx; `x` may be the input or (for threshold 0 and slope >= 0) the output."""
     dx = np.empty_like(dy, order="C")
     flat = [np.ascontiguousarray(a).reshape(-1) for a in (dy, x)]
-    _in_spans(_relu_backward, *flat, dx.reshape(-1), *_scalars(x.dtype, slope, maximum, threshold))
+    _in_chunks(_relu_backward, *flat, dx.reshape(-1), *_scalars(x.dtype, slope, maximum, threshold))
     return dx
 
 
 def apply(name: str, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the function `name` ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh") of `x`."""
     x, out, flat_x, flat_out = _flat(x, out)
-    _in_spans(_FUNCTIONS[name][0], flat_x, flat_out)
+    _in_chunks(_FUNCTIONS[name][0], flat_x, flat_out)
     return out
 
 
@@ -100,7 +100,7 @@ def gradient(name: str, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
     """Return dx; `saved` is the output for sigmoid and tanh, the input for the others."""
     dx = np.empty_like(dy, order="C")
     flat = [np.ascontiguousarray(a).reshape(-1) for a in (dy, saved)]
-    _in_spans(_FUNCTIONS[name][1], *flat, dx.reshape(-1))
+    _in_chunks(_FUNCTIONS[name][1], *flat, dx.reshape(-1))
     return dx
 
 
@@ -130,15 +130,15 @@ def _scalars(dtype, *values):
     return [dtype.type(value) for value in values]
 
 
-def _in_spans(kernel, *arguments) -> None:
+def _in_chunks(kernel, *arguments) -> None:
     """Run an element-wise kernel on slices of its (flat) array arguments."""
-    parts = parallel.spans(arguments[0].size, SPAN)
+    parts = thread_pool.chunks(arguments[0].size, CHUNK)
 
     def task(i: int) -> None:
         part = slice(*parts[i])
         kernel(*(a[part] if isinstance(a, np.ndarray) else a for a in arguments))
 
-    parallel.run(task, len(parts))
+    thread_pool.run(task, len(parts))
 
 
 @jit
@@ -155,7 +155,7 @@ def _add_bias(rows, bias, relu):
 
 
 @jit
-def _finish(block, bias, relu, residual, out, channel, begin):
+def _apply_epilogue(block, bias, relu, residual, out, channel, begin):
     zero = bias.dtype.type(0)
     # Unsigned: an offset that cannot be negative needs no wrap-around, and loops become SIMD.
     width, at, to = np.uint64(block.shape[1]), np.uint64(begin), np.uint64(channel + begin)

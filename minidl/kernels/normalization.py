@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = ["batch_statistics", "normalize", "normalize_backward", "scale_shift"]
@@ -25,9 +25,9 @@ def batch_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     One pass with float64 sums of ``x - x[0]``: the shift keeps the subtraction of the two
     sums exact where the mean is far from zero.
     """
-    strands = parallel.spans(len(x))
-    sums = np.zeros((len(strands), 2, x.shape[1]))
-    parallel.run(lambda i: _shifted_sums(x, *strands[i], sums[i]), len(strands))
+    shards = thread_pool.chunks(len(x))
+    sums = np.zeros((len(shards), 2, x.shape[1]))
+    thread_pool.run(lambda i: _shifted_sums(x, *shards[i], sums[i]), len(shards))
     total, squares = sums.sum(axis=0) / len(x)
     return x[0] + total, np.maximum(squares - total * total, 0.0)
 
@@ -66,17 +66,17 @@ def normalize_backward(dy, x, mean, inverse_std, gamma):
 
 def gradient_sums(dy, x, mean, inverse_std) -> tuple[np.ndarray, np.ndarray]:
     """Return the column sums of ``dy`` and of ``dy * (x - mean) * inverse_std``, float64."""
-    strands = parallel.spans(len(x))
-    sums = np.zeros((len(strands), 2, x.shape[1]))
+    shards = thread_pool.chunks(len(x))
+    sums = np.zeros((len(shards), 2, x.shape[1]))
     mean, inverse_std = (np.asarray(a, np.float64) for a in (mean, inverse_std))
-    parallel.run(lambda i: _gradient_sums(dy, x, mean, *strands[i], sums[i]), len(strands))
+    thread_pool.run(lambda i: _gradient_sums(dy, x, mean, *shards[i], sums[i]), len(shards))
     dbeta, dgamma = sums.sum(axis=0)
     return dbeta, dgamma * inverse_std
 
 
 def _by_rows(x, kernel) -> None:
-    parts = parallel.spans(len(x), max(1, ROWS_BYTES // max(1, x.shape[1] * x.itemsize)))
-    parallel.run(lambda i: kernel(*parts[i]), len(parts))
+    parts = thread_pool.chunks(len(x), max(1, ROWS_BYTES // max(1, x.shape[1] * x.itemsize)))
+    thread_pool.run(lambda i: kernel(*parts[i]), len(parts))
 
 
 @jit

@@ -17,23 +17,23 @@ import math
 
 import numpy as np
 
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = ["adam", "norm", "rmsprop", "sgd"]
 
-SPAN = 2**17  # elements per task: Adam's four float32 arrays fill 2 MiB
+CHUNK = 2**17  # elements per task: Adam's four float32 arrays fill 2 MiB
 SERIAL = 2**18  # below this size, waking the pool costs more than it saves
 
 
 def sgd(arrays, learning_rate, decay, momentum, nesterov) -> None:
     """Update w in place; `arrays` are w, g and the velocity m (empty without momentum)."""
-    _in_spans(_sgd, arrays, nesterov, learning_rate, decay, momentum)
+    _in_chunks(_sgd, arrays, nesterov, learning_rate, decay, momentum)
 
 
 def rmsprop(arrays, learning_rate, decay, rho, momentum, epsilon) -> None:
     """Update w in place; `arrays` are w, g, the mean square v, m and the mean a (or empty)."""
-    _in_spans(_rmsprop, arrays, None, learning_rate, decay, rho, 1 - rho, momentum, epsilon)
+    _in_chunks(_rmsprop, arrays, None, learning_rate, decay, rho, 1 - rho, momentum, epsilon)
 
 
 def adam(arrays, learning_rate, decay, beta_1, beta_2, epsilon) -> None:
@@ -41,44 +41,44 @@ def adam(arrays, learning_rate, decay, beta_1, beta_2, epsilon) -> None:
 
     `learning_rate` has the bias correction in it already.
     """
-    _in_spans(_adam, arrays, None, learning_rate, decay, 1 - beta_1, 1 - beta_2, epsilon)
+    _in_chunks(_adam, arrays, None, learning_rate, decay, 1 - beta_1, 1 - beta_2, epsilon)
 
 
 def norm(x: np.ndarray) -> float:
     """Return the Euclidean norm, summed in float64: float32 squares would overflow at 2e19."""
     flat = np.asarray(x, order="C").reshape(-1)
-    spans = parallel.spans(flat.size, SPAN)
-    sums = np.zeros(len(spans))
+    chunks = thread_pool.chunks(flat.size, CHUNK)
+    sums = np.zeros(len(chunks))
 
     def task(i: int) -> None:
-        start, stop = spans[i]
+        start, stop = chunks[i]
         sums[i] = _sum_of_squares(flat[start:stop])
 
-    _run(task, spans, flat.size)
+    _run(task, chunks, flat.size)
     return math.sqrt(sums.sum())
 
 
-def _in_spans(kernel, arrays, flag, *scalars) -> None:
-    """Run `kernel` over matching spans of flat views of `arrays` (C-contiguous, one dtype)."""
+def _in_chunks(kernel, arrays, flag, *scalars) -> None:
+    """Run `kernel` over matching chunks of flat views of `arrays` (C-contiguous, one dtype)."""
     flat = [array.reshape(-1) for array in arrays]
     # In the arrays' own type: a Python float would make the whole loop compute in float64.
     values = [flat[0].dtype.type(scalar) for scalar in scalars]
     if flag is not None:
         values.append(flag)
-    spans = parallel.spans(flat[0].size, SPAN)
+    chunks = thread_pool.chunks(flat[0].size, CHUNK)
 
     def task(i: int) -> None:
-        start, stop = spans[i]
+        start, stop = chunks[i]
         kernel(*(array[start:stop] for array in flat), *values)
 
-    _run(task, spans, flat[0].size)
+    _run(task, chunks, flat[0].size)
 
 
-def _run(task, spans, size) -> None:
+def _run(task, chunks, size) -> None:
     if size >= SERIAL:
-        parallel.run(task, len(spans))
+        thread_pool.run(task, len(chunks))
     else:
-        for i in range(len(spans)):
+        for i in range(len(chunks)):
             task(i)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.kernels.geometry import Window
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = [
@@ -55,7 +55,7 @@ def max_pool_backward(dy, index, input_shape, window: Window) -> np.ndarray:
     """Return dx: each gradient goes to the pixel that was the maximum."""
     dx = np.zeros(input_shape, dy.dtype)
     numbers = window_numbers(input_shape, window)
-    parallel.run(lambda n: _max_pool_backward(dy, index, dx, n, *numbers), len(dx))
+    thread_pool.run(lambda n: _max_pool_backward(dy, index, dx, n, *numbers), len(dx))
     return dx
 
 
@@ -71,7 +71,7 @@ def average_pool_backward(dy, input_shape, window: Window) -> np.ndarray:
     """Return dx: each gradient is shared equally by the real pixels of its window."""
     dx = np.zeros(input_shape, dy.dtype)
     numbers = window_numbers(input_shape, window)
-    parallel.run(lambda n: _average_pool_backward(dy, dx, n, *numbers), len(dx))
+    thread_pool.run(lambda n: _average_pool_backward(dy, dx, n, *numbers), len(dx))
     return dx
 
 
@@ -88,13 +88,13 @@ def window_numbers(x_shape, window: Window) -> tuple[int, ...]:
 def rows_of_output(shape) -> list[tuple[int, int]]:
     """Cut the rows of all output images (N, OH, OW, C) into spans, each a task."""
     n, oh, ow, channels = shape
-    return parallel.spans(n * oh, max(1, 2**16 // max(1, ow * channels)))
+    return thread_pool.chunks(n * oh, max(1, 2**16 // max(1, ow * channels)))
 
 
 def _by_rows(y, kernel) -> None:
     """Call ``kernel(first, last)`` for all rows of all output images, some at a time."""
     parts = rows_of_output(y.shape)
-    parallel.run(lambda i: kernel(*parts[i]), len(parts))
+    thread_pool.run(lambda i: kernel(*parts[i]), len(parts))
 
 
 @jit

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = ["FILL_MODES", "INTERPOLATIONS", "warp", "warp_backward"]
@@ -64,7 +64,7 @@ def warp(
     rows, columns, origin = _tables(x.shape, y.shape, transforms, fill_mode)
     flat = x.reshape(count, -1)
     options = (rows, columns, *origin, interpolation == "nearest", x.dtype.type(fill_value))
-    parallel.run(lambda n: _warp(flat, y, n, transforms, *options), count)
+    thread_pool.run(lambda n: _warp(flat, y, n, transforms, *options), count)
     return y
 
 
@@ -88,7 +88,7 @@ def warp_backward(
     rows, columns, origin = _tables(dx.shape, dy.shape, transforms, fill_mode)
     flat = dx.reshape(count, -1)
     options = (rows, columns, *origin, interpolation == "nearest")
-    parallel.run(lambda n: _warp_backward(dy, flat, n, transforms, *options), count)
+    thread_pool.run(lambda n: _warp_backward(dy, flat, n, transforms, *options), count)
     return dx
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels import activations as elementwise
+from minidl.kernels import activations
 from minidl.layers.base import Layer
 
 __all__ = [
@@ -83,10 +83,10 @@ class ReLU(ActivationLayer):
         self.is_plain = self.slope == 0 and self.maximum == np.inf and self.threshold == 0
 
     def compute(self, x, out=None):
-        return elementwise.relu(x, out, self.slope, self.maximum, self.threshold)
+        return activations.relu(x, out, self.slope, self.maximum, self.threshold)
 
     def gradient(self, dy, saved):
-        return elementwise.relu_backward(dy, saved, self.slope, self.maximum, self.threshold)
+        return activations.relu_backward(dy, saved, self.slope, self.maximum, self.threshold)
 
 
 class LeakyReLU(ReLU):
@@ -102,10 +102,10 @@ class _Named(ActivationLayer):
     kernel = ""
 
     def compute(self, x, out=None):
-        return elementwise.apply(self.kernel, x, out)
+        return activations.apply(self.kernel, x, out)
 
     def gradient(self, dy, saved):
-        return elementwise.gradient(self.kernel, dy, saved)
+        return activations.gradient(self.kernel, dy, saved)
 
 
 class Sigmoid(_Named):
@@ -149,10 +149,10 @@ class Softmax(ActivationLayer):
             raise ValueError(f"{self.label}: expected axis -1 (channels last), received {axis}")
 
     def compute(self, x, out=None):
-        return elementwise.softmax(x, out)
+        return activations.softmax(x, out)
 
     def gradient(self, dy, saved):
-        return elementwise.softmax_backward(dy, saved)
+        return activations.softmax_backward(dy, saved)
 
 
 class Linear(ActivationLayer):

@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.kernels.activations import add_bias
-from minidl.kernels.matmul import product
+from minidl.kernels.matmul import matmul
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer
 
@@ -84,7 +84,7 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def forward(self, x, training=False, rng=None):
-        z = product(x.reshape(-1, x.shape[-1]), self.kernel.array)  # (N, C) -> (N, units)
+        z = matmul(x.reshape(-1, x.shape[-1]), self.kernel.array)  # (N, C) -> (N, units)
         relu = getattr(self.activation, "is_plain", False)
         if self.bias is not None or relu:
             add_bias(z, None if self.bias is None else self.bias.array, relu)
@@ -105,10 +105,10 @@ class Dense(Layer):
         """As ``backward``, for the gradient of what goes into the activation."""
         x = cache[0]
         dz = np.ascontiguousarray(dz).reshape(-1, self.units)
-        dx = product(dz, self.kernel.array.T).reshape(x.shape) if need_dx else None
+        dx = matmul(dz, self.kernel.array.T).reshape(x.shape) if need_dx else None
         if not self.trainable:
             return dx, []
-        gradients = [product(x.reshape(-1, x.shape[-1]).T, dz)]
+        gradients = [matmul(x.reshape(-1, x.shape[-1]).T, dz)]
         if self.bias is not None:
             gradients.append(dz.sum(axis=0))
         return dx, gradients

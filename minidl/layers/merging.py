@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.common.errors import ShapeError
-from minidl.kernels import activations as elementwise
+from minidl.kernels import activations
 from minidl.layers.base import Layer
 
 __all__ = ["Add", "Concatenate"]
@@ -46,9 +46,9 @@ class Add(_Merging):
         return self.infer(x), len(x)
 
     def infer(self, x, out=None):
-        y = elementwise.add(x[0], x[1], out)
+        y = activations.add(x[0], x[1], out)
         for other in x[2:]:
-            elementwise.add(y, other, y)
+            activations.add(y, other, y)
         return y
 
     def backward(self, dy, cache, need_dx=True):

@@ -18,7 +18,7 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.common.seeding import layer_generator
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.warp import warp, warp_backward
 from minidl.layers.base import Layer
 
@@ -133,7 +133,7 @@ class RandomBrightness(ImageLayer):
             np.add(x[n], delta[n], out=y[n])
             np.clip(y[n], low, high, out=y[n])
 
-        parallel.run(task, len(x))
+        thread_pool.run(task, len(x))
         return y, (x, delta)
 
     def backward(self, dy, cache, need_dx=True):
@@ -147,7 +147,7 @@ class RandomBrightness(ImageLayer):
             moved = x[n] + delta[n]
             np.multiply(dy[n], (moved >= low) & (moved <= high), out=dx[n])
 
-        parallel.run(task, len(x))
+        thread_pool.run(task, len(x))
         return dx, []
 
 
@@ -204,7 +204,7 @@ class RandomContrast(ImageLayer):
             _mix_with_mean(x[n], contrast[n], y[n])
             np.clip(y[n], *self.value_range, out=y[n])
 
-        parallel.run(task, len(x))
+        thread_pool.run(task, len(x))
         return y, (x, contrast)
 
     def backward(self, dy, cache, need_dx=True):
@@ -220,7 +220,7 @@ class RandomContrast(ImageLayer):
             inside = dy[n] * ((spread >= low) & (spread <= high))
             _mix_with_mean(inside, contrast[n], dx[n])  # a symmetric map: its own adjoint
 
-        parallel.run(task, len(x))
+        thread_pool.run(task, len(x))
         return dx, []
 
 
@@ -344,14 +344,14 @@ def scale_channels(x, scale, offset, dtype):
         np.tile(np.broadcast_to(v, x.shape[-1:]).astype(dtype), repeats) for v in (scale, offset)
     )
     rows, out = x.reshape(-1, scale.size), y.reshape(-1, scale.size)
-    parts = parallel.spans(len(rows), SPAN // scale.size)
+    parts = thread_pool.chunks(len(rows), SPAN // scale.size)
 
     def task(i: int) -> None:
         part = slice(*parts[i])
         np.multiply(rows[part], scale, out=out[part])
         np.add(out[part], offset, out=out[part])
 
-    parallel.run(task, len(parts))
+    thread_pool.run(task, len(parts))
     return y
 
 

@@ -28,6 +28,7 @@ from minidl.formats.checkpoint import pack, write_checkpoint
 from minidl.formats.matching import load_weights
 from minidl.formats.weights import named_weights
 from minidl.graph.network import Network
+from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
 from minidl.training.trainer import Trainer
@@ -178,6 +179,7 @@ class Model(Network):
         check_finite(x)
         return self.infer(x)
 
+    @retain_freed_memory(trim=False)  # for the step after it
     def train_on_batch(self, x, y, sample_weight=None, class_weight=None, return_dict=False):
         """Make one optimizer step; return the loss, or ``[loss, metric, ...]`` of the batch."""
         trainer = self._compiled("train_on_batch")

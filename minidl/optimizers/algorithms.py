@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.serialization import lookup
-from minidl.kernels import optimizers as optim
+from minidl.kernels import optimizers as kernels
 from minidl.optimizers.optimizer import Optimizer
 from minidl.optimizers.schedules import LearningRateSchedule
 
@@ -58,7 +58,7 @@ class SGD(Optimizer):
 
     def update(self, w, gradient, slots, learning_rate, decay):
         arrays = [w, gradient, slots.get("m", _none(w))]
-        optim.sgd(arrays, learning_rate, decay, self.momentum, self.nesterov)
+        kernels.sgd(arrays, learning_rate, decay, self.momentum, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -99,7 +99,7 @@ class RMSprop(Optimizer):
 
     def update(self, w, gradient, slots, learning_rate, decay):
         arrays = [w, gradient, slots["v"], slots.get("m", _none(w)), slots.get("a", _none(w))]
-        optim.rmsprop(arrays, learning_rate, decay, self.rho, self.momentum, self.epsilon)
+        kernels.rmsprop(arrays, learning_rate, decay, self.rho, self.momentum, self.epsilon)
 
 
 class Adam(Optimizer):
@@ -144,7 +144,7 @@ class Adam(Optimizer):
         step = int(slots["step"][0])
         corrected = learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         arrays = [w, gradient, slots["m"], slots["v"], slots.get("largest_v", _none(w))]
-        optim.adam(arrays, corrected, decay, self.beta_1, self.beta_2, self.epsilon)
+        kernels.adam(arrays, corrected, decay, self.beta_1, self.beta_2, self.epsilon)
 
 
 class AdamW(Adam):

@@ -21,7 +21,7 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.common.serialization import Configurable, serialize
-from minidl.kernels import optimizers as optim
+from minidl.kernels import optimizers as kernels
 from minidl.layers.parameter import Parameter
 from minidl.optimizers import schedules
 from minidl.optimizers.schedules import LearningRateSchedule
@@ -264,9 +264,9 @@ class Optimizer(Configurable):
         if self.clipvalue is not None:
             return [np.clip(g, -self.clipvalue, self.clipvalue) for g in gradients]
         if self.clipnorm is not None:
-            return [_scaled(g, optim.norm(g), self.clipnorm) for g in gradients]
+            return [_scaled(g, kernels.norm(g), self.clipnorm) for g in gradients]
         if self.global_clipnorm is not None:
-            norm = math.hypot(*(optim.norm(g) for g in gradients))
+            norm = math.hypot(*(kernels.norm(g) for g in gradients))
             return [_scaled(g, norm, self.global_clipnorm) for g in gradients]
         return gradients
 

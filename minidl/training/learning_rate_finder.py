@@ -29,7 +29,7 @@ import numpy as np
 from minidl.callbacks.progress import ProgressBar, new_bar
 from minidl.common.errors import DataError
 from minidl.data.pipeline import as_dataset
-from minidl.kernels.runtime import memory
+from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.training.batches import unpack
 
 __all__ = ["LearningRateCurve", "find_learning_rate"]
@@ -113,6 +113,7 @@ class LearningRateCurve:
         )
 
 
+@retain_freed_memory()
 def find_learning_rate(
     model, x, y=None, *, batch_size: int | None = None, low: float = 1e-6, high: float = 10.0,
     steps: int = 120, verbose="auto",
@@ -160,7 +161,6 @@ def find_learning_rate(
             losses = _train(trainer, _endless(data), rates, bar)
     finally:
         before.restore()
-        memory.give_back()
     return LearningRateCurve(rates[: len(losses)], np.array(losses), np.array(_smoothed(losses)))
 
 

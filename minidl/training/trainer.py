@@ -20,7 +20,7 @@ from minidl.callbacks.progress import ProgressBar
 from minidl.common.errors import DataError, ShapeError
 from minidl.data.array_checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
-from minidl.kernels.runtime import memory
+from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.losses import losses
 from minidl.losses.losses import CROSSENTROPIES
 from minidl.metrics.accuracy import Mean
@@ -71,7 +71,6 @@ class Trainer:
 
         `network` is the model or, where `x` are the features of a frozen base, its head.
         """
-        memory.keep()
         check_finite(x)
         network = network or self.model
         # A loss that is not finite is said out loud in the end: NumPy need not warn as well.
@@ -177,6 +176,7 @@ class Trainer:
 
     # ------------------------------------------------------------------ epochs
 
+    @retain_freed_memory()
     def fit(
         self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
         validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
@@ -226,7 +226,6 @@ class Trainer:
             )
         finally:
             group.end()
-            memory.give_back()
         return history
 
     def _train_epoch(self, train, epoch, group, class_weight, steps, cache) -> dict[str, float]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.checks import thorough
 from support.reference import NAIVE_FUNCTIONS, each, naive_relu, naive_softmax, slope_of
 
-from minidl.kernels import activations as elementwise
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels import activations
+from minidl.kernels.runtime import thread_pool
 
 NAMES = sorted(NAIVE_FUNCTIONS)
 EXTREMES = [-math.inf, -1e30, -1000.0, -90.0, 0.0, 90.0, 1000.0, 1e30, math.inf]
@@ -21,7 +21,7 @@ dtypes = st.sampled_from([np.float32, np.float64])
 
 def saved_by(name, x):
     """What the gradient reads: the output of sigmoid and tanh, the input of the others."""
-    return elementwise.apply(name, x) if name in ("sigmoid", "tanh") else x
+    return activations.apply(name, x) if name in ("sigmoid", "tanh") else x
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,7 +29,7 @@ def saved_by(name, x):
 @given(numbers, dtypes)
 def test_functions_equal_their_slow_twins(name, values, dtype):
     x = np.array(values, dtype)
-    y = elementwise.apply(name, x)
+    y = activations.apply(name, x)
     assert y.dtype == dtype
     # A handful of roundings each; near 0 of gelu's tail 1 + erf cancels to absolute roundings.
     eps = np.finfo(dtype).eps
@@ -43,7 +43,7 @@ def test_functions_equal_their_slow_twins(name, values, dtype):
 def test_gradients_are_the_slopes_of_the_slow_twins(name, values, dtype):
     x = np.array(values, dtype)
     dy = np.linspace(-2, 2, x.size).astype(dtype)
-    dx = elementwise.gradient(name, dy, saved_by(name, x))
+    dx = activations.gradient(name, dy, saved_by(name, x))
     assert dx.dtype == dtype
     # Float32 functions of numbers up to 30 are off by some 1e-6; the differences by 1e-9.
     atol = 1e-5 if dtype == np.float32 else 1e-8
@@ -54,14 +54,14 @@ def test_gradients_are_the_slopes_of_the_slow_twins(name, values, dtype):
 def test_extreme_numbers_neither_overflow_nor_turn_into_nan(dtype):
     x = np.array(EXTREMES[1:-1], dtype)
     for name in NAMES:
-        y = elementwise.apply(name, x)
-        dx = elementwise.gradient(name, np.ones_like(x), saved_by(name, x))
+        y = activations.apply(name, x)
+        dx = activations.gradient(name, np.ones_like(x), saved_by(name, x))
         assert np.isfinite(y).all(), name
         assert np.isfinite(dx).all(), name
     x = np.array(EXTREMES, dtype)
-    assert elementwise.apply("sigmoid", x)[[0, 1, -2, -1]].tolist() == [0, 0, 1, 1]
-    assert elementwise.apply("tanh", x)[[0, 1, -2, -1]].tolist() == [-1, -1, 1, 1]
-    assert elementwise.relu(x)[[0, 1, -2, -1]].tolist() == [0, 0, dtype(1e30), math.inf]
+    assert activations.apply("sigmoid", x)[[0, 1, -2, -1]].tolist() == [0, 0, 1, 1]
+    assert activations.apply("tanh", x)[[0, 1, -2, -1]].tolist() == [-1, -1, 1, 1]
+    assert activations.relu(x)[[0, 1, -2, -1]].tolist() == [0, 0, dtype(1e30), math.inf]
 
 
 @thorough
@@ -74,17 +74,17 @@ def test_extreme_numbers_neither_overflow_nor_turn_into_nan(dtype):
 )
 def test_relu_and_its_gradient(values, dtype, slope, maximum, threshold):
     x = np.array(values, dtype)
-    y = elementwise.relu(x, None, slope, maximum, threshold)
+    y = activations.relu(x, None, slope, maximum, threshold)
     assert y.dtype == dtype
     twin = each(lambda v: naive_relu(v, slope, maximum, threshold), x)
     limits = np.finfo(dtype)
     np.testing.assert_allclose(y, twin, rtol=2 * limits.eps, atol=limits.tiny)
     dy = np.arange(1, x.size + 1).astype(dtype)
-    dx = elementwise.relu_backward(dy, x, slope, maximum, threshold)
+    dx = activations.relu_backward(dy, x, slope, maximum, threshold)
     expected = np.where(x <= threshold, slope, np.where(x >= maximum, 0, 1)) * dy
     np.testing.assert_allclose(dx, expected, rtol=np.finfo(dtype).eps)
     if threshold == 0:  # then the output says as much as the input
-        np.testing.assert_array_equal(elementwise.relu_backward(dy, y, slope, maximum), dx)
+        np.testing.assert_array_equal(activations.relu_backward(dy, y, slope, maximum), dx)
 
 
 @given(
@@ -93,13 +93,13 @@ def test_relu_and_its_gradient(values, dtype, slope, maximum, threshold):
 )  # fmt: skip
 def test_softmax_equals_its_slow_twin(rows, classes, dtype, spread, seed):
     x = np.random.default_rng(seed).normal(0, spread, (2, rows, classes)).astype(dtype)
-    y = elementwise.softmax(x)
+    y = activations.softmax(x)
     eps = np.finfo(dtype).eps
     assert y.dtype == dtype
     np.testing.assert_allclose(y, naive_softmax(x), rtol=0, atol=(classes + 8) * eps)
     np.testing.assert_allclose(y.sum(axis=-1), 1, rtol=(classes + 2) * eps)
     dy = np.random.default_rng(seed + 1).normal(size=x.shape).astype(dtype)
-    dx = elementwise.softmax_backward(dy, y)
+    dx = activations.softmax_backward(dy, y)
     exact = np.zeros(x.shape)
     for i in np.ndindex(*x.shape[:-1]):
         p = np.float64(y[i])
@@ -109,8 +109,8 @@ def test_softmax_equals_its_slow_twin(rows, classes, dtype, spread, seed):
 
 @pytest.mark.parametrize("name", [*NAMES, "relu", "softmax"])
 def test_the_output_may_be_the_input_itself(name):
-    functions = {"relu": elementwise.relu, "softmax": elementwise.softmax}
-    function = functions.get(name, lambda x, out=None: elementwise.apply(name, x, out))
+    functions = {"relu": activations.relu, "softmax": activations.softmax}
+    function = functions.get(name, lambda x, out=None: activations.apply(name, x, out))
     x = np.random.default_rng(0).normal(size=(4, 5))
     before = x.copy()
     y = function(x)
@@ -121,16 +121,16 @@ def test_the_output_may_be_the_input_itself(name):
 
 @pytest.mark.parametrize("name", [*NAMES, "relu"])
 def test_spans_leave_no_gap(name, monkeypatch):
-    monkeypatch.setattr(elementwise, "SPAN", 7)
-    parallel.set_num_threads(3)
+    monkeypatch.setattr(activations, "CHUNK", 7)
+    thread_pool.set_num_threads(3)
     x = np.random.default_rng(0).normal(size=(5, 13))  # 65 = 9 * 7 + 2
     dy = np.ones_like(x)
     if name == "relu":
-        y, dx = elementwise.relu(x), elementwise.relu_backward(dy, x)
+        y, dx = activations.relu(x), activations.relu_backward(dy, x)
         np.testing.assert_array_equal(y, np.maximum(x, 0))
         np.testing.assert_array_equal(dx, x > 0)
         return
-    y, dx = elementwise.apply(name, x), elementwise.gradient(name, dy, saved_by(name, x))
+    y, dx = activations.apply(name, x), activations.gradient(name, dy, saved_by(name, x))
     np.testing.assert_allclose(y, each(NAIVE_FUNCTIONS[name], x), atol=1e-14)
     np.testing.assert_allclose(dx, slope_of(NAIVE_FUNCTIONS[name], x), atol=1e-8)
 
@@ -140,20 +140,20 @@ def test_any_memory_layout_is_read_in_its_order():
     strided, transposed = np.repeat(x, 2, axis=1)[:, ::2], x.T.copy().T
     for other in (strided, transposed):
         np.testing.assert_array_equal(
-            elementwise.apply("tanh", other), elementwise.apply("tanh", x)
+            activations.apply("tanh", other), activations.apply("tanh", x)
         )
-        np.testing.assert_array_equal(elementwise.relu(other), elementwise.relu(x))
-        np.testing.assert_array_equal(elementwise.softmax(other), elementwise.softmax(x))
+        np.testing.assert_array_equal(activations.relu(other), activations.relu(x))
+        np.testing.assert_array_equal(activations.softmax(other), activations.softmax(x))
         np.testing.assert_array_equal(
-            elementwise.relu_backward(other, other), elementwise.relu_backward(x, x)
+            activations.relu_backward(other, other), activations.relu_backward(x, x)
         )
 
 
 def test_nan_stays_visible():
     x = np.array([np.nan, 1.0, -1.0])
-    for y in (elementwise.relu(x), *(elementwise.apply(name, x) for name in NAMES)):
+    for y in (activations.relu(x), *(activations.apply(name, x) for name in NAMES)):
         assert np.isnan(y).tolist() == [True, False, False]
-    assert np.isnan(elementwise.softmax(x)).all()
+    assert np.isnan(activations.softmax(x)).all()
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -164,7 +164,7 @@ def test_add_bias_works_in_place(with_bias, relu):
     rows, bias = np.array([[1.0, -2.0], [np.nan, 3.0]]), np.array([-2.0, 1.0])
     expected = rows + bias if with_bias else rows
     expected = np.where(expected < 0, 0, expected) if relu else expected
-    elementwise.add_bias(rows, bias if with_bias else None, relu)
+    activations.add_bias(rows, bias if with_bias else None, relu)
     np.testing.assert_array_equal(rows, expected)
 
 
@@ -173,5 +173,5 @@ def test_mask_relu_passes_the_gradient_where_the_output_is_positive(values, dtyp
     y = np.maximum(np.array(values, dtype), 0)
     dy = np.arange(1, y.size + 1).astype(dtype)
     out = np.full_like(y, np.nan)
-    assert elementwise.mask_relu(dy, y, out) is out
+    assert activations.mask_relu(dy, y, out) is out
     np.testing.assert_array_equal(out, np.where(y > 0, dy, 0))

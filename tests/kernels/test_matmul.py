@@ -6,7 +6,7 @@ from threadpoolctl import threadpool_info
 
 import minidl
 from minidl.kernels import matmul as module
-from minidl.kernels.matmul import product
+from minidl.kernels.matmul import matmul
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (70, 3, 5), (5, 3, 70), (1, 9, 64), (64, 9, 1)])
@@ -18,7 +18,7 @@ def test_strips_equal_the_product(monkeypatch, shape, dtype, transposed):
     rows, inner, columns = shape
     a = rng.normal(size=(inner, rows)).T if transposed else rng.normal(size=(rows, inner))
     b = rng.normal(size=(columns, inner)).T if transposed else rng.normal(size=(inner, columns))
-    result = product(a.astype(dtype), b.astype(dtype))
+    result = matmul(a.astype(dtype), b.astype(dtype))
     assert result.dtype == dtype
     # Each number is a sum of `inner` products: that many roundings at most.
     bound = inner * np.finfo(dtype).eps * (np.abs(a) @ np.abs(b)) + np.finfo(dtype).tiny
@@ -30,8 +30,8 @@ def test_same_bits_each_time(monkeypatch):
     minidl.set_num_threads(2)
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(40, 300)), rng.normal(size=(300, 50))
-    first = product(a, b)
-    assert all((product(a, b) == first).all() for _ in range(5))
+    first = matmul(a, b)
+    assert all((matmul(a, b) == first).all() for _ in range(5))
 
 
 def test_blas_gets_its_threads_back():
@@ -39,6 +39,6 @@ def test_blas_gets_its_threads_back():
         return [item["num_threads"] for item in threadpool_info() if item["user_api"] == "blas"]
 
     before = threads()
-    product(np.ones((300, 300)), np.ones((300, 300)))
-    product(np.ones((3, 3)), np.ones((3, 3)))
+    matmul(np.ones((300, 300)), np.ones((300, 300)))
+    matmul(np.ones((3, 3)), np.ones((3, 3)))
     assert threads() == before

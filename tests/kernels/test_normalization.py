@@ -15,7 +15,7 @@ from minidl.kernels.normalization import (
     normalize_backward,
     scale_shift,
 )
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 EPSILON = 1e-3
 
@@ -38,7 +38,7 @@ def cases(draw):
 @given(cases(), st.sampled_from([1, 3]))
 def test_forward_and_backward_follow_the_formulas(case, threads):
     x, dy, gamma, beta = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     mean, variance = batch_statistics(x)
     inverse_std = 1 / np.sqrt(variance + EPSILON)
     y = normalize(x, mean, inverse_std, gamma, beta)
@@ -61,7 +61,7 @@ def test_forward_and_backward_follow_the_formulas(case, threads):
 @given(cases(), st.sampled_from([1, 3]))
 def test_statistics_are_those_of_numpy_in_float64(case, threads):
     x, dy, _, _ = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     mean, variance = batch_statistics(x)
     assert mean.dtype == variance.dtype == np.float64
     np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-13, atol=1e-13)
@@ -94,7 +94,7 @@ def test_float32_sums_do_not_drift_over_many_rows():
 
 def test_scale_shift_cuts_the_rows_without_a_gap(monkeypatch):
     monkeypatch.setattr(module, "ROWS_BYTES", 100)
-    parallel.set_num_threads(3)
+    thread_pool.set_num_threads(3)
     x = np.random.default_rng(0).normal(size=(101, 3))
     scale, shift = np.array([1.0, 2.0, -3.0]), np.array([0.0, 1.0, 5.0])
     np.testing.assert_allclose(scale_shift(x, scale, shift), x * scale + shift, rtol=1e-14)
@@ -102,7 +102,7 @@ def test_scale_shift_cuts_the_rows_without_a_gap(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_threads_same_bits(dtype):
-    parallel.set_num_threads(3)
+    thread_pool.set_num_threads(3)
     rng = np.random.default_rng(0)
     x, dy = (rng.normal(size=(999, 7)).astype(dtype) for _ in range(2))
     ones = np.ones(7, dtype)

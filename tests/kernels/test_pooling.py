@@ -19,7 +19,7 @@ from minidl.kernels.pooling import (
     max_pool,
     max_pool_backward,
 )
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 dtypes = st.sampled_from([np.float32, np.float64])
 threads = st.sampled_from([1, 3])
@@ -43,7 +43,7 @@ def cases(draw):
 @given(cases(), threads)
 def test_max_pool_equals_its_slow_twin(case, count):
     x, dy, window = case
-    parallel.set_num_threads(count)
+    thread_pool.set_num_threads(count)
     y, index = max_pool(x, window, with_index=True)
     assert y.dtype == x.dtype
     np.testing.assert_array_equal(y, naive_max_pool(x, window))
@@ -58,7 +58,7 @@ def test_max_pool_equals_its_slow_twin(case, count):
 @given(cases(), threads)
 def test_average_pool_equals_its_slow_twin(case, count):
     x, dy, window = case
-    parallel.set_num_threads(count)
+    thread_pool.set_num_threads(count)
     y = average_pool(x, window)
     terms = window.kernel_size[0] * window.kernel_size[1]
     assert y.dtype == x.dtype
@@ -103,7 +103,7 @@ def test_a_window_of_more_than_256_pixels_finds_its_last_one():
 
 def test_an_image_larger_than_one_task_is_pooled_to_its_end():
     x = np.random.default_rng(0).normal(size=(2, 40, 40, 64)).astype(np.float32)
-    parallel.set_num_threads(3)
+    thread_pool.set_num_threads(3)
     blocks = x.reshape(2, 20, 2, 20, 2, 64)
     window = Window((2, 2), (2, 2))
     np.testing.assert_array_equal(max_pool(x, window)[0], blocks.max(axis=(2, 4)))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.reference_warp import naive_warp
 
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS, warp, warp_backward
 
 # Multiples of 1/64 are exact in every step, so both sides agree on which pixel is "nearest".
@@ -104,15 +104,15 @@ def test_result_does_not_depend_on_the_threads():
     x = rng.normal(size=(9, 12, 10, 3)).astype("float32")
     transforms = np.tile(np.eye(3), (9, 1, 1))
     transforms[:, :2] += rng.normal(0, 0.2, (9, 2, 3))
-    before = parallel.get_num_threads()
+    before = thread_pool.get_num_threads()
     results = []
     try:
         for threads in (1, 2):
-            parallel.set_num_threads(threads)
+            thread_pool.set_num_threads(threads)
             y = warp(x, transforms, "reflect")
             results.append(y.tobytes() + warp_backward(y, transforms, (12, 10)).tobytes())
     finally:
-        parallel.set_num_threads(before)
+        thread_pool.set_num_threads(before)
     assert results[0] == results[1]
 
 

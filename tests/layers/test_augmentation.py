@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.reference_warp import naive_warp
 
 from minidl.common.errors import ShapeError
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS
 from minidl.layers.augmentation import (
     AffineChain,
@@ -273,14 +273,14 @@ def test_backward_is_the_adjoint_of_forward(fill_mode, interpolation):
 @pytest.mark.parametrize("layer", every_layer(), ids=lambda layer: type(layer).__name__)
 def test_same_seed_same_bits_whatever_the_threads(layer):
     x = photos(8, 9, 9, dtype="float32")
-    before = parallel.get_num_threads()
+    before = thread_pool.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 2):
-            parallel.set_num_threads(threads)
+            thread_pool.set_num_threads(threads)
             results.append(augment(layer, x, seed=7).tobytes())
     finally:
-        parallel.set_num_threads(before)
+        thread_pool.set_num_threads(before)
     assert results[0] == results[1] == results[2]
     assert results[0] != augment(layer, x, seed=8).tobytes()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.reference_warp import naive_resize
 
 from minidl.common.errors import ShapeError
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.layers.preprocessing import RandomBrightness, RandomContrast, RandomCrop, Rescaling
 
 
@@ -131,15 +131,15 @@ def test_clipped_pixels_have_no_gradient_of_their_own(layer):
 @pytest.mark.parametrize("layer", [RandomBrightness(0.3), RandomContrast(0.3), RandomCrop(3, 3)])
 def test_same_seed_same_bits_whatever_the_threads(layer):
     x = photos(9, dtype="float32")
-    before = parallel.get_num_threads()
+    before = thread_pool.get_num_threads()
     results = []
     try:
         for threads in (1, 2):
-            parallel.set_num_threads(threads)
+            thread_pool.set_num_threads(threads)
             y, cache = layer.forward(x, training=True, rng=np.random.default_rng(7))
             results.append(y.tobytes() + layer.backward(y, cache)[0].tobytes())
     finally:
-        parallel.set_num_threads(before)
+        thread_pool.set_num_threads(before)
     assert results[0] == results[1]
     assert not np.array_equal(augment(layer, x, seed=7), augment(layer, x, seed=8))
 

@@ -9,8 +9,8 @@ from support import reference_training as reference
 
 from minidl import optimizers
 from minidl.common.errors import ShapeError
-from minidl.kernels import optimizers as optim
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels import optimizers as kernels
+from minidl.kernels.runtime import thread_pool
 from minidl.layers import Layer, Parameter
 from minidl.optimizers import SGD, Adam, AdamW, RMSprop
 from minidl.optimizers.schedules import ExponentialDecay
@@ -61,7 +61,7 @@ def test_steps_match_the_obvious_formula(cls, arguments, seed, shape, decay):
 
 @pytest.mark.parametrize(("cls", "arguments"), CONFIGURATIONS[5:9])
 def test_big_arrays_are_cut_into_spans_with_the_same_result(cls, arguments):
-    size = optim.SERIAL + 3
+    size = kernels.SERIAL + 3
     rng = np.random.default_rng(0)
     start, gradient = rng.normal(size=(2, size)).astype("float32")
     whole = parameter(start, dtype="float32")
@@ -79,17 +79,17 @@ def test_big_arrays_are_cut_into_spans_with_the_same_result(cls, arguments):
 
 def test_the_number_of_threads_does_not_change_a_bit():
     rng = np.random.default_rng(0)
-    start, gradient = rng.normal(size=(2, optim.SERIAL + 3)).astype("float32")
+    start, gradient = rng.normal(size=(2, kernels.SERIAL + 3)).astype("float32")
     results = []
-    before = parallel.get_num_threads()
+    before = thread_pool.get_num_threads()
     try:
         for threads in (1, 2):
-            parallel.set_num_threads(threads)
+            thread_pool.set_num_threads(threads)
             w = parameter(start, dtype="float32")
             Adam(0.01, clipnorm=1.0).apply([w], [gradient])
             results.append(w.value)
     finally:
-        parallel.set_num_threads(before)
+        thread_pool.set_num_threads(before)
     np.testing.assert_array_equal(results[0], results[1])
 
 
@@ -112,8 +112,8 @@ def test_clipping_cuts_copies_of_the_gradients(clip, expected):
 
 
 def test_the_norm_of_a_big_array_is_summed_over_all_spans():
-    x = np.random.default_rng(0).normal(size=(2, optim.SERIAL)).astype("float32")
-    assert optim.norm(x) == pytest.approx(np.linalg.norm(x.astype("float64")), rel=1e-12)
+    x = np.random.default_rng(0).normal(size=(2, kernels.SERIAL)).astype("float32")
+    assert kernels.norm(x) == pytest.approx(np.linalg.norm(x.astype("float64")), rel=1e-12)
 
 
 def test_centered_rmsprop_survives_a_constant_gradient():

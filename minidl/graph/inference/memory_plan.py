@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.graph.inference.fusion import Program
 from minidl.graph.inference.steps import Step
-from minidl.kernels.runtime.memory import LINE
+from minidl.kernels.runtime.memory import CACHE_LINE
 
 __all__ = ["Schedule"]
 
@@ -165,6 +165,6 @@ class Schedule:
             for begin, end in together:
                 if at + sizes[root] <= begin:
                     break
-                at = max(at, -(-end // LINE) * LINE)
+                at = max(at, -(-end // CACHE_LINE) * CACHE_LINE)
             offset[root] = at
         return offset, max((offset[root] + sizes[root] for root in offset), default=0)

@@ -26,7 +26,7 @@ from minidl.graph.inference.step_groups import Stretch, cut
 from minidl.graph.inference.steps import Step
 from minidl.graph.inference.weight_versions import WeightVersions
 from minidl.graph.node import Node
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.memory import aligned
 from minidl.layers.base import as_dtype
 
@@ -185,9 +185,9 @@ class InferencePlan:
         return self._items(program, schedule)
 
     def _items(self, program: Program, schedule: Schedule) -> list[Step | Stretch]:
-        if not parallel.may_wait_for_each_other():
+        if not thread_pool.may_spin():
             return program.steps
-        threads = parallel.get_num_threads()
+        threads = thread_pool.get_num_threads()
         if threads not in schedule.items:
             schedule.items[threads] = cut(program.steps, schedule, self.inputs, threads)
         return schedule.items[threads]

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from minidl.graph.inference.plan import InferencePlan
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 __all__ = ["format_plan", "measure"]
 
@@ -70,7 +70,7 @@ def measure(plan: InferencePlan, shapes, dtype, rounds: int = 5) -> tuple[dict[i
     xs = [rng.random(shape).astype(dtype) for shape in shapes]
     times: dict[int, list[float]] = {}
     wholes: list[float] = []
-    with parallel.computing():
+    with thread_pool.computing():
         for number in range(rounds + 1):
             seconds: dict[int, float] = {}
             plan.run(xs, seconds)

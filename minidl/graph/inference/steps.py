@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from minidl.common.errors import ShapeError
-from minidl.kernels.activations import finish
+from minidl.kernels.activations import apply_epilogue
 from minidl.kernels.convolution.depthwise import depthwise
 from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
@@ -349,7 +349,7 @@ class DepthwiseStep(ConvolutionStep):
         depthwise(xs[0], self.kernel, self.convolution, out)
         rows = out.reshape(-1, out.shape[-1])
         if self.bias is not None or self.relu:
-            finish(rows, self.bias, self.relu, None, rows)
+            apply_epilogue(rows, self.bias, self.relu, None, rows)
         if self.activation is not None and not self.relu:
             out[...] = self.activation.compute(out)
         return out

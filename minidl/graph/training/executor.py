@@ -17,7 +17,7 @@ from minidl.common.errors import ShapeError
 from minidl.common.seeding import as_generator
 from minidl.graph.node import Node, count_readers
 from minidl.graph.training.frozen_segments import Segment, Timetable, arrange
-from minidl.kernels import activations as elementwise
+from minidl.kernels import activations
 from minidl.layers.augmentation import AffineChain
 from minidl.layers.base import Layer, as_dtype
 from minidl.layers.parameter import Parameter
@@ -202,9 +202,9 @@ class _Accumulator:
         if i not in self.values:
             self.values[i] = gradient
         elif i in self.owned:
-            elementwise.add(self.values[i], np.ascontiguousarray(gradient), self.values[i])
+            activations.add(self.values[i], np.ascontiguousarray(gradient), self.values[i])
         else:
-            self.values[i] = elementwise.add(*map(np.ascontiguousarray, (self.values[i], gradient)))
+            self.values[i] = activations.add(*map(np.ascontiguousarray, (self.values[i], gradient)))
             self.owned.add(i)
 
     def pop(self, i: int) -> np.ndarray | None:

@@ -24,7 +24,7 @@ from minidl.kernels.compiled.gemm_loops import convolve_block
 from minidl.kernels.compiled.gemm_tile import PANEL, TALL
 from minidl.kernels.convolution.winograd import SPARE_BYTES
 from minidl.kernels.runtime.atomics import fetch_add, load, pause
-from minidl.kernels.runtime.jit import jit, within
+from minidl.kernels.runtime.jit import inlinable, jit
 
 __all__ = ["AVERAGE_POOL", "DIRECT", "MAX_POOL", "STEP", "WINOGRAD", "run_pipeline"]
 
@@ -50,10 +50,10 @@ STEP = np.dtype(
 
 
 transform_input, transform_output = (
-    within(kernel) for kernel in (transformed.transform_input, transformed.transform_output)
+    inlinable(kernel) for kernel in (transformed.transform_input, transformed.transform_output)
 )
-multiply_taps = within(tiled.multiply_taps)
-max_pool, average_pool = within(pooling.max_pool_rows), within(pooling.average_pool_rows)
+multiply_taps = inlinable(tiled.multiply_taps)
+max_pool, average_pool = inlinable(pooling.max_pool_rows), inlinable(pooling.average_pool_rows)
 
 
 def _pointer_to(number_type):

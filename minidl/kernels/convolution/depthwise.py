@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.kernels.geometry import Window
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = ["depthwise", "depthwise_backward"]
@@ -30,7 +30,7 @@ def depthwise(
     numbers = _numbers(x, window)
     flat = w.reshape(*w.shape[:2], -1)
     multiplier = w.shape[3]
-    parallel.run(
+    thread_pool.run(
         lambda i: _forward_row(x, flat, y, i // oh, i % oh, multiplier, *numbers), len(x) * oh
     )
     return y
@@ -40,7 +40,7 @@ def depthwise_backward(x, w, dy, window: Window, need_dx: bool = True):
     """Return ``(dx, dw)``; dx is None where it is not needed."""
     flat = w.reshape(*w.shape[:2], -1)
     numbers = _numbers(x, window)
-    strands = parallel.spans(len(x))  # images and a sum of its own for each thread
+    strands = thread_pool.chunks(len(x))  # images and a sum of its own for each thread
     dw_of = np.zeros((len(strands), *flat.shape), w.dtype)
     dx = np.zeros(x.shape if need_dx else (0, 0, 0, 0), x.dtype)
 
@@ -48,7 +48,7 @@ def depthwise_backward(x, w, dy, window: Window, need_dx: bool = True):
         for n in range(*strands[i]):
             _backward_image(x, flat, dy, dx, dw_of[i], n, w.shape[3], *numbers)
 
-    parallel.run(task, len(strands))
+    thread_pool.run(task, len(strands))
     return dx if need_dx else None, dw_of.sum(axis=0).reshape(w.shape)
 
 

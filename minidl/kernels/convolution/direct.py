@@ -28,7 +28,7 @@ import math
 import numpy as np
 
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
 from minidl.kernels.runtime.memory import aligned
 
@@ -57,14 +57,14 @@ def pack_kernel(w: np.ndarray, groups: int = 1) -> np.ndarray:
     jobs = [
         (group, *span)
         for group in range(groups)
-        for span in parallel.spans(packed.shape[1], -(-(2**16) // len(rows)))
+        for span in thread_pool.chunks(packed.shape[1], -(-(2**16) // len(rows)))
     ]
 
     def task(i: int) -> None:
         group, begin, end = jobs[i]
         pack_rows(rows, packed[group], group * columns, columns, begin, end)
 
-    parallel.run(task, len(jobs))
+    thread_pool.run(task, len(jobs))
     return packed
 
 
@@ -104,7 +104,7 @@ def convolve_direct(
         from minidl.kernels.compiled.gemm_loops import convolve
 
     x = np.ascontiguousarray(x)
-    threads = parallel.get_num_threads()
+    threads = thread_pool.get_num_threads()
     (oh, ow), geometry, jobs = layout(x.shape, packed.shape, convolution, threads)
     if out is None:
         out = np.empty((len(x), oh, ow, channels), np.float32)
@@ -123,7 +123,7 @@ def convolve_direct(
         )  # fmt: skip
 
     # Threads take jobs inside the kernel, as taking them in Python needs the GIL each time.
-    parallel.run(task, min(threads, len(jobs)))
+    thread_pool.run(task, min(threads, len(jobs)))
     return out
 
 
@@ -181,14 +181,14 @@ def _blocks(rows: int, x_shape, packed_shape, threads: int) -> tuple[list, list]
     image = 4 * math.prod(x_shape)
     at_most = max(2 * TALL, BLOCK_BYTES // max(1, image // rows // groups))
     if 4 * math.prod(packed_shape) > image and panels >= wanted:
-        return _multiples(rows, at_most, TALL), parallel.spans(panels, -(-panels // wanted))
+        return _multiples(rows, at_most, TALL), thread_pool.chunks(panels, -(-panels // wanted))
     blocks = _multiples(rows, min(at_most, -(-rows // wanted)), TALL)
     missing = max(1, min(panels, -(-threads // (len(blocks) * groups))))
-    return blocks, parallel.spans(panels, -(-panels // missing))
+    return blocks, thread_pool.chunks(panels, -(-panels // missing))
 
 
 def _multiples(length: int, at_most: int, unit: int) -> list[tuple[int, int]]:
     """Cut a range into spans of whole units, all but the last, that are about `at_most` long."""
     units = -(-length // unit)
-    spans = parallel.spans(units, max(1, round(at_most / unit)))
+    spans = thread_pool.chunks(units, max(1, round(at_most / unit)))
     return [(unit * a, min(unit * b, length)) for a, b in spans]

@@ -40,7 +40,7 @@ from minidl.kernels.convolution.winograd import (
 )
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 __all__ = ["ALGORITHMS", "choose_algorithm", "convolve", "convolve_backward", "prepare_kernel"]
 
@@ -97,7 +97,7 @@ def prepare_kernel(
     if algorithm != "winograd":
         return None
     shape = transformed_shape(w)
-    return transform_kernel(w, parallel.scratch("u", shape, w.dtype) if reuse_memory else None)
+    return transform_kernel(w, thread_pool.scratch("u", shape, w.dtype) if reuse_memory else None)
 
 
 def convolve(

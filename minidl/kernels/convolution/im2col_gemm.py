@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels.activations import finish, mask_relu
+from minidl.kernels.activations import apply_epilogue, mask_relu
 from minidl.kernels.convolution.im2col import col2im, im2col
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 __all__ = ["convolve_gemm", "convolve_gemm_backward"]
 
@@ -70,7 +70,7 @@ def convolve_gemm(
         begin, end = parts[i % len(parts)]
         target = block = rows[first:last]
         if not direct:
-            block = parallel.scratch("block", (last - first, end - begin), x.dtype)
+            block = thread_pool.scratch("block", (last - first, end - begin), x.dtype)
         for group in range(convolution.groups):
             cols, kernel, at = _operands(x, w, convolution, group, first, last)
             if convolution.groups == 1:
@@ -79,9 +79,9 @@ def convolve_gemm(
                 block[:, at] = cols @ kernel
         if finishes:
             added = None if residual is None else residual_rows[first:last]
-            finish(block, bias, relu, added, target, channel, begin)
+            apply_epilogue(block, bias, relu, added, target, channel, begin)
 
-    parallel.run(task, len(blocks) * len(parts))
+    thread_pool.run(task, len(blocks) * len(parts))
     return out
 
 
@@ -114,18 +114,18 @@ def convolve_gemm_backward(
     dx = np.zeros(x.shape, x.dtype) if need_dx else None
     # Each thread owns some images, so that scattering never meets another thread's pixels,
     # and sums of its own for dw and dbias, so that they do not depend on who was quicker.
-    strands = parallel.spans(len(x))
+    strands = thread_pool.chunks(len(x))
     dw_of = np.zeros((len(strands), *w.shape), w.dtype)
     dbias_of = np.zeros((len(strands), w.shape[-1]), w.dtype)
     per_block = _rows_per_block(w, convolution)
 
     def task(strand: int) -> None:
         begin, end = (n * oh * ow for n in strands[strand])
-        for a, b in parallel.spans(end - begin, per_block):
+        for a, b in thread_pool.chunks(end - begin, per_block):
             block = slice(begin + a, begin + b)
             dz = dy_rows[block]
             if y_rows is not None:
-                dz = mask_relu(dz, y_rows[block], parallel.scratch("dz", dz.shape, dz.dtype))
+                dz = mask_relu(dz, y_rows[block], thread_pool.scratch("dz", dz.shape, dz.dtype))
             if need_dw and with_bias:
                 dbias_of[strand] += np.ones(len(dz), dz.dtype) @ dz
             for group in range(convolution.groups):
@@ -137,7 +137,7 @@ def convolve_gemm_backward(
                 if need_dx:
                     _add_input_gradient(w, dz_group, convolution, group, block.start, dx)
 
-    parallel.run(task, len(strands))
+    thread_pool.run(task, len(strands))
     if not need_dw:
         return dx, None, None
     return dx, dw_of.sum(axis=0), dbias_of.sum(axis=0) if with_bias else None
@@ -146,7 +146,7 @@ def convolve_gemm_backward(
 def _add_kernel_gradient(x, w, dz, convolution, group, first, dw) -> None:
     """Add ``cols' dz`` of one block to `dw`."""
     cols, kernel, at = _operands(x, w, convolution, group, first, first + len(dz))
-    product = parallel.scratch("dw", kernel.shape, w.dtype)
+    product = thread_pool.scratch("dw", kernel.shape, w.dtype)
     np.matmul(cols.T, dz, out=product)
     view = dw.reshape(-1, w.shape[-1])[:, at]
     np.add(view, product, out=view)
@@ -158,7 +158,7 @@ def _add_input_gradient(w, dz, convolution, group, first, dx) -> None:
     if convolution.is_pointwise and convolution.groups == 1:
         np.matmul(dz, kernel.T, out=dx.reshape(-1, dx.shape[-1])[first : first + len(dz)])
         return
-    dcols = parallel.scratch("dcols", (len(dz), len(kernel)), w.dtype)
+    dcols = thread_pool.scratch("dcols", (len(dz), len(kernel)), w.dtype)
     np.matmul(dz, kernel.T, out=dcols)
     depth = w.shape[2]
     col2im(dcols, dx, first, convolution, group * depth, depth)
@@ -170,7 +170,7 @@ def _operands(x, w, convolution, group, first, last):
     kernel = w.reshape(-1, w.shape[-1])[:, at]  # (KH*KW*C/groups, K/groups)
     if convolution.is_pointwise and convolution.groups == 1:
         return x.reshape(-1, x.shape[-1])[first:last], kernel, at
-    cols = parallel.scratch("cols", (last - first, len(kernel)), x.dtype)
+    cols = thread_pool.scratch("cols", (last - first, len(kernel)), x.dtype)
     depth = w.shape[2]
     im2col(x, cols, first, convolution, group * depth, depth)
     return cols, kernel, at
@@ -188,13 +188,15 @@ def _tasks(rows: int, w, convolution) -> tuple[list, list]:
     Some small blocks for each thread, so that one that wakes up late finds less to do. Where
     there are too few pixels for that, as in one small image, the threads share out the channels.
     """
-    threads, channels = parallel.get_num_threads(), w.shape[-1]
+    threads, channels = thread_pool.get_num_threads(), w.shape[-1]
     count = max(-(-rows // _rows_per_block(w, convolution)), min(2 * threads, rows // FEW_ROWS), 1)
     if count >= threads or convolution.groups > 1:
         count = -(-count // threads) * threads  # none idle at the end
-        return parallel.spans(rows, -(-rows // count)), [(0, channels)]
+        return thread_pool.chunks(rows, -(-rows // count)), [(0, channels)]
     parts = -(-threads // count) * (1 if channels < FEW_ROWS else 2)
-    return parallel.spans(rows, -(-rows // count)), parallel.spans(channels, -(-channels // parts))
+    return thread_pool.chunks(rows, -(-rows // count)), thread_pool.chunks(
+        channels, -(-channels // parts)
+    )
 
 
 def _rows_per_block(w, convolution) -> int:

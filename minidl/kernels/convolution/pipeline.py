@@ -31,7 +31,7 @@ from minidl.kernels.convolution.direct import layout, padded_bias
 from minidl.kernels.convolution.winograd import TILES, tasks, tile_grid, tile_scratch_shape
 from minidl.kernels.geometry import Convolution, Window
 from minidl.kernels.pooling import rows_of_output, window_numbers
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
 
 __all__ = ["Pipeline", "TensorLocation"]
@@ -161,12 +161,12 @@ class Pipeline:
 
         def task(i: int) -> None:
             v, m = (
-                parallel.scratch(f"winograd {key}", (size,), np.float32)
+                thread_pool.scratch(f"winograd {key}", (size,), np.float32)
                 for key, size in (("v", self._v_size), ("m", self._m_size))
             )
             run_pipeline(self._table, addresses, done, next_job, v, m)
 
-        parallel.run(task, self.threads)
+        thread_pool.run(task, self.threads)
 
     def _add(
         self,

@@ -37,9 +37,9 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.kernels.geometry import Window
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
-from minidl.kernels.runtime.memory import LINE, aligned
+from minidl.kernels.runtime.memory import CACHE_LINE, aligned
 
 __all__ = [
     "SPARE_BYTES", "TILES", "Tiles", "convolve_winograd", "multiply", "taps_first", "tasks",
@@ -64,7 +64,7 @@ TILES = {  # by kernel size
 # Fewer read U too often, more leave the cache. Both weigh the same for 256 to 768 channels in and
 # out together: there it is half as many.
 TILES_PER_BLOCK = 112  # eight register tiles; of 36 taps
-SPARE_BYTES = 3 * LINE  # of each tile
+SPARE_BYTES = 3 * CACHE_LINE  # of each tile
 KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
 # What transforms cost, in multiplications of the product: measured with AVX-512.
@@ -118,8 +118,8 @@ def transform_kernel(
     u = aligned(transformed_shape(w, transposed), w.dtype) if out is None else out
     _, panels, rows, width = u.shape
     weights = np.ascontiguousarray(w).reshape(-1, *w.shape[2:])
-    spans = parallel.spans(rows, -(-KERNEL_SPAN // (panels * width)))
-    parallel.run(
+    spans = thread_pool.chunks(rows, -(-KERNEL_SPAN // (panels * width)))
+    thread_pool.run(
         lambda i: transformed.transform_kernel(weights, u, *spans[i], transposed), len(spans)
     )
     return u
@@ -178,7 +178,7 @@ def convolve_winograd(
     residual = residual if has_residual else out  # a kernel argument must be some array
     grid = tile_grid(x.shape, window, outputs)
     blocks, parts = tasks(
-        len(x) * grid[0] * grid[1], count, c, panels, width, parallel.get_num_threads()
+        len(x) * grid[0] * grid[1], count, c, panels, width, thread_pool.get_num_threads()
     )
 
     def task(i: int) -> None:
@@ -194,7 +194,7 @@ def convolve_winograd(
             first, last, grid, outputs, relu, has_residual,
         )  # fmt: skip
 
-    parallel.run(task, len(blocks) * len(parts))
+    thread_pool.run(task, len(blocks) * len(parts))
     return out
 
 
@@ -207,7 +207,7 @@ def tile_grid(x_shape, window: Window, outputs) -> tuple[int, int, int, int]:
 
 def tile_scratch(key: str, tiles: int, size: int, dtype) -> np.ndarray:
     """Return this thread's buffer for the taps of a block, `size` numbers for each tile."""
-    return parallel.scratch(f"winograd {key}", tile_scratch_shape(tiles, size, dtype), dtype)
+    return thread_pool.scratch(f"winograd {key}", tile_scratch_shape(tiles, size, dtype), dtype)
 
 
 def tile_scratch_shape(tiles: int, size: int, dtype) -> tuple[int, int]:
@@ -256,8 +256,8 @@ def tasks(
         at_most //= 2
     blocks = max(1, -(-tiles // at_most))
     if blocks < threads:
-        return parallel.spans(tiles, at_most), parallel.spans(
+        return thread_pool.chunks(tiles, at_most), thread_pool.chunks(
             panels, -(-panels * blocks // threads)
         )
     blocks = -(-blocks // threads) * threads  # none idle at the end
-    return parallel.spans(tiles, -(-tiles // blocks)), [(0, panels)]
+    return thread_pool.chunks(tiles, -(-tiles // blocks)), [(0, panels)]

@@ -37,7 +37,7 @@ from minidl.kernels.convolution.winograd import (
     transformed_shape,
 )
 from minidl.kernels.geometry import Window
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba, jit
 
 __all__ = ["convolve_winograd_backward"]
@@ -85,16 +85,18 @@ def convolve_winograd_backward(
     width = shape[3]
     u = None
     if need_dx:
-        u = transform_kernel(w, parallel.scratch("u", shape, w.dtype), transposed=True)
+        u = transform_kernel(w, thread_pool.scratch("u", shape, w.dtype), transposed=True)
     strands, parts = _tasks(len(x), len(x) * per_image, c, width)
-    du_of = parallel.scratch("winograd du", (len(strands), 36, c, k), x.dtype) if need_dw else None
+    du_of = (
+        thread_pool.scratch("winograd du", (len(strands), 36, c, k), x.dtype) if need_dw else None
+    )
     dbias_of = np.zeros((len(strands), k), x.dtype)
 
     def task(i: int) -> None:
         strand, panels = i // len(parts), parts[i % len(parts)]
         begin, end = panels[0] * width, min(panels[1] * width, c)
         first_tile, last_tile = (n * per_image for n in strands[strand])
-        for a, b in parallel.spans(last_tile - first_tile, TILES_PER_BLOCK):
+        for a, b in thread_pool.chunks(last_tile - first_tile, TILES_PER_BLOCK):
             first, last = first_tile + a, first_tile + b
             dm = tile_scratch("m", last - first, 36 * k, x.dtype)
             transform_gradient(dy, y, dm, first, last, grid, masked)
@@ -110,7 +112,7 @@ def convolve_winograd_backward(
                 multiply(dm, u, dv, last - first, *panels)
                 add_input_gradient(dv, stride, dx, begin, end, first, last, grid)
 
-    parallel.run(task, len(strands) * len(parts))
+    thread_pool.run(task, len(strands) * len(parts))
     if not need_dw:
         return dx, None, None
     return dx, _kernel_gradient(du_of), dbias_of.sum(axis=0) if with_bias else None
@@ -133,13 +135,13 @@ def _kernel_gradient(du_of: np.ndarray) -> np.ndarray:
     """Return ``dw = G' dU G``, dU being the sum over the strands, as (3, 3, C, K)."""
     _, _, c, k = du_of.shape
     dw = np.zeros((9, c * k), du_of.dtype)
-    spans = parallel.spans(c * k, KERNEL_SPAN)
+    spans = thread_pool.chunks(c * k, KERNEL_SPAN)
 
     def task(i: int) -> None:
         for du in du_of:
             _add_kernel_gradient(du.reshape(36, -1), dw, *spans[i])
 
-    parallel.run(task, len(spans))
+    thread_pool.run(task, len(spans))
     return dw.reshape(3, 3, c, k)
 
 
@@ -150,10 +152,10 @@ def _tasks(images: int, tiles: int, c: int, width: int) -> tuple[list, list]:
     channels makes the threads compute the same dM, sharing out the images gives each of them
     a dU of its own to fill: that is worse where there are few tiles.
     """
-    threads, panels = parallel.get_num_threads(), -(-c // width)
+    threads, panels = thread_pool.get_num_threads(), -(-c // width)
     if images < threads or tiles <= c:
-        return [(0, images)], parallel.spans(panels, -(-panels // threads))
-    return parallel.spans(images), [(0, panels)]
+        return [(0, images)], thread_pool.chunks(panels, -(-panels // threads))
+    return thread_pool.chunks(images), [(0, panels)]
 
 
 @jit

@@ -21,7 +21,7 @@ import functools
 import threading
 from collections.abc import Callable
 
-__all__ = ["importing_numba", "jit", "within"]
+__all__ = ["importing_numba", "jit", "inlinable"]
 
 # Reassociation is what lets a float sum use SIMD. NaN and infinity keep their meaning.
 FAST_MATH = {"reassoc", "contract", "nsz"}
@@ -46,7 +46,7 @@ def jit(function: Callable) -> Callable:
     return kernel
 
 
-def within(kernel: Callable) -> Callable:
+def inlinable(kernel: Callable) -> Callable:
     """Return a kernel for other kernels to call. Imports Numba."""
     from numba.extending import register_jitable
 

@@ -27,13 +27,13 @@ from minidl.kernels.runtime.worker_threads import Workers, forget, is_worker
 
 __all__ = [
     "available_processors",
+    "chunks",
     "computing",
     "get_num_threads",
-    "may_wait_for_each_other",
+    "may_spin",
     "run",
     "scratch",
     "set_num_threads",
-    "spans",
 ]
 
 _lock = threading.RLock()
@@ -88,7 +88,7 @@ def get_num_threads() -> int:
     return _threads
 
 
-def may_wait_for_each_other() -> bool:
+def may_spin() -> bool:
     """Whether each thread has a processor to itself, so that one may look until another is done."""
     return _get_workers().watchful
 
@@ -107,7 +107,7 @@ def run(task: Callable[[int], object], count: int) -> None:
         _get_workers().run(task, count)
 
 
-def spans(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
+def chunks(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
     """Cut ``range(length)`` into contiguous (start, stop) spans.
 
     With `at_most`, no span is longer than that; without, there is one span per thread (for

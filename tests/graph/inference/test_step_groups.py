@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from minidl import Input, Model, layers
 from minidl.graph.inference.fusion import fuse
 from minidl.graph.inference.step_groups import Stretch
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +47,7 @@ def one_by_one(model, x):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_the_same_bits_with_and_without(threads, batch):
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     model = network(outputs=2)
     x = RNG.normal(size=(batch, 21, 19, 3)).astype(np.float32)
     model.infer(x)
@@ -59,7 +59,7 @@ def test_the_same_bits_with_and_without(threads, batch):
 
 
 def test_callers_in_several_threads_do_not_disturb_each_other():
-    parallel.set_num_threads(2)
+    thread_pool.set_num_threads(2)
     model = network()
     xs = [RNG.normal(size=(n, 21, 19, 3)).astype(np.float32) for n in (1, 1, 2, 3)]
     expected = [model.infer(x) for x in xs]
@@ -89,7 +89,7 @@ def test_new_weights_are_used():
 
 
 def test_threads_without_a_processor_each_take_steps_one_by_one():
-    parallel.set_num_threads(parallel.available_processors() + 1)
+    thread_pool.set_num_threads(thread_pool.available_processors() + 1)
     model = network()
     assert not any(isinstance(item, Stretch) for item in model._plan.items([(1, 21, 19, 3)]))
 
@@ -113,7 +113,7 @@ def test_a_view_is_read_before_what_it_shows_is_written_over():
     for _ in range(4):
         y = layers.Conv2D(8, 3, padding="same", activation="relu")(y)
     model = Model(x, y)
-    parallel.set_num_threads(2)
+    thread_pool.set_num_threads(2)
     x = RNG.normal(size=(2, 16, 16, 8)).astype(np.float32)
     (expected,) = one_by_one(model, x)
     for _ in range(20):

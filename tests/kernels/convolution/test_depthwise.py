@@ -9,7 +9,7 @@ from support.reference import depthwise_as_grouped, naive_conv2d, naive_conv2d_b
 
 from minidl.kernels.convolution.depthwise import depthwise, depthwise_backward
 from minidl.kernels.geometry import Window
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 
 @st.composite
@@ -32,7 +32,7 @@ def cases(draw):
 @given(cases(), st.sampled_from([1, 3]))
 def test_forward_equals_its_slow_twin(case, threads):
     x, w, _, window = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     y = depthwise(x, w, window)
     grouped, groups = depthwise_as_grouped(w), x.shape[3]
     exact = naive_conv2d(x, grouped, window, groups)
@@ -45,7 +45,7 @@ def test_forward_equals_its_slow_twin(case, threads):
 @given(cases(), st.sampled_from([1, 3]), st.booleans())
 def test_backward_equals_its_slow_twin(case, threads, need_dx):
     x, w, dy, window = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     dx, dw = depthwise_backward(x, w, dy, window, need_dx)
     grouped, groups = depthwise_as_grouped(w), x.shape[3]
     exact = naive_conv2d_backward(x, grouped, dy, window, groups)
@@ -61,7 +61,7 @@ def test_backward_equals_its_slow_twin(case, threads, need_dx):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_threads_same_bits(dtype):
-    parallel.set_num_threads(3)
+    thread_pool.set_num_threads(3)
     rng = np.random.default_rng(0)
     x, dy = (rng.normal(size=(8, 9, 9, 5)).astype(dtype) for _ in range(2))
     w, window = rng.normal(size=(3, 3, 5, 1)).astype(dtype), Window((3, 3), padding="same")

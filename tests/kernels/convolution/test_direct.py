@@ -13,7 +13,7 @@ from minidl.kernels.compiled.gemm_tile import PANEL, SHORT, TALL
 from minidl.kernels.convolution import direct as module
 from minidl.kernels.convolution.direct import convolve_direct, pack_kernel
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 POINTWISE = (*one_case(Convolution((1, 1)), dtype=np.float32), Convolution((1, 1)))
 
@@ -36,7 +36,7 @@ def assert_exact(y, x, w, bias, convolution, relu=False):
 @example(POINTWISE, True, True, 3)
 def test_forward_equals_its_slow_twin(case, with_bias, relu, threads):
     x, w, bias, _, convolution = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     bias = bias if with_bias else None
     y = forward(x, w, bias, convolution, relu)
     assert y.dtype == np.float32
@@ -64,7 +64,7 @@ def test_whole_tiles_and_what_hangs_over(filters, pixels, groups):
 def test_however_the_work_is_cut_the_bits_are_the_same(case, size, threads):
     x, w, bias, _, convolution = case
     whole = forward(x, w, bias, convolution)
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_BYTES", 1)
         patch.setattr(module, "JOB_SIZE", size)
@@ -102,7 +102,7 @@ def test_kernels_of_many_panels_are_read_some_at_a_time():
 @example(POINTWISE, True, True, 2, 3)
 def test_residual_and_a_place_in_a_wider_array(case, relu, residual, channel, threads):
     x, w, bias, dy, convolution = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     wide = np.full((*dy.shape[:3], dy.shape[3] + channel + 1), 7, np.float32)
     y = forward(x, w, bias, convolution, relu, dy if residual else None, wide, channel)
     assert y is wide

@@ -11,7 +11,7 @@ from support.reference import naive_conv2d, naive_conv2d_backward
 from minidl.kernels.convolution import im2col_gemm as module
 from minidl.kernels.convolution.im2col_gemm import convolve_gemm, convolve_gemm_backward
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 POINTWISE = (*one_case(Convolution((1, 1))), Convolution((1, 1)))
 
@@ -21,7 +21,7 @@ POINTWISE = (*one_case(Convolution((1, 1))), Convolution((1, 1)))
 @example(POINTWISE, True, True, 3)
 def test_forward_equals_its_slow_twin(case, with_bias, relu, threads):
     x, w, bias, _, convolution = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     y = convolve_gemm(x, w, bias if with_bias else None, convolution, relu)
     exact = naive_conv2d(x, w, convolution, convolution.groups)
     magnitude = naive_conv2d(np.abs(x), np.abs(w), convolution, convolution.groups)
@@ -36,7 +36,7 @@ def test_forward_equals_its_slow_twin(case, with_bias, relu, threads):
 @example(POINTWISE, True, 3)
 def test_backward_equals_its_slow_twin(case, relu, threads):
     x, w, _, dy, convolution = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     y = np.random.default_rng(0).integers(0, 3, dy.shape).astype(x.dtype) if relu else None
     dx, dw, dbias = convolve_gemm_backward(x, w, dy, convolution, y)
     dz = np.where(y > 0, dy, 0) if relu else dy
@@ -58,7 +58,7 @@ def test_many_small_blocks_give_what_one_block_gives(case, rows, threads):
     x, w, bias, dy, convolution = case
     y = convolve_gemm(x, w, bias, convolution)
     whole = convolve_gemm_backward(x, w, dy, convolution)
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_BYTES", 1)
         patch.setattr(module, "MINIMUM_ROWS", rows)
@@ -83,7 +83,7 @@ def test_backward_is_the_adjoint_in_both_factors(case):
 def test_same_threads_same_bits(kernel_size, dtype, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_BYTES", 1)
     monkeypatch.setattr(module, "MINIMUM_ROWS", 7)
-    parallel.set_num_threads(3)
+    thread_pool.set_num_threads(3)
     convolution = Convolution(kernel_size, padding="same")
     x, w, bias, dy = one_case(convolution, n=8, dtype=dtype)
 
@@ -132,13 +132,13 @@ def test_a_1x1_convolution_gathers_nothing(monkeypatch):
 def test_the_im2col_buffer_never_holds_more_than_a_block(monkeypatch):
     monkeypatch.setattr(module, "BLOCK_BYTES", 2**14)
     monkeypatch.setattr(module, "MINIMUM_ROWS", 1)
-    parallel.set_num_threads(1)  # so that this thread does it all
-    monkeypatch.setattr(parallel._local, "scratch", {}, raising=False)
+    thread_pool.set_num_threads(1)  # so that this thread does it all
+    monkeypatch.setattr(thread_pool._local, "scratch", {}, raising=False)
     convolution = Convolution((3, 3), padding="same")
     x, w, bias, dy = one_case(convolution, n=4, size=24)  # im2col of it all: 648 KiB
     convolve_gemm(x, w, bias, convolution)
     convolve_gemm_backward(x, w, dy, convolution)
-    used = parallel._local.scratch
+    used = thread_pool._local.scratch
     assert 0 < used["cols"].nbytes <= 2**14
     assert 0 < used["dcols"].nbytes <= 2**14
 
@@ -178,7 +178,7 @@ def test_an_empty_batch_gives_an_empty_output_and_no_gradient(kernel_size):
 @example(POINTWISE, True, True, 2, 3)
 def test_residual_and_a_place_in_a_wider_array(case, relu, residual, channel, threads):
     x, w, bias, dy, convolution = case
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     wide = np.full((*dy.shape[:3], dy.shape[3] + channel + 1), 7, x.dtype)
     added = dy if residual else None
     y = convolve_gemm(x, w, bias, convolution, relu, added, wide, channel)

@@ -7,7 +7,7 @@ from minidl.kernels.convolution.dispatch import convolve, prepare_kernel
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.geometry import Convolution, Window
 from minidl.kernels.pooling import average_pool, max_pool
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 RNG = np.random.default_rng(0)
 SAME = Convolution((3, 3), padding="same")
@@ -36,7 +36,7 @@ def add(chain, algorithm, x, w, bias, convolution, relu, residual, y, channel=0)
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_each_kind_of_step_computes_what_it_does_alone(threads):
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     x, bias = normal(3, 11, 13, 20), normal(40)
     square, line = normal(3, 3, 20, 40), normal(1, 7, 40, 12)
     grouped, strided = normal(3, 3, 10, 40), Convolution((3, 3), (2, 2), groups=2)
@@ -70,7 +70,7 @@ ONE, normal_one = Convolution((1, 1)), normal(1, 1, 40, 40)
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_long_chain_in_two_places_is_right_every_time(threads):
     # Each step reads what the last one wrote, and writes over what that one read.
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     x, kernels = normal(2, 14, 14, 32), [normal(3, 3, 32, 32) / 17 for _ in range(12)]
     expected = x
     for w in kernels:

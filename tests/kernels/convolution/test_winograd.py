@@ -18,7 +18,7 @@ from minidl.kernels.convolution.winograd import (
 )
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 
 SAME, VALID = Convolution((3, 3), padding="same"), Convolution((3, 3), padding="valid")
 LINES = [
@@ -56,7 +56,7 @@ tiles = st.sampled_from([1, 2, 3, 7, 1000])
 @contextlib.contextmanager
 def cut_up(threads, tiles):
     """Compute on so many threads, so many tiles in a block."""
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     with pytest.MonkeyPatch.context() as patch:
         for module in (winograd, winograd_backward):
             patch.setattr(module, "TILES_PER_BLOCK", tiles)
@@ -176,7 +176,7 @@ def test_the_kernel_is_transformed_in_double_precision(dtype, transposed):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_producers_of_a_concatenation_write_side_by_side(threads):
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     x, w, bias, residual, _ = one_case()
     alone = forward(x, w, bias, SAME, True, residual)
     out = np.full((*alone.shape[:3], 17), np.nan)
@@ -196,7 +196,7 @@ def test_the_residual_may_be_the_output():
 @pytest.mark.parametrize("window", [SAME, VALID])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_nothing_is_left_over_from_the_call_before(window, threads):
-    parallel.set_num_threads(threads)
+    thread_pool.set_num_threads(threads)
     big = one_case(window, 5, 13, 14, 12, 12)
     x, w, bias, _, dy = one_case(window)
     y, dx = forward(x, w, bias, window), np.empty_like(x)
@@ -230,7 +230,7 @@ def test_same_threads_same_bits(threads, dtype, tiles):
 
 @pytest.mark.parametrize("images", [1, 8])
 def test_only_the_gradients_asked_for_are_made(images):
-    parallel.set_num_threads(2)
+    thread_pool.set_num_threads(2)
     x, w, _, _, dy = one_case(n=images)
     dx, dw, dbias = convolve_winograd_backward(x, w, dy, SAME)
     without_dx = convolve_winograd_backward(x, w, dy, SAME, need_dx=False)

@@ -1,8 +1,10 @@
-"""Freed memory: kept while training needs it again and again, given back in the end."""
+"""Aligned arrays, and memory that is retained during training and returned afterwards."""
 
 import subprocess
 import sys
+import threading
 
+import numpy as np
 import pytest
 
 from minidl.kernels.runtime import memory
@@ -10,7 +12,7 @@ from minidl.kernels.runtime import memory
 CODE = """
 import resource
 import numpy as np
-from minidl.kernels.runtime import memory
+from minidl.kernels.runtime.memory import retain_freed_memory
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -24,33 +26,91 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before = faults()
-memory.keep()
-faults()
-kept = faults()
-held = resident()
-memory.give_back()
-print(before, kept, held - resident())
+with retain_freed_memory():
+    faults()
+    retained = faults()
+    held = resident()
+print(before, retained, held - resident(), faults())
 """
 
+needs_glibc = pytest.mark.skipif(memory._glibc() is None, reason="not glibc")
 
-@pytest.mark.skipif(memory._glibc() is None, reason="not glibc")
-def test_memory_is_kept_and_given_back():
+
+@pytest.fixture
+def thresholds(monkeypatch):
+    """Record the values that are passed to mallopt, in place of the calls."""
+    calls = []
+    monkeypatch.setattr(memory, "_set_thresholds", calls.append)
+    return calls
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1,), (0, 4), ()])
+def test_arrays_are_aligned(shape):
+    arrays = [memory.aligned(shape, "float32") for _ in range(5)]
+    assert {a.ctypes.data % memory.CACHE_LINE for a in arrays if a.size} <= {0}
+    assert {(a.shape, a.dtype, a.flags.c_contiguous) for a in arrays} == {
+        (shape, np.dtype("float32"), True)
+    }
+
+
+@needs_glibc
+def test_memory_is_retained_inside_the_block_and_returned_after_it():
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
     )
-    before, kept, given_back = map(float, done.stdout.split())
-    assert kept < before / 10
-    assert given_back > 60
+    before, retained, returned, after = map(float, done.stdout.split())
+    assert retained < before / 10
+    assert returned > 60  # MiB; the larger array alone has 64
+    assert after > 2**26 / 2**16  # page faults: the thresholds are no longer infinite
 
 
-def test_elsewhere_than_on_glibc_nothing_happens(monkeypatch):
+def test_only_the_outermost_block_sets_and_restores(thresholds):
+    with memory.retain_freed_memory(), memory.retain_freed_memory():
+        assert thresholds == [memory.RETAINING]
+    assert thresholds == [memory.RETAINING, memory.DEFAULT]
+
+
+def test_an_exception_restores(thresholds):
+    with pytest.raises(KeyError), memory.retain_freed_memory():
+        raise KeyError
+    assert thresholds == [memory.RETAINING, memory.DEFAULT]
+
+
+def test_blocks_of_several_threads_are_counted(thresholds):
+    entered, leave = threading.Event(), threading.Event()
+
+    def train():
+        with memory.retain_freed_memory():
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=train)
+    with memory.retain_freed_memory():
+        thread.start()
+        entered.wait(30)
+    assert thresholds == [memory.RETAINING]
+    leave.set()
+    thread.join(30)
+    assert thresholds == [memory.RETAINING, memory.DEFAULT]
+
+
+def test_a_loop_of_blocks_trims_only_on_request(monkeypatch, thresholds):
+    trimmed = []
+    monkeypatch.setattr(memory, "trim_heap", lambda: trimmed.append(True))
+    with memory.retain_freed_memory(trim=False):
+        pass
+    assert trimmed == []
+    with memory.retain_freed_memory():
+        pass
+    assert trimmed == [True]
+
+
+def test_nothing_happens_without_glibc(monkeypatch):
     def missing(name):
         raise OSError(name)
 
     monkeypatch.setattr(memory.ctypes, "CDLL", missing)
-    for function in (memory._glibc, memory.keep):
-        function.cache_clear()
-    memory.keep()
-    memory.give_back()
-    for function in (memory._glibc, memory.keep):
-        function.cache_clear()
+    memory._glibc.cache_clear()
+    with memory.retain_freed_memory():
+        assert memory._glibc() is None
+    memory._glibc.cache_clear()

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from support.checks import thorough
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from minidl.kernels.runtime import thread_pool as parallel
+from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.thread_pool import (
     available_processors,
+    chunks,
     computing,
     get_num_threads,
     run,
     scratch,
     set_num_threads,
-    spans,
 )
 
 PATIENCE = 20  # seconds until a test that hangs is called a failure
@@ -139,16 +139,16 @@ def test_the_environment_variable_sets_the_threads(value):
 
 @pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
 def test_a_wrong_environment_variable_is_named(value, monkeypatch):
-    monkeypatch.setattr(parallel, "_threads", None)
+    monkeypatch.setattr(thread_pool, "_threads", None)
     monkeypatch.setenv("MINIDL_NUM_THREADS", value)
     with pytest.raises(ValueError, match=f"MINIDL_NUM_THREADS.*>= 1, received '{value}'"):
         get_num_threads()
 
 
 def test_without_the_variable_every_processor_counts(monkeypatch):
-    monkeypatch.setattr(parallel, "_threads", None)
+    monkeypatch.setattr(thread_pool, "_threads", None)
     monkeypatch.setenv("MINIDL_NUM_THREADS", "")
-    monkeypatch.setattr(parallel, "available_processors", lambda: 7)
+    monkeypatch.setattr(thread_pool, "available_processors", lambda: 7)
     assert get_num_threads() == 7
 
 
@@ -173,7 +173,7 @@ def test_processors_respect_the_containers_quota(files, processors, tmp_path, mo
     def open_there(path):
         return open(str(path).replace("/sys/fs/cgroup", str(tmp_path)))
 
-    monkeypatch.setattr(parallel, "open", open_there, raising=False)
+    monkeypatch.setattr(thread_pool, "open", open_there, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert available_processors() == processors
 
@@ -181,7 +181,7 @@ def test_processors_respect_the_containers_quota(files, processors, tmp_path, mo
 def test_processors_without_affinity_are_those_of_the_machine(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(parallel, "_cgroup_quota", lambda: None)
+    monkeypatch.setattr(thread_pool, "_cgroup_quota", lambda: None)
     assert available_processors() == 6
 
 
@@ -259,7 +259,7 @@ def test_blas_is_limited_by_whichever_thread_computes():
 @given(st.integers(0, 300), st.none() | st.integers(1, 50), st.integers(1, 5))
 def test_spans_cover_a_range_without_gap(length, at_most, threads):
     set_num_threads(threads)
-    parts = spans(length, at_most)
+    parts = chunks(length, at_most)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(length))
     sizes = [stop - start for start, stop in parts]
     assert max(sizes) - min(sizes) <= 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.errors import ShapeError
 from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 
@@ -86,10 +87,7 @@ def decode_predictions(p, top: int = 5) -> list[list[tuple[str, str, float]]]:
         raise ShapeError(
             f"decode_predictions: expected predictions of shape (N, 1000), received {p.shape}{hint}"
         )
-    if not isinstance(top, (int, np.integer)) or not 1 <= top <= 1000:
-        raise ValueError(
-            f"decode_predictions: expected top to be an integer from 1 to 1000, received {top!r}"
-        )
+    check_integer("decode_predictions", "top", top, 1, 1000)
     order = np.argsort(-p, axis=1, kind="stable")[:, :top]
     return [
         [(*_classes()[i], float(row[i])) for i in best] for row, best in zip(p, order, strict=True)

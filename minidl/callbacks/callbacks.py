@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from minidl.callbacks.callback import Callback, History, LambdaCallback, numbers_in
+from minidl.common.argument_checks import check_choice, check_fraction
 
 __all__ = [
     "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
@@ -35,10 +36,7 @@ class _Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
         super().__init__()
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(
-                f"{type(self).__name__}: expected mode auto, min or max, received {mode!r}"
-            )
+        check_choice(type(self).__name__, "mode", mode, ("auto", "min", "max"))
         if mode == "auto":
             grows = ("acc", "auc", "precision", "recall")
             mode = "max" if any(word in monitor.lower() for word in grows) else "min"
@@ -238,8 +236,7 @@ class ReduceLROnPlateau(_Monitor):
         min_delta=1e-4, cooldown=0, min_lr=0.0,
     ):  # fmt: skip
         super().__init__(monitor, mode, min_delta)
-        if not 0 < factor < 1:
-            raise ValueError(f"ReduceLROnPlateau: expected 0 < factor < 1, received {factor}")
+        check_fraction("ReduceLROnPlateau", "factor", factor, exclusive="both")
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
         self.wait = self.cooling = 0

@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 from minidl.callbacks.callback import Callback, numbers_in
+from minidl.common.argument_checks import check_choice
 
 __all__ = ["ProgressBar", "format_logs", "new_bar"]
 
@@ -30,8 +31,7 @@ class ProgressBar(Callback):
 
     def __init__(self, verbose: Any = "auto"):
         super().__init__()
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, received {verbose!r}")
+        check_choice(type(self).__name__, "verbose", verbose, ("auto", 0, 1, 2))
         can_draw = sys.stderr.isatty() or _in_notebook_with_widgets()
         self.bars = verbose == 1 or (verbose == "auto" and can_draw)
         self.lines = verbose == 2 or (verbose == "auto" and not can_draw)

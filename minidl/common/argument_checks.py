@@ -62,7 +62,7 @@ def check_integer(
         number = int(value)
         if _is_within(number, bounds):
             return number
-    raise _error(where, name, " ".join(["an integer", *_words(bounds)]), value)
+    raise _error(where, name, _words("an integer", bounds), value)
 
 
 def check_number(
@@ -105,7 +105,7 @@ def check_number(
         number = float(value)
         if math.isfinite(number) and _is_within(number, bounds):
             return number
-    raise _error(where, name, " ".join(["a number", *_words(bounds)]), value)
+    raise _error(where, name, _words("a number", bounds), value)
 
 
 def check_fraction(where: str, name: str, value: object, exclusive: Exclusive = "") -> float:
@@ -178,8 +178,13 @@ def _is_within(number: float, bounds: list[tuple[str, float]]) -> bool:
     return all(COMPARISONS[sign](number, limit) for sign, limit in bounds)
 
 
-def _words(bounds: list[tuple[str, float]]) -> list[str]:
-    return [" and ".join(f"{sign} {limit}" for sign, limit in bounds)] if bounds else []
+def _words(kind: str, bounds: list[tuple[str, float]]) -> str:
+    """Return what is expected, such as "a number > 0" or "an integer from 1 to 3"."""
+    signs = [sign for sign, _ in bounds]
+    if signs == [">=", "<="]:
+        return f"{kind} from {bounds[0][1]} to {bounds[1][1]}"
+    limits = " and ".join(f"{sign} {limit}" for sign, limit in bounds)
+    return f"{kind} {limits}".rstrip()
 
 
 def _error(where: str, name: str, expected: str, value: object) -> ValueError:

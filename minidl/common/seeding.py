@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
+
 __all__ = ["as_generator", "draw_seed", "layer_generator", "set_random_seed"]
 
 _global = np.random.default_rng()
@@ -39,9 +41,7 @@ def set_random_seed(seed: int) -> None:
     >>> minidl.set_random_seed(0)
     """
     global _global
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"set_random_seed: expected an integer >= 0, received {seed!r}")
-    _global = np.random.default_rng(int(seed))
+    _global = np.random.default_rng(check_integer("set_random_seed", "seed", seed, 0))
 
 
 def draw_seed() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.errors import DataError
 from minidl.common.seeding import draw_seed
 
@@ -16,7 +17,6 @@ __all__ = [
     "as_arrays",
     "as_batch",
     "as_floats",
-    "check_batch_size",
     "common_length",
     "fixed_seed",
     "holds_batches",
@@ -113,24 +113,13 @@ def take(value, rows):
     return [part[rows] for part in value] if isinstance(value, list) else value[rows]
 
 
-def check_batch_size(batch_size: int) -> int:
-    """Return `batch_size` as an int, or raise ValueError unless it is a positive integer."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
-        raise ValueError(f"batch_size: expected an integer >= 1, received {batch_size!r}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected an integer >= 1, received {batch_size}")
-    return int(batch_size)
-
-
 def fixed_seed(seed: int | np.random.Generator | None) -> int:
     """Return `seed` as an int that can be kept; draw one from a Generator or for None."""
     if seed is None:
         return draw_seed()
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63 - 1))
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed: expected an integer >= 0, a Generator or None, received {seed!r}")
-    return int(seed)
+    return check_integer("Dataset", "seed", seed, 0)
 
 
 def shown(value) -> str:

@@ -27,8 +27,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from minidl.common.argument_checks import check_choice, check_fraction, check_integer
 from minidl.common.errors import DataError
-from minidl.data.array_checks import check_batch_size, fixed_seed
+from minidl.data.array_checks import fixed_seed
 from minidl.data.images import COLOR_CHANNELS, as_image_size, load_image
 from minidl.data.listing import LAYOUT_HINT, find_classes, find_images
 from minidl.data.pipeline import Dataset, epoch_order, prefetch
@@ -118,16 +119,18 @@ class ImageFolder(Dataset):
         class_names: Sequence[str] | None = None,
         cache: bool | str = "auto",
     ):
-        _check_choice("color_mode", color_mode, (*COLOR_CHANNELS,))
-        _check_choice("label_mode", label_mode, ("int", "binary", "categorical", None))
-        _check_choice("cache", cache, ("auto", True, False))
+        check_choice("ImageFolder", "color_mode", color_mode, (*COLOR_CHANNELS,))
+        check_choice(
+            "ImageFolder", "label_mode", label_mode, ("int", "binary", "categorical", None)
+        )
+        check_choice("ImageFolder", "cache", cache, ("auto", True, False))
         _check_split(validation_split, subset, seed)
         size = as_image_size(image_size)
         if size is None:
             raise ValueError("image_size: images of different sizes make no batch, received None")
         self.directory = os.fspath(directory)
         self.image_shape = (*size, COLOR_CHANNELS[color_mode])
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_integer("ImageFolder", "batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.color_mode, self.label_mode = color_mode, label_mode
         self.seed = fixed_seed(seed)
@@ -303,12 +306,6 @@ def _split(pairs, fraction: float, subset: str, seed: int, directory: str) -> li
     ]
 
 
-def _check_choice(name: str, value, choices: tuple) -> None:
-    if value not in choices:
-        expected = ", ".join(map(repr, choices))
-        raise ValueError(f"ImageFolder: expected {name} among {expected}; received {value!r}")
-
-
 def _check_split(fraction, subset, seed) -> None:
     if (fraction is None) != (subset is None):
         raise ValueError(
@@ -317,9 +314,8 @@ def _check_split(fraction, subset, seed) -> None:
         )
     if fraction is None:
         return
-    if not 0 < fraction < 1:
-        raise ValueError(f"ImageFolder: expected validation_split in (0, 1), received {fraction!r}")
-    _check_choice("subset", subset, ("training", "validation"))
+    check_fraction("ImageFolder", "validation_split", fraction, exclusive="both")
+    check_choice("ImageFolder", "subset", subset, ("training", "validation"))
     if isinstance(seed, np.random.Generator):
         raise ValueError(
             "ImageFolder: with validation_split expected an integer seed or None, so that the "

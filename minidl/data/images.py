@@ -19,6 +19,7 @@ import os
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from minidl.common.argument_checks import check_pair
 from minidl.common.errors import DataError
 from minidl.common.image_extensions import IMAGE_EXTENSIONS
 
@@ -118,16 +119,7 @@ def as_image_size(image_size) -> tuple[int, int] | None:
     """Return (height, width) for a pair or, as a square, for an int; None stays None."""
     if image_size is None:
         return None
-    pair = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
-    good = len(pair) == 2 and all(
-        isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side > 0
-        for side in pair
-    )
-    if not good:
-        raise ValueError(
-            f"image_size: expected a positive int or (height, width), received {image_size!r}"
-        )
-    return int(pair[0]), int(pair[1])
+    return check_pair("images", "image_size", image_size)
 
 
 def _file_length(path) -> int:

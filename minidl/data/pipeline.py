@@ -21,12 +21,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction, check_integer
 from minidl.common.errors import DataError
 from minidl.data.array_checks import (
     as_arrays,
     as_batch,
     as_floats,
-    check_batch_size,
     common_length,
     fixed_seed,
     holds_batches,
@@ -119,7 +119,7 @@ class ArrayDataset(Dataset):
         self.sample_weight = None
         if sample_weight is not None:
             self.sample_weight = as_arrays(sample_weight, "sample_weight")
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_integer("Dataset", "batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.seed = fixed_seed(seed)
         if sample_weight is not None and y is None:
@@ -282,8 +282,7 @@ def split_arrays(x, y, sample_weight, fraction: float) -> tuple[tuple, tuple]:
     >>> train[0].size, validation[0].tolist()
     (8, [8, 9])
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation_split: expected a number in (0, 1), received {fraction!r}")
+    check_fraction("fit", "validation_split", fraction, exclusive="both")
     parts = [
         None if value is None else as_arrays(value, name)
         for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))

@@ -18,6 +18,7 @@ import math
 import numpy as np
 from PIL import Image
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.seeding import draw_seed
 from minidl.datasets.drawing import (
     SPECIES,
@@ -81,8 +82,7 @@ def cartoon_pets(
     """
     seed = draw_seed() if seed is None else seed
     for name, value, least in (("n", n, 0), ("size", size, 16), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"cartoon_pets: expected {name} >= {least}, received {value!r}")
+        check_integer("cartoon_pets", name, value, least)
     species = (species,) if isinstance(species, str) else tuple(species)
     if not species or not set(species) <= set(SPECIES) or len(set(species)) < len(species):
         known = ", ".join(SPECIES)

@@ -17,12 +17,12 @@ array([0.4, 0.6])
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import numpy as np
 
 from minidl import layers
+from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError, ShapeError
 
 __all__ = [
@@ -53,13 +53,9 @@ def accuracy_interval(right: int, count: int, z: float = 1.96) -> tuple[float, f
     >>> round(low, 3), round(high, 3)
     (0.916, 0.987)
     """
-    if not (_is_whole(right) and _is_whole(count)) or not 0 <= right <= count or count < 1:
-        raise ValueError(
-            "accuracy_interval: expected whole numbers, 0 <= right <= count and count from 1, "
-            f"received {right!r}, {count!r}"
-        )
-    if not isinstance(z, numbers.Real) or not 0 < z < np.inf:
-        raise ValueError(f"accuracy_interval: expected z above 0, received {z!r}")
+    count = check_integer("accuracy_interval", "count", count, 1)
+    right = check_integer("accuracy_interval", "right", right, 0, count)
+    z = check_number("accuracy_interval", "z", z, 0, exclusive="minimum")
     share, spread = right / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
@@ -111,8 +107,7 @@ def reliability(certainty: np.ndarray, right: np.ndarray, bins: int = BINS) -> d
         accuracy; ``expected_calibration_error``: the mean of \\|accuracy - certainty\\| over the
         bins, weighted by their samples; ``mean_certainty``.
     """
-    if not _is_whole(bins) or bins < 1:
-        raise ValueError(f"calibration: expected bins as a number from 1, received {bins!r}")
+    check_integer("calibration", "bins", bins, 1)
     edges = np.linspace(0, 1, bins + 1)
     places = np.clip(np.searchsorted(edges, certainty, side="left") - 1, 0, bins - 1)
     rows, error = [], 0.0
@@ -185,8 +180,7 @@ def apply_temperature(model, temperature: float) -> None:
     ValueError
         If the temperature is not positive, or the model ends otherwise.
     """
-    if not isinstance(temperature, numbers.Real) or not 0 < temperature < np.inf:
-        raise ValueError(f"temperature: expected a number above 0, received {temperature!r}")
+    check_number("apply_temperature", "temperature", temperature, 0, exclusive="minimum")
     last = model.layers[-1]
     classifies = model.single_output and model.output_activations[0] in ("sigmoid", "softmax")
     used = sum(node.layer is last for node in model.nodes)
@@ -200,10 +194,6 @@ def apply_temperature(model, temperature: float) -> None:
         raise ValueError(f"temperature: {temperature!r} leaves no finite weights")
     for parameter, value in zip(last.parameters, divided, strict=True):
         parameter.assign(value)
-
-
-def _is_whole(number) -> bool:
-    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 
 def _checked(probabilities, labels) -> tuple[np.ndarray, np.ndarray]:

@@ -21,10 +21,9 @@ after the other and looks how far the probability falls. It takes many passes, a
 
 from __future__ import annotations
 
-import numbers
-
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction, check_integer, check_number
 from minidl.common.errors import ShapeError
 from minidl.graph.network import Network
 
@@ -114,11 +113,11 @@ def occlusion(
     images = _checked(model, images)
     height, width = images.shape[1:3]
     patch = max(1, min(height, width) // 5) if patch is None else patch
-    _check_pixels("patch", patch, min(height, width))
+    check_integer("occlusion", "patch", patch, 1, min(height, width))
     stride = max(1, patch // 2) if stride is None else stride
-    _check_pixels("stride", stride, patch)  # a larger one would leave pixels out
-    if fill is not None and not isinstance(fill, numbers.Real):
-        raise ValueError(f"occlusion: expected fill to be one number, received {fill!r}")
+    check_integer("occlusion", "stride", stride, 1, patch)  # a larger one would leave pixels out
+    if fill is not None:
+        check_number("occlusion", "fill", fill)
     classes = _classes(model, images, class_index)
     squares = [
         (y, x) for y in _starts(height, patch, stride) for x in _starts(width, patch, stride)
@@ -174,8 +173,7 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5) -> np.
         )
     if not (np.isfinite(image).all() and np.isfinite(heatmap).all()):
         raise ValueError("overlay: expected finite numbers, the image or the map has others")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"overlay: expected an opacity of 0 to 1, received {opacity}")
+    check_fraction("overlay", "opacity", opacity)
     places = np.linspace(0, 1, len(_RAMP))
     colours = np.stack([np.interp(heatmap, places, channel) for channel in _RAMP.T], axis=-1)
     mixed = (1 - opacity) * np.asarray(image, np.float64) + opacity * colours
@@ -194,12 +192,6 @@ def _checked(model, images) -> np.ndarray:
     if not np.isfinite(checked).all():
         raise ValueError(f"{model.label}: expected images of finite numbers, they have others")
     return checked
-
-
-def _check_pixels(name: str, number, most: int) -> None:
-    whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
-    if not whole or not 1 <= number <= most:
-        raise ValueError(f"occlusion: expected a {name} of 1 to {most} pixels, received {number!r}")
 
 
 def _number(model, layer: str | None) -> int:

@@ -20,11 +20,11 @@ photos stays below: above 1 the honest answer is "neither, as far as I can tell"
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction
 from minidl.common.errors import DataError
 from minidl.models.model import Model
 
@@ -61,8 +61,7 @@ def fit(model: Model, x, y, layer: str = "avg_pool", share: float = 0.98, known=
         If the model has several outputs, the layer's is not a row, there is no layer of that name,
         or `share` is no fraction.
     """
-    if not isinstance(share, numbers.Real) or not 0 < share < 1:
-        raise ValueError(f"novelty: expected share to be between 0 and 1, received {share!r}")
+    check_fraction("novelty", "share", share, exclusive="both")
     if not model.single_output:
         raise ValueError(f"novelty: expected a model with one output, {model.label} has several")
     features, y = _features(model, layer, x), np.asarray(y).reshape(-1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer, check_pair
 from minidl.common.errors import ShapeError
 from minidl.kernels.activations import add_bias
 from minidl.kernels.convolution.depthwise import depthwise, depthwise_backward
@@ -17,7 +18,6 @@ from minidl.kernels.convolution.dispatch import convolve, convolve_backward
 from minidl.kernels.geometry import Convolution, Window
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer, Shape
-from minidl.layers.dense import positive_int
 
 __all__ = ["Conv2D", "DepthwiseConv2D", "ZeroPadding2D"]
 
@@ -110,8 +110,8 @@ class Conv2D(_Convolution):
             kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
             bias_initializer, bias_regularizer, **kwargs,
         )  # fmt: skip
-        self.filters = positive_int(self, "filters", filters)
-        groups = positive_int(self, "groups", groups)
+        self.filters = check_integer(self.label, "filters", filters, 1)
+        groups = check_integer(self.label, "groups", groups, 1)
         if self.filters % groups:
             raise ValueError(
                 f"{self.label}: filters ({filters}) must be a multiple of groups ({groups})"
@@ -197,7 +197,7 @@ class DepthwiseConv2D(_Convolution):
             kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
             bias_initializer, bias_regularizer, **kwargs,
         )  # fmt: skip
-        self.depth_multiplier = positive_int(self, "depth_multiplier", depth_multiplier)
+        self.depth_multiplier = check_integer(self.label, "depth_multiplier", depth_multiplier, 1)
         self.kernel_arguments = (depthwise_initializer, depthwise_regularizer)
 
     def build(self, input_shape):
@@ -280,21 +280,11 @@ def make_window(layer: Layer, kernel_size, strides, padding, dilation_rate=(1, 1
     if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
         raise ValueError(f"{layer.label}: expected padding 'valid' or 'same', received {padding!r}")
     return Window(
-        pair(layer, "kernel_size", kernel_size),
-        pair(layer, "strides", strides),
+        check_pair(layer.label, "kernel_size", kernel_size),
+        check_pair(layer.label, "strides", strides),
         padding.lower(),
-        pair(layer, "dilation_rate", dilation_rate),
+        check_pair(layer.label, "dilation_rate", dilation_rate),
     )
-
-
-def pair(layer: Layer, name: str, value) -> tuple[int, int]:
-    """Return an int or a pair of ints as a pair of positive ints."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
-        raise ValueError(
-            f"{layer.label}: expected {name} as one or two integers, received {value!r}"
-        )
-    return positive_int(layer, name, values[0]), positive_int(layer, name, values[1])
 
 
 def checked_output_size(layer: Layer, window: Window, input_shape: Shape):

@@ -12,13 +12,14 @@ import math
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.errors import ShapeError
 from minidl.kernels.activations import add_bias
 from minidl.kernels.matmul import matmul
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer
 
-__all__ = ["Dense", "Flatten", "Reshape", "positive_int"]
+__all__ = ["Dense", "Flatten", "Reshape"]
 
 
 class Dense(Layer):
@@ -48,7 +49,7 @@ class Dense(Layer):
         bias_initializer="zeros", kernel_regularizer=None, bias_regularizer=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
-        self.units = positive_int(self, "units", units)
+        self.units = check_integer(self.label, "units", units, 1)
         self.activation = get_activation(activation, self)
         self.use_bias = use_bias
         self.initializers = (kernel_initializer, bias_initializer)
@@ -176,12 +177,3 @@ class Reshape(Layer):
 
     def backward(self, dy, cache, need_dx=True):
         return dy.reshape(cache), []
-
-
-def positive_int(layer: Layer, name: str, value) -> int:
-    """Return `value` as an int, or raise a ValueError that names `layer`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(
-            f"{layer.label}: expected {name} to be an integer >= 1, received {value!r}"
-        )
-    return int(value)

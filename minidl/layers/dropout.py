@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction
 from minidl.common.errors import ShapeError
 from minidl.common.seeding import layer_generator
 from minidl.layers.base import Layer
@@ -37,8 +38,7 @@ class Dropout(Layer):
 
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ValueError(f"{self.label}: expected a rate with 0 <= rate < 1, received {rate!r}")
+        rate = check_fraction(self.label, "rate", rate, exclusive="maximum")
         self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
 
     def compute_output_shape(self, input_shape):

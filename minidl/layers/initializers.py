@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from minidl.common.argument_checks import check_choice
 from minidl.common.serialization import Configurable, lookup
 
 __all__ = [
@@ -108,10 +109,9 @@ class VarianceScaling(Initializer):
 
     def __init__(self, scale=1.0, mode="fan_in", distribution="truncated_normal", seed=None):
         super().__init__(seed)
-        if mode not in ("fan_in", "fan_out", "fan_avg"):
-            raise ValueError(f"VarianceScaling: unknown mode {mode!r}")
-        if distribution not in ("uniform", "truncated_normal", "untruncated_normal"):
-            raise ValueError(f"VarianceScaling: unknown distribution {distribution!r}")
+        check_choice("VarianceScaling", "mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        distributions = ("uniform", "truncated_normal", "untruncated_normal")
+        check_choice("VarianceScaling", "distribution", distribution, distributions)
         self.scale, self.mode, self.distribution = scale, mode, distribution
 
     def draw(self, shape, rng):

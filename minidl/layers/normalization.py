@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction, check_number
 from minidl.common.errors import ShapeError
 from minidl.kernels import normalization
 from minidl.layers.base import Layer
@@ -53,11 +54,8 @@ class BatchNormalization(Layer):
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"{self.label}: expected momentum from 0 to 1, received {momentum}")
-        if epsilon < 0:
-            raise ValueError(f"{self.label}: expected epsilon >= 0, received {epsilon}")
-        self.momentum, self.epsilon = momentum, epsilon
+        self.momentum = check_fraction(self.label, "momentum", momentum)
+        self.epsilon = check_number(self.label, "epsilon", epsilon, 0)
         self.center, self.scale = center, scale
         self.gamma_arguments = (gamma_initializer, True, gamma_regularizer)
         self.beta_arguments = (beta_initializer, True, beta_regularizer)

@@ -16,6 +16,7 @@ from numbers import Real
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.errors import ShapeError
 from minidl.common.seeding import layer_generator
 from minidl.kernels.runtime import thread_pool
@@ -249,13 +250,9 @@ class RandomCrop(ImageLayer):
 
     def __init__(self, height, width, seed=None, **kwargs):
         super().__init__(**kwargs)
-        for name, size in (("height", height), ("width", width)):
-            whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-            if not whole or size < 1:
-                raise ValueError(
-                    f"{self.label}: expected {name} to be an integer >= 1, received {size!r}"
-                )
-        self.height, self.width, self.seed = int(height), int(width), seed
+        self.height = check_integer(self.label, "height", height, 1)
+        self.width = check_integer(self.label, "width", width, 1)
+        self.seed = seed
 
     def compute_output_shape(self, input_shape):
         super().compute_output_shape(input_shape)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction
 from minidl.common.serialization import Configurable, lookup
 from minidl.kernels import losses as kernels
 from minidl.losses.labels import (
@@ -134,10 +135,7 @@ class Crossentropy(RowLoss):
     activation = ""  # the one whose outputs this loss reads as probabilities
 
     def __init__(self, from_logits: bool, label_smoothing: float, axis: int, name: str):
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(
-                f"{type(self).__name__}: expected label_smoothing 0..1, received {label_smoothing}"
-            )
+        check_fraction(type(self).__name__, "label_smoothing", label_smoothing)
         if axis != -1:
             raise ValueError(
                 f"{type(self).__name__}: expected axis=-1 (classes last), received {axis}"

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.serialization import lookup
 from minidl.losses import losses
 from minidl.losses.labels import (
@@ -164,7 +165,7 @@ class SparseTopKCategoricalAccuracy(MeanOfRows):
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy"):
         super().__init__(name)
-        self.k = _checked_k(self, k)
+        self.k = check_integer(type(self).__name__, "k", k, 1)
 
     def rows(self, y_true, y_pred):
         return _in_top_k(sparse_labels(self, y_true, y_pred), y_pred, self.k)
@@ -175,7 +176,7 @@ class TopKCategoricalAccuracy(MeanOfRows):
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy"):
         super().__init__(name)
-        self.k = _checked_k(self, k)
+        self.k = check_integer(type(self).__name__, "k", k, 1)
 
     def rows(self, y_true, y_pred):
         return _in_top_k(one_hot_labels(self, y_true, y_pred).argmax(axis=-1), y_pred, self.k)
@@ -243,12 +244,6 @@ def _accuracy_for(output_shape, loss, y_true) -> type[Metric]:
 def _in_top_k(labels: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
     own = np.take_along_axis(scores, labels[..., None], axis=-1)
     return ((scores > own).sum(axis=-1) < k) & np.isfinite(own[..., 0])
-
-
-def _checked_k(metric, k) -> int:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"{type(metric).__name__}: expected an integer k >= 1, received {k!r}")
-    return int(k)
 
 
 _KNOWN = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.argument_checks import check_choice, check_number
 from minidl.common.errors import ShapeError
 from minidl.losses.labels import (
     as_predictions,
@@ -29,11 +30,7 @@ class CountsMetric(Metric):
 
     def __init__(self, thresholds: float | None = None, class_id: int | None = None, name=None):
         threshold = 0.5 if thresholds is None else thresholds
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)):
-            raise TypeError(
-                f"{type(self).__name__}: expected one threshold, received {thresholds!r}"
-            )
-        self.threshold = float(threshold)
+        self.threshold = check_number(type(self).__name__, "thresholds", threshold)
         self.class_id = class_id
         self.name = name or type(self).__name__.lower()
         self.reset_state()
@@ -114,9 +111,7 @@ class AUC(Metric):
     each_batch = False  # sorts all the scores
 
     def __init__(self, curve: str = "ROC", name: str = "auc"):
-        if curve not in ("ROC", "PR"):
-            raise ValueError(f"AUC: expected curve 'ROC' or 'PR', received {curve!r}")
-        self.curve = curve
+        self.curve = check_choice("AUC", "curve", curve, ("ROC", "PR"))
         self.name = name
         self.reset_state()
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_fraction
 from minidl.common.serialization import lookup
 from minidl.kernels import optimizers as kernels
 from minidl.optimizers.optimizer import Optimizer
@@ -49,7 +50,7 @@ class SGD(Optimizer):
         **common: Any,
     ):
         super().__init__(learning_rate, **common)
-        self.momentum = _fraction(self, "momentum", momentum, included=True)
+        self.momentum = check_fraction(type(self).__name__, "momentum", momentum)
         self.nesterov = bool(nesterov)
 
     @property
@@ -88,8 +89,8 @@ class RMSprop(Optimizer):
         **common: Any,
     ):
         super().__init__(learning_rate, **common)
-        self.rho = _fraction(self, "rho", rho)
-        self.momentum = _fraction(self, "momentum", momentum, included=True)
+        self.rho = check_fraction(type(self).__name__, "rho", rho, exclusive="maximum")
+        self.momentum = check_fraction(type(self).__name__, "momentum", momentum)
         self.epsilon = epsilon
         self.centered = bool(centered)
 
@@ -131,8 +132,8 @@ class Adam(Optimizer):
         **common: Any,
     ):
         super().__init__(learning_rate, **common)
-        self.beta_1 = _fraction(self, "beta_1", beta_1)
-        self.beta_2 = _fraction(self, "beta_2", beta_2)
+        self.beta_1 = check_fraction(type(self).__name__, "beta_1", beta_1, exclusive="maximum")
+        self.beta_2 = check_fraction(type(self).__name__, "beta_2", beta_2, exclusive="maximum")
         self.epsilon = epsilon
         self.amsgrad = bool(amsgrad)
 
@@ -168,13 +169,6 @@ class AdamW(Adam):
 def get(identifier) -> Optimizer:
     """Return the optimizer for a name ("adam"), a dict, a class or an object."""
     return lookup("optimizer", identifier, _KNOWN, Optimizer)
-
-
-def _fraction(optimizer, name: str, value: float, included: bool = False) -> float:
-    if not (0 <= value < 1 or (included and value == 1)):
-        bounds = "0..1" if included else "at least 0 and below 1"
-        raise ValueError(f"{type(optimizer).__name__}: expected {name} {bounds}, received {value}")
-    return float(value)
 
 
 def _none(w: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_number
 from minidl.common.errors import ShapeError
 from minidl.common.serialization import Configurable, serialize
 from minidl.kernels import optimizers as kernels
@@ -136,16 +137,7 @@ class Optimizer(Configurable):
         if isinstance(value, dict):
             value = schedules.get(value)
         if not isinstance(value, LearningRateSchedule):
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise TypeError(
-                    f"{type(self).__name__}: expected learning_rate to be a number or a"
-                    f" LearningRateSchedule, received {value!r}"
-                )
-            value = float(value)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(
-                    f"{type(self).__name__}: expected learning_rate >= 0, received {value}"
-                )
+            value = check_number(type(self).__name__, "learning_rate", value, 0)
         self._learning_rate = value
 
     def current_learning_rate(self) -> float:
@@ -223,12 +215,9 @@ class Optimizer(Configurable):
                 f" received {given}"
             )
         for name, value in given.items():
-            if not value > 0:
-                raise ValueError(f"{type(self).__name__}: expected {name} > 0, received {value}")
-        if self.weight_decay is not None and not self.weight_decay >= 0:
-            raise ValueError(
-                f"{type(self).__name__}: expected weight_decay >= 0, received {self.weight_decay}"
-            )
+            check_number(type(self).__name__, name, value, 0, exclusive="minimum")
+        if self.weight_decay is not None:
+            check_number(type(self).__name__, "weight_decay", self.weight_decay, 0)
 
     def _checked(self, parameters, gradients) -> list[np.ndarray]:
         """Return the gradients contiguous and in their parameters' dtype."""

@@ -16,6 +16,7 @@ import bisect
 import itertools
 import math
 
+from minidl.common.argument_checks import check_number
 from minidl.common.serialization import Configurable, lookup
 
 __all__ = [
@@ -208,16 +209,12 @@ def get(identifier) -> LearningRateSchedule:
 
 def _check_positive(schedule, **arguments: float) -> None:
     for name, value in arguments.items():
-        if not value > 0:
-            raise ValueError(f"{type(schedule).__name__}: expected {name} > 0, received {value}")
+        check_number(type(schedule).__name__, name, value, 0, exclusive="minimum")
 
 
 def _check_rates(schedule, *rates: float) -> None:
     for rate in rates:
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(
-                f"{type(schedule).__name__}: expected learning rates >= 0, received {rate}"
-            )
+        check_number(type(schedule).__name__, "learning rates", rate, 0)
 
 
 _KNOWN = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_integer
 from minidl.common.errors import DataError
 from minidl.common.finite_json import finite
 from minidl.common.output_paths import require_writable
@@ -90,8 +91,7 @@ def write(
     """
     require_matplotlib()
     require_writable(path)
-    if isinstance(photos, bool) or not isinstance(photos, int) or photos < 0:
-        raise ValueError(f"report: expected photos as a number from 0, received {photos!r}")
+    check_integer("report", "photos", photos, 0)
     test = TestSet(test_data)
     answers = ask(model, test)
     shown = {"mistakes": worst_mistakes(answers, photos)}

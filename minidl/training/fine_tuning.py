@@ -14,10 +14,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from minidl.callbacks.callback import History
+from minidl.common.argument_checks import check_integer, check_number
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
 from minidl.layers.normalization import BatchNormalization
@@ -104,13 +104,9 @@ def _base_layers(model) -> list[Layer]:
 
 def _check(model, base, head_epochs, epochs, unfreeze_from, lr_multiplier, fit_arguments) -> None:
     """Complain of arguments before anything is trained."""
-    for name, value in (("head_epochs", head_epochs), ("epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"fine_tune: expected {name} as a number from 0, received {value!r}")
-    if not isinstance(lr_multiplier, (int, float)) or not 0 < lr_multiplier < math.inf:
-        raise ValueError(
-            f"fine_tune: expected lr_multiplier as a positive number, received {lr_multiplier!r}"
-        )
+    check_integer("fine_tune", "head_epochs", head_epochs, 0)
+    check_integer("fine_tune", "epochs", epochs, 0)
+    check_number("fine_tune", "lr_multiplier", lr_multiplier, 0, exclusive="minimum")
     for name in ("resume", "initial_epoch", "validation_data", "x", "y"):
         if name in fit_arguments:
             raise TypeError(f"fine_tune: takes no {name}; it calls fit twice with its own")

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from minidl.callbacks.progress import ProgressBar, new_bar
+from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError
 from minidl.data.pipeline import as_dataset
 from minidl.kernels.runtime.memory import retain_freed_memory
@@ -145,12 +145,9 @@ def find_learning_rate(
     DataError
         If the loss of the first step is not finite, or there are no batches.
     """
-    if not all(isinstance(rate, numbers.Real) for rate in (low, high)) or not (
-        0 < low < high < math.inf
-    ):
-        raise ValueError(f"find_learning_rate: expected 0 < low < high, received {low!r}, {high!r}")
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 10:
-        raise ValueError(f"find_learning_rate: expected 10 steps or more, received {steps!r}")
+    low = check_number("find_learning_rate", "low", low, 0, exclusive="minimum")
+    high = check_number("find_learning_rate", "high", high, low, exclusive="minimum")
+    steps = check_integer("find_learning_rate", "steps", steps, 10)
     trainer = model._compiled("find_learning_rate")
     data = as_dataset(x, y, batch_size=batch_size, shuffle=True, seed=model.seed)
     rates = np.geomspace(low, high, steps)

@@ -17,6 +17,7 @@ import numpy as np
 
 from minidl.callbacks.callback import CallbackGroup, History
 from minidl.callbacks.progress import ProgressBar
+from minidl.common.argument_checks import check_integer
 from minidl.common.errors import DataError, ShapeError
 from minidl.data.array_checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
@@ -363,12 +364,8 @@ def _length(dataset) -> int | None:
 
 
 def _check_counts(**counts) -> None:
-    """Raise ValueError for what is no number of epochs or steps; steps may be None."""
+    """Check numbers of epochs and steps; steps may be None."""
     for name, value in counts.items():
-        least = 0 if name in ("epochs", "initial_epoch", "augmented_passes") else 1
-        good = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        unlimited = value is None and "steps" in name
-        if not unlimited and not (good and value >= least):
-            raise ValueError(
-                f"fit: expected {name} to be an integer >= {least}, received {value!r}"
-            )
+        if value is not None or "steps" not in name:
+            minimum = 0 if name in ("epochs", "initial_epoch", "augmented_passes") else 1
+            check_integer("fit", name, value, minimum)

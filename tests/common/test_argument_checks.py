@@ -34,7 +34,7 @@ def test_other_types_are_not_integers(value):
     [
         (1, None, 0, "f: expected n to be an integer >= 1, received 0"),
         (None, 3, 4, "f: expected n to be an integer <= 3, received 4"),
-        (1, 3, 4, "f: expected n to be an integer >= 1 and <= 3, received 4"),
+        (1, 3, 4, "f: expected n to be an integer from 1 to 3, received 4"),
     ],
 )
 def test_integers_outside_the_bounds_are_refused(minimum, maximum, value, message):

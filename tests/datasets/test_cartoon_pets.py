@@ -74,10 +74,10 @@ def test_pixels_tell_a_linear_model_little():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": -1}, "n >= 0"),
-        ({"n": 2.0}, "n >= 0"),
-        ({"size": 8}, "size >= 16"),
-        ({"seed": -1}, "seed >= 0"),
+        ({"n": -1}, "n to be an integer >= 0"),
+        ({"n": 2.0}, "n to be an integer >= 0"),
+        ({"size": 8}, "size to be an integer >= 16"),
+        ({"seed": -1}, "seed to be an integer >= 0"),
         ({"species": ("cat", "dragon")}, "cat, dog, rabbit, bear"),
         ({"species": ()}, "species"),
         ({"species": ("cat", "cat")}, "species"),

@@ -114,10 +114,19 @@ def test_shapes_that_do_not_fit_are_refused(make, shape, message):
     [
         (lambda: Conv2D(0, 3), "filters to be an integer >= 1, received 0"),
         (lambda: Conv2D(2.0, 3), "filters to be an integer >= 1, received 2.0"),
-        (lambda: Conv2D(2, 0), "kernel_size to be an integer >= 1, received 0"),
-        (lambda: Conv2D(2, None), "kernel_size to be an integer >= 1, received None"),
-        (lambda: Conv2D(2, (3, 3, 3)), r"kernel_size as one or two integers, received \(3, 3, 3\)"),
-        (lambda: Conv2D(2, 3, strides=(1, -1)), "strides to be an integer >= 1, received -1"),
+        (lambda: Conv2D(2, 0), "kernel_size to be an integer >= 1 or a pair of them, received 0"),
+        (
+            lambda: Conv2D(2, None),
+            "kernel_size to be an integer >= 1 or a pair of them, received None",
+        ),
+        (
+            lambda: Conv2D(2, (3, 3, 3)),
+            r"kernel_size to be an integer >= 1 or a pair of them, received \(3, 3, 3\)",
+        ),
+        (
+            lambda: Conv2D(2, 3, strides=(1, -1)),
+            "strides to be an integer >= 1 or a pair of them, received .1, -1",
+        ),
         (lambda: Conv2D(2, 3, dilation_rate=1.5), "dilation_rate.*received 1.5"),
         (lambda: Conv2D(2, 3, padding="full"), "padding 'valid' or 'same', received 'full'"),
         (lambda: Conv2D(2, 3, padding=1), "padding 'valid' or 'same', received 1"),

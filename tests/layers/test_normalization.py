@@ -126,7 +126,10 @@ def test_shapes_that_do_not_fit_are_refused(shape, message):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"momentum": 1.5}, "momentum from 0 to 1, received 1.5"), ({"epsilon": -1}, "epsilon >= 0")],
+    [
+        ({"momentum": 1.5}, "momentum to be a number from 0 to 1, received 1.5"),
+        ({"epsilon": -1}, "epsilon to be a number >= 0"),
+    ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match="BatchNormalization '.*" + message):

@@ -199,9 +199,9 @@ def test_wrong_labels_are_refused(metric, y_true, y_pred, error, message):
     ("make", "message"),
     [
         (lambda: metrics.get("f1"), "unknown metric 'f1'; known are: mse"),
-        (lambda: AUC(curve="DET"), "AUC: expected curve 'ROC' or 'PR', received 'DET'"),
-        (lambda: metrics.TopKCategoricalAccuracy(k=0), "expected an integer k >= 1, received 0"),
-        (lambda: Precision(thresholds=[0.2, 0.5]), "Precision: expected one threshold"),
+        (lambda: AUC(curve="DET"), "AUC: expected curve to be 'ROC' or 'PR', received 'DET'"),
+        (lambda: metrics.TopKCategoricalAccuracy(k=0), "k to be an integer >= 1, received 0"),
+        (lambda: Precision(thresholds=[0.2, 0.5]), "Precision: expected thresholds to be a number"),
     ],
 )
 def test_wrong_arguments_are_refused(make, message):

@@ -73,12 +73,12 @@ def test_an_optimizer_follows_its_schedule_and_a_custom_one():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ExponentialDecay(0.1, 0, 0.5), "ExponentialDecay: expected decay_steps > 0"),
-        (lambda: ExponentialDecay(-0.1, 10, 0.5), "expected learning rates >= 0, received -0.1"),
-        (lambda: StepDecay(0.1, 10, 0), "expected factor > 0"),
+        (lambda: ExponentialDecay(0.1, 0, 0.5), "decay_steps to be a number > 0"),
+        (lambda: ExponentialDecay(-0.1, 10, 0.5), "rates to be a number >= 0, received -0.1"),
+        (lambda: StepDecay(0.1, 10, 0), "factor to be a number > 0"),
         (lambda: PiecewiseConstantDecay([5], [0.1]), "one value more than boundaries"),
         (lambda: PiecewiseConstantDecay([5, 5], [3, 2, 1]), "increasing boundaries"),
-        (lambda: CosineDecay(0.1, -1), "expected decay_steps > 0"),
+        (lambda: CosineDecay(0.1, -1), "decay_steps to be a number > 0"),
         (lambda: CosineDecay(0.1, 10, warmup_steps=5), "needs a warmup_target"),
     ],
 )

@@ -137,11 +137,11 @@ def test_the_plot_is_written(tmp_path):
 
 
 def test_mistakes_are_named():
-    with refused(ValueError, "0 < low < high", "1.0, 0.1"):
+    with refused(ValueError, "high", "> 1.0", "0.1"):
         find_learning_rate(classifier(), X, Y, low=1.0, high=0.1)
-    with refused(ValueError, "0 < low < high", "'low'"):
+    with refused(ValueError, "a number > 0", "'low'"):
         find_learning_rate(classifier(), X, Y, low="low")
-    with refused(ValueError, "10 steps", "3"):
+    with refused(ValueError, "steps", ">= 10", "3"):
         find_learning_rate(classifier(), X, Y, steps=3)
     with refused(RuntimeError, "compile"):
         find_learning_rate(Sequential([Input((4,)), layers.Dense(1)]), X, Y)

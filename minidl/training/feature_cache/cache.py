@@ -27,6 +27,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minidl.callbacks.progress import new_bar
+from minidl.common.argument_checks import check_choice
 from minidl.data.pipeline import Dataset, epoch_order
 from minidl.formats.architecture import describe
 from minidl.graph.inference.weight_versions import WeightVersions
@@ -187,10 +188,7 @@ def choose_cache(
     ValueError
         If features are asked for that cannot be kept.
     """
-    if not isinstance(wanted, (bool, str)) or wanted not in ("auto", True, False):
-        raise ValueError(
-            f"fit: expected cache_features among 'auto', True and False, received {wanted!r}"
-        )
+    check_choice("fit", "cache_features", wanted, ("auto", True, False))
     if not wanted:
         if passes:
             raise ValueError("fit: augmented_passes are cached features: leave one of both out")

@@ -23,6 +23,7 @@ import numpy as np
 from minidl import layers
 from minidl.applications import imagenet
 from minidl.layers.base import Layer, Shape
+from minidl.layers.names import layer_names
 from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import Input, SymbolicTensor
 from minidl.models.model import Model
@@ -137,7 +138,7 @@ def without_memory(kind: type[Layer]) -> Callable[..., Layer]:
 def _preprocessing(mode: str) -> Layer:
     layer = layers.ImageNetPreprocessing(mode, name="preprocessing")
     # Like a name that minidl chose itself, it gives way where two networks are joined.
-    layer.auto_named, layer.settled_name = True, layer.name
+    layer_names.keep(layer, layer.name)
     return layer
 
 

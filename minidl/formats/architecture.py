@@ -18,6 +18,7 @@ from minidl.common.errors import FileFormatError
 from minidl.graph.assembly import Inlined
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
+from minidl.layers.names import layer_names
 from minidl.layers.symbolic import InputLayer, SymbolicTensor
 
 __all__ = ["describe", "rebuild", "revive"]
@@ -66,7 +67,7 @@ def rebuild(
     made = [_make_layer(item, custom_objects or {}) for item in description["layers"]]
     for layer, item in zip(made, description["layers"], strict=True):
         if item.get("auto_named"):  # then it may be renamed where it meets a namesake
-            layer.auto_named, layer.settled_name = True, layer.name
+            layer_names.keep(layer, layer.name)
     tensors: list[SymbolicTensor] = []
     for node in description["nodes"]:
         layer = made[node["layer"]]

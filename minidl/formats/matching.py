@@ -33,7 +33,8 @@ from minidl.formats.weight_file import (
     modern_names,
 )
 from minidl.graph.network import Network
-from minidl.layers.base import Layer, snake_case
+from minidl.layers.base import Layer
+from minidl.layers.names import snake_case
 from minidl.layers.parameter import Parameter
 
 __all__ = ["load_weights", "match"]

@@ -10,16 +10,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from minidl.graph.node import Node
-from minidl.layers.base import Layer, snake_case
 from minidl.layers.symbolic import InputLayer, SymbolicTensor
 
-__all__ = ["Inlined", "as_tensors", "inner_node", "input_node", "reachable", "settle_names"]
+__all__ = ["Inlined", "as_tensors", "inner_node", "input_node", "reachable"]
 
 
 @dataclass(frozen=True)
@@ -92,37 +89,3 @@ def input_node(tensor: SymbolicTensor) -> Node:
 def inner_node(tensor: SymbolicTensor, number: dict[int, int]) -> Node:
     """Return the node of a tensor; `number` maps the ids of tensors to their places."""
     return Node(tensor.layer, tuple(number[id(t)] for t in tensor.inputs), tensor.shape)
-
-
-def settle_names(label: str, layers: list[Layer]) -> None:
-    """Give each layer that its user did not name the first free name within the network.
-
-    As in Keras, layers are numbered in the order in which they were constructed: weight files
-    of Keras tell their layers by these numbers.
-    """
-    taken: dict[str, Layer] = {}
-    unnamed = []
-    for layer in layers:
-        if layer.auto_named:
-            unnamed.append(layer)
-        elif layer.name in taken:
-            raise ValueError(f"{label}: two layers are called {layer.name!r}")
-        else:
-            taken[layer.name] = layer
-    # A smaller network that holds a layer knows it by its name already: that one goes first.
-    unnamed.sort(key=lambda layer: (not hasattr(layer, "settled_name"), layer.construction_number))
-    for layer in unnamed:
-        base = snake_case(type(layer).__name__)
-        name = getattr(layer, "settled_name", base)
-        if name in taken:
-            # Two networks that are joined may each have a "dense". The new name is then one that
-            # no network has given yet, or it could meet a namesake in the smaller one.
-            first = _highest[base] + 1 if hasattr(layer, "settled_name") else 1
-            name = next(n for k in itertools.count(first) if (n := f"{base}_{k}") not in taken)
-        taken[name] = layer
-        layer.name = layer.settled_name = name
-        count = name.removeprefix(f"{base}_")
-        _highest[base] = max(_highest[base], int(count) if count.isdigit() else 0)
-
-
-_highest: Counter[str] = Counter()  # per kind of layer, the highest number given so far

@@ -16,7 +16,6 @@ from __future__ import annotations
 import html
 import os
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ from minidl.graph.assembly import (
     inner_node,
     input_node,
     reachable,
-    settle_names,
 )
 from minidl.graph.inference.plan import InferencePlan
 from minidl.graph.inference.plan_summary import format_plan
@@ -36,14 +34,16 @@ from minidl.graph.input_checks import check_inputs, check_shape, full_shapes, un
 from minidl.graph.summary import format_summary, summary_html
 from minidl.graph.training.executor import Tape, TrainingExecutor
 from minidl.kernels.runtime import thread_pool
-from minidl.layers.base import Layer, snake_case
+from minidl.layers.base import Layer
+from minidl.layers.names import layer_names, snake_case
 from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import SymbolicTensor
+from minidl.layers.weights import WeightsOwner
 
 __all__ = ["Network"]
 
 
-class Network:
+class Network(WeightsOwner):
     """Layers between input and output tensors.
 
     Parameters
@@ -89,7 +89,7 @@ class Network:
         ]
         self.input_numbers = [number[id(tensor)] for tensor in self.input_tensors]
         self.output_numbers = [number[id(tensor)] for tensor in self.output_tensors]
-        settle_names(self.label, self.layers_of_nodes)
+        layer_names.resolve(self.label, self.layers_of_nodes)
         self._executor = TrainingExecutor(self.nodes, self.input_numbers, self.output_numbers)
         self._plan = InferencePlan(
             dict(enumerate(self.nodes)), self.input_numbers, self.output_numbers
@@ -263,40 +263,6 @@ class Network:
     def weights(self) -> list[Parameter]:
         """All parameters, layer by layer."""
         return [parameter for layer in self.layers for parameter in layer.weights]
-
-    @property
-    def trainable_weights(self) -> list[Parameter]:
-        return [parameter for parameter in self.weights if parameter.trainable]
-
-    @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        return [parameter for parameter in self.weights if not parameter.trainable]
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Return copies of all parameters' arrays."""
-        return [parameter.value.copy() for parameter in self.weights]
-
-    def set_weights(self, arrays: Iterable[np.ndarray]) -> None:
-        """Set all parameters, in the order of ``get_weights``; all or none are changed."""
-        arrays = [np.asarray(array) for array in arrays]
-        parameters = self.weights
-        if len(arrays) != len(parameters):
-            raise ShapeError(
-                f"{self.label}: set_weights expected {len(parameters)} arrays, "
-                f"received {len(arrays)}"
-            )
-        for parameter, array in zip(parameters, arrays, strict=True):
-            if array.shape != parameter.shape:
-                raise ShapeError(
-                    f"{self.label}: {parameter.path} expected shape {parameter.shape}, "
-                    f"received {array.shape}"
-                )
-        for parameter, array in zip(parameters, arrays, strict=True):
-            parameter.assign(array)
-
-    def count_params(self) -> int:
-        """Return how many numbers all parameters hold."""
-        return sum(layer.count_params() for layer in self.layers)
 
     @property
     def trainable(self) -> bool:

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -30,17 +28,18 @@ from minidl.common.errors import ShapeError
 from minidl.common.seeding import as_generator
 from minidl.common.serialization import Configurable
 from minidl.layers import initializers, regularizers
+from minidl.layers.names import layer_names
 from minidl.layers.parameter import Parameter
+from minidl.layers.weights import WeightsOwner
 
 __all__ = ["Layer", "Parameter", "Shape"]
 
 Shape = tuple[int | None, ...]  # the batch comes first; None is a size known only with the data
 
-_provisional_names: Counter[str] = Counter()
 _construction_numbers = itertools.count()
 
 
-class Layer(Configurable):
+class Layer(WeightsOwner, Configurable):
     """Base class of all layers.
 
     Parameters
@@ -87,7 +86,8 @@ class Layer(Configurable):
             )
         self.construction_number = next(_construction_numbers)  # Keras numbers names in this order
         self.auto_named = name is None
-        self.name = name or self._provisional_name()
+        self.name = name or layer_names.provisional(type(self))
+        self.resolved_name: str | None = None  # the name within a network, if auto_named
         self.trainable = trainable
         self.dtype = None if dtype is None else np.dtype(dtype)
         self.learning_rate_multiplier = learning_rate_multiplier
@@ -191,34 +191,6 @@ class Layer(Configurable):
         """All parameters: the learned ones first, then statistics (Keras' order)."""
         return sorted(self.parameters, key=lambda parameter: not parameter.learned)
 
-    @property
-    def trainable_weights(self) -> list[Parameter]:
-        return [parameter for parameter in self.weights if parameter.trainable]
-
-    @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        return [parameter for parameter in self.weights if not parameter.trainable]
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Return copies of all parameters' arrays in Keras' order."""
-        return [parameter.value.copy() for parameter in self.weights]
-
-    def set_weights(self, arrays) -> None:
-        """Set all parameters, in the order of ``get_weights``; all or none are changed."""
-        arrays = [np.asarray(array) for array in arrays]
-        expected = [parameter.shape for parameter in self.weights]
-        received = [array.shape for array in arrays]
-        if expected != received:
-            raise ShapeError(
-                f"{self.label}: set_weights expected shapes {expected}, received {received}"
-            )
-        for parameter, array in zip(self.weights, arrays, strict=True):
-            parameter.assign(array)
-
-    def count_params(self) -> int:
-        """Return how many numbers the parameters hold."""
-        return sum(parameter.value.size for parameter in self.parameters)
-
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(name=self.name, trainable=self.trainable)
@@ -251,13 +223,6 @@ class Layer(Configurable):
     def __repr__(self) -> str:
         return f"<{self.label}{'' if self.trainable else ' frozen'}>"
 
-    def _provisional_name(self) -> str:
-        """A name for messages until a model gives the final one (see Network)."""
-        base = snake_case(type(self).__name__)
-        _provisional_names[base] += 1
-        count = _provisional_names[base] - 1
-        return base if count == 0 else f"{base}_{count}"
-
 
 def _build_once(build):
     @functools.wraps(build)
@@ -269,12 +234,6 @@ def _build_once(build):
             self.built = True
 
     return wrapper
-
-
-def snake_case(name: str) -> str:
-    """Turn ``MaxPooling2D`` into ``max_pooling2d``, as Keras names layers."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def as_dtype(x, dtype):

@@ -188,7 +188,7 @@ def test_an_inlined_model_keeps_its_automatic_names():
 def test_one_name_for_two_layers_is_refused():
     x = Input((4,))
     y = layers.Dense(2, name="twin")(layers.Dense(3, name="twin")(x))
-    with pytest.raises(ValueError, match="Network 'mine': two layers are called 'twin'"):
+    with pytest.raises(ValueError, match="Network 'mine': expected unique layer .* 'twin' twice"):
         Network(x, y, name="mine")
 
 
@@ -240,9 +240,9 @@ def test_weights_in_order_and_all_or_nothing():
     before = twin.get_weights()
     wrong = [w + 1 for w in before]
     wrong[-1] = np.zeros(5)
-    with pytest.raises(ShapeError, match=r"b/bias expected shape \(4,\), received \(5,\)"):
+    with pytest.raises(ShapeError, match=r"expected shape \(4,\) for b/bias, received \(5,\)"):
         twin.set_weights(wrong)
-    with pytest.raises(ShapeError, match="set_weights expected 4 arrays, received 3"):
+    with pytest.raises(ShapeError, match="set_weights expected 4 arrays .* received 3"):
         twin.set_weights(before[:3])
     assert all(np.array_equal(a, b) for a, b in zip(twin.get_weights(), before, strict=True))
 

@@ -6,7 +6,6 @@ import pytest
 from minidl import Input
 from minidl.common.errors import ShapeError
 from minidl.layers import BatchNormalization, Conv2D, Dense, Flatten, Layer, Parameter
-from minidl.layers.base import snake_case
 
 X = np.ones((2, 3), "float32")
 
@@ -94,9 +93,8 @@ def test_set_weights_changes_all_or_nothing(wrong):
     layer = Dense(2, name="head")
     layer(X)
     before = layer.get_weights()
-    with pytest.raises(ShapeError, match=r"Dense 'head'.*\(3, 2\), \(2,\).*received") as error:
+    with pytest.raises(ShapeError, match=r"Dense 'head': set_weights expected .*, received"):
         layer.set_weights(wrong)
-    assert str([a.shape for a in wrong]) in str(error.value)
     for now, then in zip(layer.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -206,21 +204,6 @@ def test_count_params():
     assert layer.count_params() == 0
     layer(np.ones((1, 5, 5, 3)))
     assert layer.count_params() == 3 * 2 * 3 * 4 + 4
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Conv2D", "conv2d"),
-        ("MaxPooling2D", "max_pooling2d"),
-        ("BatchNormalization", "batch_normalization"),
-        ("GlobalAveragePooling2D", "global_average_pooling2d"),
-        ("ReLU", "re_lu"),
-        ("Add", "add"),
-    ],
-)
-def test_names_are_keras(name, expected):
-    assert snake_case(name) == expected
 
 
 def test_the_label_and_repr_show_class_name_and_frozen_state():

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 from minidl.common.errors import FileFormatError
 from minidl.formats.keras.layers import input_sizes, make_layer, parameter_count, plain
 from minidl.graph.network import Network
-from minidl.layers.base import Layer, snake_case
+from minidl.layers.base import Layer
+from minidl.layers.names import layer_names, snake_case
 from minidl.layers.symbolic import Input, SymbolicTensor
 
 __all__ = ["keras_order", "rebuild_keras"]
@@ -204,7 +205,7 @@ class _Rebuilder:
             if self.names[name] > 1 and re.fullmatch(rf"{snake_case(kind)}(_\d+)?", name):
                 # Keras numbers names anew in each session, so that a base from an older one may
                 # have a "dense" as the whole has. As of any two such layers, one is renamed.
-                layer.auto_named, layer.settled_name = True, name
+                layer_names.keep(layer, name)
             return layer
         except FileFormatError:
             raise

@@ -37,7 +37,7 @@ from minidl.formats.hdf5 import open_hdf5, read_tensor, read_text
 from minidl.formats.keras.architecture import keras_order
 from minidl.formats.weight_file import LayerTensors, WeightFile
 from minidl.graph.network import Network
-from minidl.layers.base import snake_case
+from minidl.layers.names import snake_case
 
 __all__ = ["name_layers", "read_archive", "read_v3"]
 

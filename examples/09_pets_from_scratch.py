@@ -33,7 +33,7 @@ from minidl.evaluation.calibration import (
     accuracy_interval,
     apply_temperature,
     expected_calibration_error,
-    temperature_of,
+    fit_temperature,
 )
 
 PHASES = ((12, 64), (16, 96), (16, 112))  # (epochs, image size)
@@ -75,7 +75,7 @@ def finish(trained: Sequential, options, size: int):
     training, held_out = pets_recipe.load(options, size)
     some = take(training, 4000)
     x, y = take(held_out, 10**6)
-    temperature = temperature_of(net.predict(x, verbose=0), y)
+    temperature = fit_temperature(net.predict(x, verbose=0), y)
     apply_temperature(net, temperature)
     out_of_distribution.fit(net, *some, share=KNOWN_SHARE, known=x)
     net.metadata["class_names"] = getattr(training, "class_names", datasets.CARTOON_CLASSES)

@@ -142,7 +142,7 @@ def _answers(model, paths) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     if not images:
         return results, images
     x, scores = np.stack(images, dtype=np.float32), None
-    if out_of_distribution.knows(model):
+    if out_of_distribution.is_fitted(model):
         outputs, scores = out_of_distribution.predict(model, x)
     else:
         outputs = model.predict_on_batch(x)

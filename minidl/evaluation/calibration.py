@@ -1,17 +1,17 @@
-"""Whether probabilities mean what they say: the calibration error, and a temperature that mends it.
+"""Calibration of classifiers: calibration error, reliability diagrams, temperature scaling.
 
-Of photos that a calibrated classifier calls "80 % cat", 80 % are cats. Training rarely leaves a
-network so; one number, by which all logits are divided, mends most of it and changes no decision
-(Guo, Pleiss, Sun and Weinberger, 2017, https://arxiv.org/abs/1706.04599).
+A classifier is calibrated if 80 % of the samples that it predicts with a confidence of 80 % are
+correct. Training rarely produces such a network. Temperature scaling divides all logits by one
+number; it corrects most of the error and changes no predicted class (Guo, Pleiss, Sun and
+Weinberger, 2017, https://arxiv.org/abs/1706.04599).
 
 >>> import numpy as np
->>> from minidl.evaluation.calibration import expected_calibration_error, temperature_of
->>> says, is_so = np.array([[0.1, 0.9]] * 10), np.array([1] * 6 + [0] * 4)
->>> round(expected_calibration_error(says, is_so), 3)  # it says 90 %, and 60 % are
+>>> from minidl.evaluation.calibration import expected_calibration_error, fit_temperature
+>>> p, labels = np.array([[0.1, 0.9]] * 10), np.array([1] * 6 + [0] * 4)
+>>> round(expected_calibration_error(p, labels), 3)  # confidence 90 %, accuracy 60 %
 0.3
->>> t = temperature_of(says, is_so)
->>> mended = says ** (1 / t)
->>> (mended / mended.sum(axis=1, keepdims=True))[0].round(3)
+>>> scaled = p ** (1 / fit_temperature(p, labels))
+>>> (scaled / scaled.sum(axis=1, keepdims=True))[0].round(3)
 array([0.4, 0.6])
 """
 
@@ -20,32 +20,43 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl import layers
 from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError, ShapeError
+from minidl.models.model import Model
 
 __all__ = [
     "accuracy_interval",
     "apply_temperature",
     "expected_calibration_error",
+    "fit_temperature",
     "reliability",
-    "temperature_of",
 ]
 
 BINS = 10  # of equal width
 
 
-def accuracy_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return between which shares the true accuracy lies, if `right` of `count` were right.
-
-    Wilson's interval (1927): it stays within 0 to 1, and holds for few samples, too.
+def accuracy_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Compute the Wilson (1927) confidence interval of an accuracy.
 
     Parameters
     ----------
-    right, count : int
+    correct, count : int
+        Number of correct predictions and of samples.
     z : float
-        1.96 for 95 % certainty.
+        Quantile of the normal distribution; 1.96 for a 95 % interval.
+
+    Returns
+    -------
+    low, high : float
+        Limits within 0 to 1, valid for few samples, too.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -53,89 +64,117 @@ def accuracy_interval(right: int, count: int, z: float = 1.96) -> tuple[float, f
     >>> round(low, 3), round(high, 3)
     (0.916, 0.987)
     """
-    count = check_integer("accuracy_interval", "count", count, 1)
-    right = check_integer("accuracy_interval", "right", right, 0, count)
-    z = check_number("accuracy_interval", "z", z, 0, exclusive="minimum")
-    share, spread = right / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    check_integer("accuracy_interval", "count", count, minimum=1)
+    check_integer("accuracy_interval", "correct", correct, minimum=0, maximum=count)
+    check_number("accuracy_interval", "z", z, minimum=0, exclusive="minimum")
+    accuracy, spread = correct / count, z * z / count
+    center = (accuracy + spread / 2) / (1 + spread)
+    half = z * np.sqrt(accuracy * (1 - accuracy) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, float(center - half)), min(1.0, float(center + half))
 
 
-def expected_calibration_error(probabilities, labels, bins: int = BINS) -> float:
-    """Return by how much confidence and accuracy differ, on average over bins of confidence.
+def expected_calibration_error(
+    probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS
+) -> float:
+    """Compute the mean difference between confidence and accuracy over bins of confidence.
 
     Parameters
     ----------
-    probabilities : (N, K)
-        Of each class; a column (N, 1) or (N,) is the probability of class 1 of two.
-    labels : (N,) of int
-        From 0 to K - 1.
+    probabilities : array, shape (N, K)
+        Probability of each class. A single column (N, 1), or (N,), is the probability of class 1
+        of two.
+    labels : array of int, shape (N,)
+        Class indices, 0 to K - 1.
     bins : int
-        Of equal width, from 0 to 1. An empty bin counts for nothing.
+        Number of bins of equal width, from 0 to 1.
+
+    Returns
+    -------
+    float
+        0 for a calibrated classifier.
 
     Raises
     ------
     ShapeError
         If there is not one label for each row.
     DataError
-        If there are no rows, or labels or probabilities are out of range, or the probabilities of
-        a row are not 1 together.
+        If there are no rows, labels or probabilities are out of range, or the probabilities of a
+        row do not sum to 1.
     ValueError
-        For a wrong number of bins.
+        If `bins` is not a positive integer.
+
+    Examples
+    --------
+    >>> expected_calibration_error([0.75] * 4, [1, 1, 1, 0])
+    0.0
     """
-    p, labels = _checked(probabilities, labels)
-    compared = reliability(p.max(axis=1), p.argmax(axis=1) == labels, bins)
-    return compared["expected_calibration_error"]
+    p, classes = _checked(probabilities, labels)
+    return reliability(p.max(axis=1), p.argmax(axis=1) == classes, bins)[
+        "expected_calibration_error"
+    ]
 
 
-def reliability(certainty: np.ndarray, right: np.ndarray, bins: int = BINS) -> dict[str, Any]:
-    """Compare how certain answers are with how often they are right.
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> dict[str, Any]:
+    """Compare confidence with accuracy, bin by bin.
 
     Parameters
     ----------
-    certainty : (N,)
-        The probability of each predicted class.
-    right : (N,) of bool
+    confidence : ndarray, shape (N,)
+        Probability of each predicted class.
+    correct : ndarray of bool, shape (N,)
+        Whether each prediction is correct.
     bins : int
-        Of equal width from 0 to 1; each holds its upper end.
+        Number of bins of equal width, from 0 to 1. Each bin includes its upper limit.
 
     Returns
     -------
     dict
-        ``bins``: each with its limits, the number of samples, their mean certainty and their
-        accuracy; ``expected_calibration_error``: the mean of \\|accuracy - certainty\\| over the
-        bins, weighted by their samples; ``mean_certainty``.
+        ``bins``: for each bin its limits ``from`` and ``to``, the number of ``samples``, their
+        mean confidence ``certainty`` and their ``accuracy`` (None for an empty bin);
+        ``expected_calibration_error``: the mean of \\|accuracy - confidence\\| over the bins,
+        weighted by their samples; ``mean_certainty``: the mean confidence.
+
+    Raises
+    ------
+    ValueError
+        If `bins` is not a positive integer.
+
+    Examples
+    --------
+    >>> table = reliability(np.array([0.9, 0.9]), np.array([True, False]))
+    >>> round(table["expected_calibration_error"], 3), table["bins"][8]["accuracy"]
+    (0.4, 0.5)
     """
-    check_integer("calibration", "bins", bins, 1)
+    check_integer("calibration", "bins", bins, minimum=1)
     edges = np.linspace(0, 1, bins + 1)
-    places = np.clip(np.searchsorted(edges, certainty, side="left") - 1, 0, bins - 1)
+    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     rows, error = [], 0.0
     for k in range(bins):
-        inside = places == k
-        count = int(inside.sum())
-        mean = float(certainty[inside].mean(dtype=np.float64)) if count else None
-        share = float(right[inside].mean()) if count else None
-        if count:
-            error += count / len(certainty) * abs(share - mean)
-        rows.append(
-            {
-                "from": round(float(edges[k]), 10), "to": round(float(edges[k + 1]), 10),
-                "samples": count, "certainty": mean, "accuracy": share,
-            }
-        )  # fmt: skip
+        inside = bin_of == k
+        row: dict[str, Any] = {
+            "from": round(float(edges[k]), 10),
+            "to": round(float(edges[k + 1]), 10),
+            "samples": int(inside.sum()),
+            "certainty": None,
+            "accuracy": None,
+        }
+        if inside.any():
+            row["certainty"] = float(confidence[inside].mean(dtype=np.float64))
+            row["accuracy"] = float(correct[inside].mean())
+            error += inside.mean() * abs(row["accuracy"] - row["certainty"])
+        rows.append(row)
     return {
         "bins": rows,
-        "expected_calibration_error": error,
-        "mean_certainty": float(certainty.mean(dtype=np.float64)),
+        "expected_calibration_error": float(error),
+        "mean_certainty": float(confidence.mean(dtype=np.float64)),
     }
 
 
-def temperature_of(probabilities, labels) -> float:
-    """Return the temperature at which the probabilities fit the labels best.
+def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Fit the temperature that minimizes the cross-entropy of scaled probabilities.
 
     The mean cross-entropy is a convex function of 1 / temperature; Newton's method finds its
-    minimum. Use photos that were not trained on: on others, the network is too sure of itself.
+    minimum. Use held-out samples: on training samples the network is overconfident.
 
     Parameters
     ----------
@@ -145,84 +184,99 @@ def temperature_of(probabilities, labels) -> float:
     Returns
     -------
     float
-        Above 1 for a network that is too sure. It stays between 0.05 and 20, as no finite
-        number would do for one that is always right.
+        Above 1 for an overconfident network. It is limited to 0.05 to 20, because no finite
+        temperature is optimal for a network without errors.
+
+    Raises
+    ------
+    ShapeError, DataError
+        As for :func:`expected_calibration_error`.
+
+    Examples
+    --------
+    >>> round(fit_temperature([0.9, 0.9, 0.9, 0.9], [1, 1, 1, 0]), 2)  # accuracy 75 %
+    2.0
     """
-    p, labels = _checked(probabilities, labels)
-    z = np.log(np.maximum(p, 1e-12))  # logits but for a constant, which softmax does not see
-    own = z[np.arange(len(z)), labels]
+    p, classes = _checked(probabilities, labels)
+    z = np.log(np.maximum(p, 1e-12))  # logits, up to a constant that softmax ignores
+    target = z[np.arange(len(z)), classes]
     inverse = 1.0
     for _ in range(100):
         q = np.exp(inverse * (z - z.max(axis=1, keepdims=True)))
         q /= q.sum(axis=1, keepdims=True)
         mean = (q * z).sum(axis=1)
-        slope = (mean - own).mean()
+        slope = (mean - target).mean()
         curvature = ((q * z**2).sum(axis=1) - mean**2).mean()
         step = slope / max(curvature, 1e-12)
-        step = np.clip(step, -inverse, inverse / 2)  # at most twice or half of it at a time
+        step = np.clip(step, -inverse, inverse / 2)  # at most double or halve it per iteration
         inverse = float(np.clip(inverse - step, 1 / 20, 20))
         if abs(step) < 1e-9 * inverse:
             break
     return 1 / inverse
 
 
-def apply_temperature(model, temperature: float) -> None:
-    """Divide a classifier's logits by `temperature`, by means of its last layer's weights.
+def apply_temperature(model: Model, temperature: float) -> None:
+    """Divide a classifier's logits by a temperature, in the weights of its last layer.
 
     Parameters
     ----------
     model : Model
         Its last layer is Dense with a sigmoid or softmax.
     temperature : float
+        A positive number.
 
     Raises
     ------
     ValueError
-        If the temperature is not positive, or the model ends otherwise.
+        If the temperature is not positive, or the model ends in another layer.
+
+    Examples
+    --------
+    >>> from minidl import Input, Sequential
+    >>> model = Sequential([Input((1,)), layers.Dense(1, "sigmoid", kernel_initializer="ones")])
+    >>> apply_temperature(model, 2.0)
+    >>> model.get_weights()[0].item()
+    0.5
     """
-    check_number("apply_temperature", "temperature", temperature, 0, exclusive="minimum")
+    temperature = check_number(
+        "apply_temperature", "temperature", temperature, minimum=0, exclusive="minimum"
+    )
     last = model.layers[-1]
     classifies = model.single_output and model.output_activations[0] in ("sigmoid", "softmax")
-    used = sum(node.layer is last for node in model.nodes)
-    if not isinstance(last, layers.Dense) or not classifies or used != 1:
+    uses = sum(node.layer is last for node in model.nodes)
+    if not isinstance(last, layers.Dense) or not classifies or uses != 1:
         raise ValueError(
             f"{model.label}: expected a model that ends in Dense with a sigmoid or softmax, used "
             f"once, as its one output; its last layer is {last.label}"
         )
-    divided = [parameter.value / temperature for parameter in last.parameters]
-    if not all(np.isfinite(value).all() for value in divided):
-        raise ValueError(f"temperature: {temperature!r} leaves no finite weights")
-    for parameter, value in zip(last.parameters, divided, strict=True):
+    scaled = [parameter.value / temperature for parameter in last.parameters]
+    if not all(np.isfinite(value).all() for value in scaled):
+        raise ValueError(f"apply_temperature: temperature {temperature!r} leaves no finite weights")
+    for parameter, value in zip(last.parameters, scaled, strict=True):
         parameter.assign(value)
 
 
-def _checked(probabilities, labels) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, K) and (N,), of two columns where there is one."""
-    p, labels = np.asarray(probabilities, float), np.asarray(labels)
+def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (N, K), K >= 2, and class indices (N,)."""
+    p, classes = np.asarray(probabilities, float), np.asarray(labels)
     p = p[:, None] if p.ndim == 1 else p
-    if p.ndim != 2 or labels.shape != (len(p),):
+    if p.ndim != 2 or classes.shape != (len(p),):
         raise ShapeError(
             f"calibration: expected probabilities (N, K) and labels (N,), received {p.shape} and "
-            f"{labels.shape}"
+            f"{classes.shape}"
         )
     p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
     if not len(p) or not ((p >= -1e-6) & (p <= 1 + 1e-6)).all():
         raise DataError("calibration: expected probabilities from 0 to 1, at least one row")
-    total = p.sum(axis=1)
-    if abs(total - 1).max() > 1e-3:  # float16 adds up to 1 within less
-        far = float(total[abs(total - 1).argmax()])
-        raise DataError(f"calibration: expected rows of probabilities to sum to 1, one has {far:g}")
-    whole = labels.dtype.kind in "iub" or (
-        labels.dtype.kind == "f" and (labels == np.rint(labels)).all()
-    )
-    if not whole:
+    sums = p.sum(axis=1)
+    if abs(sums - 1).max() > 1e-3:  # rows of float16 sum to 1 more precisely than this
+        worst = float(sums[abs(sums - 1).argmax()])
         raise DataError(
-            f"calibration: expected labels 0..{p.shape[1] - 1} as whole numbers, received others"
+            f"calibration: expected rows of probabilities that sum to 1, received sum {worst:g}"
         )
-    labels = labels.astype(np.int64)
-    if labels.min() < 0 or labels.max() >= p.shape[1]:
-        raise DataError(
-            f"calibration: expected labels 0..{p.shape[1] - 1}, received {labels.min()}.."
-            f"{labels.max()}"
-        )
-    return p, labels
+    expected = f"calibration: expected integer labels 0..{p.shape[1] - 1}"
+    if classes.dtype.kind not in "iubf" or (classes != np.rint(classes)).any():
+        raise DataError(f"{expected}, received others")
+    if classes.min() < 0 or classes.max() >= p.shape[1]:
+        raise DataError(f"{expected}, received {classes.min()}..{classes.max()}")
+    return p, classes.astype(np.int64)

@@ -1,9 +1,9 @@
-"""Where a classifier looks: maps of the pixels that speak for a class.
+"""Saliency maps of image classifiers: Grad-CAM and occlusion sensitivity.
 
-Grad-CAM (Selvaraju et al., 2017) asks the gradient: it weights the channels of an inner layer by
-how much each raises the class' score, and adds them up. It takes one pass forward and one backward
-through the layers above. Occlusion (Zeiler and Fergus, 2014) tries it out: it covers one square
-after the other and looks how far the probability falls. It takes many passes, and any model.
+Grad-CAM (Selvaraju et al., 2017) weights each channel of an inner layer by the mean gradient of
+the class score, and sums the weighted channels. It takes one forward pass, and one backward pass
+through the layers above. Occlusion sensitivity (Zeiler and Fergus, 2014) covers one square of the
+image after the other and measures the drop of the class probability. It takes many forward passes.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, explain, layers
@@ -22,144 +22,183 @@ after the other and looks how far the probability falls. It takes many passes, a
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl.common.argument_checks import check_fraction, check_integer, check_number
 from minidl.common.errors import ShapeError
+from minidl.evaluation.classifier import class_count, predicted_classes, probabilities
 from minidl.graph.network import Network
+from minidl.models.model import Model
 
 __all__ = ["grad_cam", "occlusion", "overlay"]
 
-BATCH = 16  # images at a time: what backward keeps of them is large
-# Dark to light, as matplotlib's "inferno": it stays readable in grey and for the colour-blind.
-_RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
+BATCH_SIZE = 16  # small, because the backward pass keeps all activations of a batch
+# From dark to light, as matplotlib's "inferno": readable in grayscale and by color-blind people.
+COLOR_RAMP = np.array(
+    [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64
+)
 
 
 def grad_cam(
-    model, images: np.ndarray, layer: str | None = None, class_index=None, resize: bool = True
+    model: Model,
+    images: np.ndarray,
+    layer: str | None = None,
+    class_index: ArrayLike | None = None,
+    resize: bool = True,
 ) -> np.ndarray:
-    """Return maps from 0 to 1 of what in each image raises the score of a class.
+    """Compute Grad-CAM maps: how much each location raises the score of a class.
 
-    The score is what goes into the model's sigmoid or softmax; of a model with one sigmoid,
-    class 1 has that score and class 0 its negative.
+    The score is the logit of the class. For a single sigmoid it is the logit for class 1, and its
+    negative for class 0.
 
     Parameters
     ----------
     model : Model
-        A classifier of images: one input, one output (N, classes).
-    images : (N, H, W, C)
-        As the model takes them.
+        An image classifier with one input and one output (N, classes).
+    images : ndarray, shape (N, H, W, C)
+        Images in the range that the model expects.
     layer : str, optional
-        Name of the layer whose channels are weighted, with an output (N, h, w, channels); the
-        last such layer of more than one pixel by default. Layers of an inlined base count.
-    class_index : int or (N,) of int, optional
-        The class to explain, for all images or for each; the predicted ones by default.
+        Name of the layer whose channels are weighted; its output is (N, h, w, channels). The
+        default is the last such layer with more than one pixel. Layers of an inlined base count.
+    class_index : int or array of int, shape (N,), optional
+        Class to explain, one for all images or one per image. Default: the predicted classes.
     resize : bool
-        Whether to stretch the maps to the size of the images (bilinear).
+        Whether to resize the maps to the size of the images, bilinearly.
 
     Returns
     -------
-    (N, H, W) of float32, or (N, h, w) without `resize`
-        The largest number of each map is 1, before it is stretched; it is all 0 where nothing
-        speaks for the class.
+    ndarray of float32, shape (N, H, W), or (N, h, w) without `resize`
+        Maps from 0 to 1, scaled by their maximum before resizing. A map without positive evidence
+        for the class is all 0.
 
     Raises
     ------
     ValueError
-        For a model that is no classifier, an unknown layer or a class that there is not.
+        If the model is not an image classifier, or the layer or a class does not exist.
     ShapeError
-        For images that the model does not take.
+        If the model does not accept the images.
+
+    Examples
+    --------
+    >>> from minidl import Input, Sequential, layers
+    >>> model = Sequential([Input((4, 4, 1)), layers.Conv2D(2, 1), layers.Flatten(),
+    ...                     layers.Dense(3, activation="softmax")])
+    >>> grad_cam(model, np.ones((2, 4, 4, 1)), class_index=[0, 2]).shape
+    (2, 4, 4)
     """
-    images = _checked(model, images)
-    features, head = _split(model, _number(model, layer))
-    classes = _classes(model, images, class_index)
+    images = _checked_images(model, images)
+    features, head = _split(model, _feature_node(model, layer))
+    classes = _classes_to_explain(model, images, class_index)
     parts = [
-        _class_activation(features, head, images[i : i + BATCH], classes[i : i + BATCH])
-        for i in range(0, len(images), BATCH)
+        _class_activation(features, head, images[i : i + BATCH_SIZE], classes[i : i + BATCH_SIZE])
+        for i in range(0, len(images), BATCH_SIZE)
     ]
-    maps = np.concatenate(parts) if parts else np.empty((0, 1, 1), np.float32)
-    maps = np.maximum(maps, 0)
-    largest = maps.max(axis=(1, 2), keepdims=True, initial=0)
-    maps = np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+    maps = np.maximum(np.concatenate(parts) if parts else np.empty((0, 1, 1), np.float32), 0)
+    maximum = maps.max(axis=(1, 2), keepdims=True, initial=0)
+    maps = np.divide(maps, maximum, out=np.zeros_like(maps), where=maximum > 0)
     return _resized(maps, images.shape[1:3]) if resize else maps
 
 
 def occlusion(
-    model, images: np.ndarray, class_index=None, patch: int | None = None,
-    stride: int | None = None, fill: float | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Return maps of how far the probability of a class falls where a square is covered.
+    model: Model,
+    images: np.ndarray,
+    class_index: ArrayLike | None = None,
+    patch: int | None = None,
+    stride: int | None = None,
+    fill: float | None = None,
+) -> np.ndarray:
+    """Compute occlusion sensitivity: the drop of a class probability where a square is covered.
 
     Parameters
     ----------
     model, images, class_index
         As in :func:`grad_cam`.
     patch : int, optional
-        Side of the square in pixels; by default a fifth of the shorter side of the images.
+        Side of the square in pixels. Default: a fifth of the images' shorter side.
     stride : int, optional
-        Pixels from one square to the next, at most a side; by default half of it.
+        Distance between squares in pixels, at most `patch`. Default: half of `patch`.
     fill : float, optional
-        What the square is filled with; by default the mean of each image.
+        Value of the covered pixels. Default: the mean of each image.
 
     Returns
     -------
-    (N, H, W) of float32
-        The mean fall over all squares that cover a pixel; negative where covering it helps.
+    ndarray of float32, shape (N, H, W)
+        Mean drop over all squares that cover a pixel; negative where covering raises the
+        probability.
 
     Raises
     ------
     ValueError
-        For a patch or stride that does not fit; otherwise as :func:`grad_cam`.
+        If `patch`, `stride` or `fill` is out of range; otherwise as :func:`grad_cam`.
+
+    Examples
+    --------
+    >>> from minidl import Input, Sequential, layers
+    >>> model = Sequential([Input((4, 4, 1)), layers.Flatten(), layers.Dense(1, "sigmoid")])
+    >>> occlusion(model, np.ones((1, 4, 4, 1)), patch=2).shape
+    (1, 4, 4)
     """
-    images = _checked(model, images)
+    images = _checked_images(model, images)
     height, width = images.shape[1:3]
-    patch = max(1, min(height, width) // 5) if patch is None else patch
-    check_integer("occlusion", "patch", patch, 1, min(height, width))
-    stride = max(1, patch // 2) if stride is None else stride
-    check_integer("occlusion", "stride", stride, 1, patch)  # a larger one would leave pixels out
-    if fill is not None:
-        check_number("occlusion", "fill", fill)
-    classes = _classes(model, images, class_index)
+    side = min(height, width)
+    patch = check_integer(
+        "occlusion", "patch", max(1, side // 5) if patch is None else patch, 1, side
+    )
+    # A stride above the side of the square would skip pixels.
+    stride = check_integer(
+        "occlusion", "stride", max(1, patch // 2) if stride is None else stride, 1, patch
+    )
+    fill = fill if fill is None else check_number("occlusion", "fill", fill)
+    classes = _classes_to_explain(model, images, class_index)
     squares = [
-        (y, x) for y in _starts(height, patch, stride) for x in _starts(width, patch, stride)
+        (slice(y, y + patch), slice(x, x + patch))
+        for y in _starts(height, patch, stride)
+        for x in _starts(width, patch, stride)
     ]
-    covering = np.zeros((height, width), np.float32)
-    for y, x in squares:
-        covering[y : y + patch, x : x + patch] += 1
+    cover_count = np.zeros((height, width), np.float32)
+    for square in squares:
+        cover_count[square] += 1
     maps = np.zeros((len(images), height, width), np.float32)
-    for image, index, falls in zip(images, classes, maps, strict=True):
-        before = _probability(model, image[None], index)[0]
-        for i in range(0, len(squares), BATCH):
-            some = squares[i : i + BATCH]
-            covered = np.repeat(image[None], len(some), axis=0)
-            for copy, (y, x) in zip(covered, some, strict=True):
-                copy[y : y + patch, x : x + patch] = image.mean() if fill is None else fill
-            for (y, x), after in zip(some, _probability(model, covered, index), strict=True):
-                falls[y : y + patch, x : x + patch] += before - after
-    return maps / covering
+    for image, index, drops in zip(images, classes, maps, strict=True):
+        before = probabilities(model, model.infer(image[None]))[0, index]
+        for i in range(0, len(squares), BATCH_SIZE):
+            batch = squares[i : i + BATCH_SIZE]
+            covered = np.repeat(image[None], len(batch), axis=0)
+            for copy, square in zip(covered, batch, strict=True):
+                copy[square] = image.mean() if fill is None else fill
+            after = probabilities(model, model.infer(covered))[:, index]
+            for square, drop in zip(batch, before - after, strict=True):
+                drops[square] += drop
+    return maps / cover_count
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """Return an image with a map laid over it in colours, from dark (0) to light (1).
+    """Blend an image with the colors of a map, from dark (0) to light (1).
 
     Parameters
     ----------
-    image : (H, W, 3) or (H, W, 1)
-        Numbers from 0 to 255.
-    heatmap : (H, W)
-        From :func:`grad_cam`, or of :func:`occlusion` divided by its largest number.
+    image : ndarray, shape (H, W, 3) or (H, W, 1)
+        Values from 0 to 255.
+    heatmap : ndarray, shape (H, W)
+        From :func:`grad_cam`, or from :func:`occlusion` divided by its maximum.
     opacity : float
-        Of the colours, 0 to 1.
+        Opacity of the colors, 0 to 1.
 
     Returns
     -------
-    (H, W, 3) of uint8
+    ndarray of uint8, shape (H, W, 3)
 
     Raises
     ------
     ShapeError
         If the image has another shape, or the map another size.
     ValueError
-        If the opacity is out of range, or the image or the map holds NaN.
+        If the opacity is out of range, or the image or the map contains NaN or infinity.
+
+    Examples
+    --------
+    >>> overlay(np.full((1, 2, 3), 100), np.array([[0, 1]]), opacity=1)[0].tolist()
+    [[0, 0, 4], [252, 255, 164]]
     """
     image, heatmap = np.asarray(image), np.asarray(heatmap)
     if image.ndim != 3 or image.shape[2] not in (1, 3):
@@ -172,65 +211,70 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5) -> np.
             f"{heatmap.shape}"
         )
     if not (np.isfinite(image).all() and np.isfinite(heatmap).all()):
-        raise ValueError("overlay: expected finite numbers, the image or the map has others")
-    check_fraction("overlay", "opacity", opacity)
-    places = np.linspace(0, 1, len(_RAMP))
-    colours = np.stack([np.interp(heatmap, places, channel) for channel in _RAMP.T], axis=-1)
-    mixed = (1 - opacity) * np.asarray(image, np.float64) + opacity * colours
-    return np.rint(mixed.clip(0, 255)).astype(np.uint8)
+        raise ValueError("overlay: expected finite numbers, received NaN or infinity")
+    opacity = check_fraction("overlay", "opacity", opacity)
+    stops = np.linspace(0, 1, len(COLOR_RAMP))
+    colors = np.stack([np.interp(heatmap, stops, channel) for channel in COLOR_RAMP.T], axis=-1)
+    blended = (1 - opacity) * image.astype(np.float64) + opacity * colors
+    return np.rint(blended.clip(0, 255)).astype(np.uint8)
 
 
-def _checked(model, images) -> np.ndarray:
-    """Return the images as floats; refuse what is no classifier of images."""
-    classifies = model.single_input and model.single_output
-    if not classifies or len(model.input_shape) != 4 or len(model.output_shape) != 2:
+def _checked_images(model: Model, images: np.ndarray) -> np.ndarray:
+    """Return the images in the model's dtype."""
+    single = model.single_input and model.single_output
+    if not single or len(model.input_shape) != 4 or len(model.output_shape) != 2:
         raise ValueError(
-            f"{model.label}: expected a classifier of images, from (N, H, W, C) to (N, classes); "
-            f"it goes from {model.input_shape} to {model.output_shape}"
+            f"{model.label}: expected a classifier of images, from (N, H, W, C) to (N, classes), "
+            f"received one from {model.input_shape} to {model.output_shape}"
         )
     checked = model.check_inputs(images)[0]
     if not np.isfinite(checked).all():
-        raise ValueError(f"{model.label}: expected images of finite numbers, they have others")
+        raise ValueError(f"{model.label}: expected finite images, received NaN or infinity")
     return checked
 
 
-def _number(model, layer: str | None) -> int:
-    """Return which node of the graph to look at."""
+def _feature_node(model: Model, layer: str | None) -> int:
+    """Return the index of the node whose channels Grad-CAM weights."""
     shapes = [tensor.shape for tensor in model.tensors]
     maps = [i for i, s in enumerate(shapes) if len(s) == 4 and i not in model.input_numbers]
     if layer is not None:
-        number = model.node_number(layer)
-        if number not in maps:
+        index = model.node_number(layer)
+        if index not in maps:
             raise ValueError(
                 f"grad_cam: expected a layer with an output (N, h, w, channels), received "
-                f"{layer!r} with {shapes[number]}"
+                f"{layer!r} with {shapes[index]}"
             )
-        return number
-    large = [i for i in maps if shapes[i][1:3] != (1, 1)]
-    if not large:
-        raise ValueError(f"{model.label}: no layer has an output (N, h, w, channels) to look at")
-    return large[-1]
+        return index
+    maps = [i for i in maps if shapes[i][1:3] != (1, 1)]
+    if not maps:
+        raise ValueError(f"{model.label}: no layer has an output (N, h, w, channels) to explain")
+    return maps[-1]
 
 
-def _split(model, number: int) -> tuple[Network, Network]:
-    """Return the network up to a node, and the one above it, which may read others beside it."""
-    above = {number}
+def _split(model: Model, index: int) -> tuple[Network, Network]:
+    """Return the network up to a node and the network above it.
+
+    The network above may read further tensors of the lower one, such as skip connections.
+    """
+    above = {index}
     for i, node in enumerate(model.nodes):
         if above.intersection(node.inputs):
             above.add(i)
-    above.remove(number)
+    above.remove(index)
     if model.output_numbers[0] not in above:
         raise ValueError(
             f"grad_cam: the output of {model.label} does not depend on "
-            f"{model.nodes[number].layer.name!r}"
+            f"{model.nodes[index].layer.name!r}"
         )
-    read = {j for i in above for j in model.nodes[i].inputs} - above - {number}
-    between = [model.tensors[i] for i in (number, *sorted(read))]
-    return Network(model.input_tensors, between), Network(between, model.output)
+    read = {j for i in above for j in model.nodes[i].inputs} - above - {index}
+    boundary = [model.tensors[i] for i in (index, *sorted(read))]
+    return Network(model.input_tensors, boundary), Network(boundary, model.output)
 
 
-def _class_activation(features: Network, head: Network, images, classes) -> np.ndarray:
-    """Return the sum of the channels, each weighted by its mean gradient: (N, h, w)."""
+def _class_activation(
+    features: Network, head: Network, images: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """Return the channels' sum weighted by their mean gradients, shape (N, h, w)."""
     xs = features.infer([images])
     y, tape = head.forward(xs)
     dy = np.zeros_like(y)
@@ -240,22 +284,24 @@ def _class_activation(features: Network, head: Network, images, classes) -> np.n
         dy[np.arange(len(y)), classes] = 1
     score = (0,) if head.output_activations[0] in ("sigmoid", "softmax") else ()
     dxs, _ = head.backward(dy, tape, before_activation=score)
-    weights = dxs[0].mean(axis=(1, 2))  # (N, channels)
+    weights = dxs[0].mean(axis=(1, 2))  # (N, h, w, channels) -> (N, channels)
     return np.einsum("nhwc,nc->nhw", xs[0], weights).astype(np.float32)
 
 
-def _classes(model, images, class_index) -> np.ndarray:
-    """Return the class to explain of each image."""
-    outputs = model.output_shape[-1]
-    count = 2 if outputs == 1 else outputs
+def _classes_to_explain(
+    model: Model, images: np.ndarray, class_index: ArrayLike | None
+) -> np.ndarray:
+    """Return one class index per image."""
     if class_index is None:
-        parts = [model.infer(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
-        y = np.concatenate(parts) if parts else np.empty((0, outputs))
-        cut = 0.5 if model.output_activations[0] == "sigmoid" else 0
-        return (y[:, 0] > cut).astype(int) if outputs == 1 else y.argmax(axis=1)
+        parts = [
+            predicted_classes(model, model.infer(images[i : i + BATCH_SIZE]))
+            for i in range(0, len(images), BATCH_SIZE)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+    count = class_count(model)
     try:
         classes = np.asarray(class_index)
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         classes = np.empty(0)
     fits = classes.shape in ((), (len(images),)) and classes.dtype.kind in "iu"
     if not fits or ((classes < 0) | (classes >= count)).any():
@@ -266,23 +312,16 @@ def _classes(model, images, class_index) -> np.ndarray:
     return np.broadcast_to(classes, (len(images),))
 
 
-def _probability(model, images, index: int) -> np.ndarray:
-    y = model.infer(images)
-    if y.shape[1] == 1:
-        return y[:, 0] if index == 1 else -y[:, 0]  # what it falls by is the same as for 1 - y
-    return y[:, index]
-
-
 def _starts(length: int, patch: int, stride: int) -> list[int]:
-    """Return where squares begin: every stride, and one that ends at the edge."""
-    starts = list(range(0, length - patch + 1, stride))
-    return starts if starts[-1] + patch == length else [*starts, length - patch]
+    """Return the first pixel of each square: every stride, and one that ends at the edge."""
+    return sorted({*range(0, length - patch + 1, stride), length - patch})
 
 
-def _resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     from PIL import Image
 
-    if len(maps) == 0:
-        return np.empty((0, *size), np.float32)
-    stretched = [Image.fromarray(a).resize(size[::-1], Image.Resampling.BILINEAR) for a in maps]
-    return np.stack([np.asarray(image) for image in stretched])
+    bilinear = Image.Resampling.BILINEAR
+    resized = np.empty((len(maps), *size), np.float32)
+    for target, heatmap in zip(resized, maps, strict=True):
+        target[:] = Image.fromarray(heatmap).resize((size[1], size[0]), bilinear)
+    return resized

@@ -1,10 +1,10 @@
-"""Is this like anything the network was trained on? A score beside the probabilities.
+"""Out-of-distribution (OOD) detection: a score for inputs unlike the training data.
 
-A classifier of cats and dogs has to call a teapot one of them, and is often sure of it. Its inner
-features tell more: training photos of a class gather around a mean, and what is far from all means
-is something else. The distance is Mahalanobis', with one covariance for all classes (Lee, Lee, Lee
-and Shin, 2018, https://arxiv.org/abs/1807.03888), divided by the one that a chosen share of known
-photos stays below: above 1 the honest answer is "neither, as far as I can tell".
+A classifier of cats and dogs assigns one of the two classes to any image, often with a high
+probability. The OOD score tells known from unknown inputs: it is the Mahalanobis distance of a
+sample's features from the nearest class mean, with one covariance for all classes (Lee, Lee, Lee
+and Shin, 2018, https://arxiv.org/abs/1807.03888). It is scaled so that a chosen share of known
+samples scores below the threshold of 1.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers, out_of_distribution
@@ -14,7 +14,7 @@ photos stays below: above 1 the honest answer is "neither, as far as I can tell"
 >>> x = np.concatenate([rng.normal(0, 1, (200, 2)), rng.normal(8, 1, (200, 2))])
 >>> out_of_distribution.fit(model, x, np.repeat([0, 1], 200), layer="features", share=0.99)
 >>> p, scores = out_of_distribution.predict(model, np.array([[0.0, 0.5], [4.0, -9.0]]))
->>> (scores > 1).tolist()
+>>> (scores > out_of_distribution.THRESHOLD).tolist()
 [False, True]
 """
 
@@ -23,107 +23,148 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl.common.argument_checks import check_fraction
 from minidl.common.errors import DataError
 from minidl.models.model import Model
 
-__all__ = ["fit", "knows", "predict"]
+__all__ = ["THRESHOLD", "fit", "is_fitted", "predict"]
 
-SHRINKAGE = 0.01  # of the covariance towards a multiple of the identity: no direction is empty
-BATCH = 32
+THRESHOLD = 1.0  # a sample with a higher OOD score is unknown
+SHRINKAGE = 0.01  # of the covariance towards a multiple of the identity, so that it is invertible
+BATCH_SIZE = 32
+KEY, FORMER_KEY = "out_of_distribution", "novelty"  # in the metadata; up to version 0.1: the latter
 
 
-def fit(model: Model, x, y, layer: str = "avg_pool", share: float = 0.98, known=None) -> None:
-    """Note in the model what its features of known samples are like; ``save`` keeps it.
+def fit(
+    model: Model,
+    x: np.ndarray,
+    y: ArrayLike,
+    layer: str = "avg_pool",
+    share: float = 0.98,
+    known: np.ndarray | None = None,
+) -> None:
+    """Fit the OOD score to known samples and store it in the model's metadata.
+
+    ``model.save`` writes the metadata to the file.
 
     Parameters
     ----------
     model : Model
         A classifier with one output.
-    x : array (N, ...)
-        Samples that it was trained on, as it takes them.
-    y : (N,) of int or str
-        Their classes.
+    x : ndarray, shape (N, ...)
+        Training samples, as the model accepts them.
+    y : array of int or str, shape (N,)
+        Class labels.
     layer : str
-        Name of a layer whose output is a row of features for each sample.
+        Name of a layer with an output of shape (N, features).
     share : float
-        Of the known samples that are to score below 1.
-    known : array (M, ...), optional
-        Samples from the same source that it was not trained on, to set the scale by: their
-        features lie a little farther out than those of `x`, which is used where this is missing.
+        Share of the known samples that score below the threshold.
+    known : ndarray, shape (M, ...), optional
+        Held-out samples that set the scale. Default: `x`. Held-out features lie slightly
+        farther from the class means than those of the training samples.
 
     Raises
     ------
     DataError
-        If a class has fewer than two samples, or its features do not differ.
+        If a class has fewer than two samples, or its features do not vary.
     ValueError
-        If the model has several outputs, the layer's is not a row, there is no layer of that name,
-        or `share` is no fraction.
+        If the model has several outputs, the layer does not exist or its output has another
+        shape, or `share` is out of range.
     """
-    check_fraction("novelty", "share", share, exclusive="both")
+    check_fraction("out_of_distribution.fit", "share", share, exclusive="both")
     if not model.single_output:
-        raise ValueError(f"novelty: expected a model with one output, {model.label} has several")
-    features, y = _features(model, layer, x), np.asarray(y).reshape(-1)
-    classes, place, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if len(y) != len(features) or (counts < 2).any():
-        raise DataError("novelty: expected one label for each sample, two samples of each class")
-    means = np.stack([features[place == k].mean(axis=0) for k in range(len(classes))])
-    within = features - means[place]
-    noted = {"layer": layer, "share": share, "means": means.astype(np.float32)}
-    noted["whitening"] = _whitening(within).astype(np.float32)
-    distances = _distances(noted, features if known is None else _features(model, layer, known))
-    noted["limit"] = float(np.quantile(distances, share))
-    if not 0 < noted["limit"] < np.inf:
-        raise DataError(
-            f"novelty: expected features that differ, those of {layer!r} are the same for all "
-            "samples of a class, or not finite"
+        raise ValueError(
+            f"out_of_distribution.fit: expected a model with one output, {model.label} has several"
         )
-    model.metadata["novelty"] = noted
+    features, labels = _features(model, layer, x), np.asarray(y).reshape(-1)
+    classes, indices, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(labels) != len(features) or (counts < 2).any():
+        raise DataError(
+            "out_of_distribution.fit: expected one label for each sample and at least two samples "
+            "of each class"
+        )
+    means = np.stack([features[indices == k].mean(axis=0) for k in range(len(classes))])
+    fitted = {
+        "layer": layer,
+        "share": share,
+        "means": means.astype(np.float32),
+        "whitening": _whitening(features - means[indices]).astype(np.float32),
+    }
+    distances = _distances(fitted, features if known is None else _features(model, layer, known))
+    limit = float(np.quantile(distances, share))
+    if not 0 < limit < np.inf:
+        raise DataError(
+            f"out_of_distribution.fit: expected finite features that differ, those of {layer!r} "
+            "are constant within each class or not finite"
+        )
+    model.metadata.pop(FORMER_KEY, None)
+    model.metadata[KEY] = {**fitted, "limit": limit}
 
 
-def knows(model: Model) -> bool:
-    """Return whether :func:`fit` has been called on this model, or on the one it was saved from."""
-    return "novelty" in model.metadata
+def is_fitted(model: Model) -> bool:
+    """Return whether a model stores a fitted OOD score, from :func:`fit` or from its file.
+
+    Examples
+    --------
+    >>> from minidl import Input, Sequential, layers
+    >>> is_fitted(Sequential([Input((2,)), layers.Dense(1)]))
+    False
+    """
+    return KEY in model.metadata or FORMER_KEY in model.metadata
 
 
 def predict(model: Model, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the model's outputs (N, K), and for each sample how novel it is: above 1, unknown.
+    """Compute the model's outputs and the OOD score of each sample.
+
+    Parameters
+    ----------
+    model : Model
+        A model for which :func:`fit` was called.
+    x : ndarray, shape (N, ...)
+
+    Returns
+    -------
+    outputs : ndarray, shape (N, K)
+    scores : ndarray of float64, shape (N,)
+        Samples that score above ``THRESHOLD`` are unknown.
 
     Raises
     ------
     ValueError
         If :func:`fit` was not called.
     """
-    if not knows(model):
-        raise ValueError(f"{model.label}: out_of_distribution.fit(model, x, y) has to come first")
-    noted = model.metadata["novelty"]
-    both = Model(model.input, [model.output, model.tap(noted["layer"]).output])
-    outputs, features = both.predict(x, batch_size=BATCH, verbose=0)
-    return outputs, _distances(noted, features) / noted["limit"]
+    if not is_fitted(model):
+        raise ValueError(
+            f"{model.label}: no OOD score is fitted. Call out_of_distribution.fit(model, x, y)."
+        )
+    fitted = model.metadata.get(KEY) or model.metadata[FORMER_KEY]
+    tapped = Model(model.input, [model.output, model.tap(fitted["layer"]).output])
+    outputs, features = tapped.predict(x, batch_size=BATCH_SIZE, verbose=0)
+    return outputs, _distances(fitted, features) / fitted["limit"]
 
 
-def _features(model: Model, layer: str, x) -> np.ndarray:
+def _features(model: Model, layer: str, x: np.ndarray) -> np.ndarray:
     tapped = model.tap(layer)
     if len(tapped.output_shape) != 2:
         raise ValueError(
-            f"{layer}: expected a layer that gives a row of features for each sample, its output "
-            f"is {tapped.output_shape}"
+            f"{layer}: expected a layer with an output (N, features), received one with "
+            f"{tapped.output_shape}"
         )
-    return tapped.predict(x, batch_size=BATCH, verbose=0).astype(np.float64)
+    return tapped.predict(x, batch_size=BATCH_SIZE, verbose=0).astype(np.float64)
 
 
-def _whitening(within: np.ndarray) -> np.ndarray:
+def _whitening(deviations: np.ndarray) -> np.ndarray:
     """Return W (D, D) such that ``|x @ W|`` is the Mahalanobis distance of x from 0."""
-    covariance = within.T @ within / len(within)
+    covariance = deviations.T @ deviations / len(deviations)
     size = len(covariance)
-    even = np.trace(covariance) / size or 1.0
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * even * np.eye(size)
+    variance = np.trace(covariance) / size or 1.0
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * variance * np.eye(size)
     return np.linalg.cholesky(np.linalg.inv(covariance))
 
 
-def _distances(noted: dict[str, Any], features: np.ndarray) -> np.ndarray:
-    """Return the distance of each row from the nearest mean."""
-    # (N, 1, D) - (K, D) -> (N, K, D)
-    offsets = features[:, None] - noted["means"]
-    return np.linalg.norm(offsets @ noted["whitening"], axis=2).min(axis=1)
+def _distances(fitted: dict[str, Any], features: np.ndarray) -> np.ndarray:
+    """Return the distance of each row from the nearest class mean."""
+    offsets = features[:, None] - fitted["means"]  # (N, 1, D) - (K, D) -> (N, K, D)
+    return np.linalg.norm(offsets @ fitted["whitening"], axis=2).min(axis=1)

@@ -20,7 +20,7 @@ from minidl import losses
 from minidl.common.errors import DataError
 from minidl.data import Dataset, ImageFolder, as_dataset, load_image
 from minidl.data.pipeline import IterableDataset
-from minidl.evaluation.classifier import class_names, decisions, probabilities
+from minidl.evaluation.classifier import class_names, predicted_classes, probabilities
 from minidl.metrics.accuracy import Mean
 from minidl.report.statistics import Answers
 from minidl.training.batches import sample_count, unpack
@@ -128,7 +128,7 @@ def ask(model, test: TestSet) -> Answers:
     return Answers(
         labels=np.concatenate(labels),
         probabilities=probabilities(model, outputs),
-        decided=decisions(model, outputs),
+        decided=predicted_classes(model, outputs),
         class_names=names,
         loss=mean.result() + penalty,
         loss_name="cross-entropy" if model.trainer is None else loss.name.replace("_", " "),

@@ -1,4 +1,4 @@
-"""Calibration: the error as defined by hand, a temperature that undoes a known one."""
+"""Calibration error by hand, temperature scaling against known temperatures."""
 
 import numpy as np
 import pytest
@@ -12,16 +12,16 @@ from minidl.evaluation.calibration import (
     accuracy_interval,
     apply_temperature,
     expected_calibration_error,
+    fit_temperature,
     reliability,
-    temperature_of,
 )
 
 
-def draws(logits, seed=0):
-    """Return labels that are drawn with the probabilities of these logits (N, K)."""
+def sample_labels(logits, seed=0):
+    """Sample labels with the probabilities of the logits (N, K)."""
     p = softmax(logits)
-    dice = np.random.default_rng(seed).random((len(p), 1))
-    return (p.cumsum(axis=1) < dice).sum(axis=1)
+    uniform = np.random.default_rng(seed).random((len(p), 1))
+    return (p.cumsum(axis=1) < uniform).sum(axis=1)
 
 
 def softmax(logits):
@@ -34,44 +34,44 @@ def cross_entropy(p, y):
 
 
 def test_calibration_error_by_hand():
-    p = np.array([0.95, 0.85, 0.65, 0.05])  # of class 1: confident 0.95, 0.85, 0.65, 0.95
+    p = np.array([0.95, 0.85, 0.65, 0.05])  # of class 1: confidence 0.95, 0.85, 0.65, 0.95
     y = np.array([1, 0, 1, 0])
-    # Bins of a tenth: {0.95, 0.95} both right, 0.85 wrong, 0.65 right.
+    # Bins of width 0.1: {0.95, 0.95} both correct, 0.85 wrong, 0.65 correct.
     by_hand = (2 * abs(0.95 - 1) + abs(0.85 - 0) + abs(0.65 - 1)) / 4
     assert expected_calibration_error(p, y, bins=10) == pytest.approx(by_hand)
     assert expected_calibration_error(p[:, None], y, bins=10) == pytest.approx(by_hand)
     assert expected_calibration_error(np.stack([1 - p, p], 1), y, bins=10) == pytest.approx(by_hand)
 
 
-def test_a_certain_and_right_classifier_has_no_calibration_error():
+def test_confident_and_correct_classifier_has_no_calibration_error():
     assert expected_calibration_error(np.eye(3), np.arange(3)) == 0
     assert expected_calibration_error(np.eye(3), [1, 2, 0]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
-def test_the_temperature_that_labels_were_drawn_with_is_found(classes, temperature):
+def test_fitted_temperature_is_that_of_the_sampled_labels(classes, temperature):
     logits = np.random.default_rng(1).normal(size=(20000, classes)) * 2
-    found = temperature_of(softmax(logits), draws(logits / temperature))
-    assert found == pytest.approx(temperature, rel=0.06)  # 20,000 draws leave some 2 %
+    found = fit_temperature(softmax(logits), sample_labels(logits / temperature))
+    assert found == pytest.approx(temperature, rel=0.06)  # 20,000 samples: standard error 2 %
 
 
-def test_the_temperature_is_where_the_cross_entropy_is_least():
+def test_fitted_temperature_minimizes_the_cross_entropy():
     logits = np.random.default_rng(2).normal(size=(300, 3)) * 3
-    y = draws(logits / 2)
-    best = temperature_of(softmax(logits), y)
-    here = cross_entropy(softmax(logits / best), y)
+    y = sample_labels(logits / 2)
+    best = fit_temperature(softmax(logits), y)
+    minimum = cross_entropy(softmax(logits / best), y)
     for other in (best * 0.98, best * 1.02, 1.0):
-        assert here < cross_entropy(softmax(logits / other), y)
+        assert minimum < cross_entropy(softmax(logits / other), y)
 
 
 @pytest.mark.parametrize(("labels", "limit"), [([0, 1, 1], 1 / 20), ([1, 0, 0], 20)])
-def test_the_temperature_stays_finite_for_who_is_always_right_or_wrong(labels, limit):
-    assert temperature_of(np.array([0.2, 0.8, 0.9]), labels) == pytest.approx(limit)
+def test_temperature_stays_finite_without_errors_or_without_hits(labels, limit):
+    assert fit_temperature(np.array([0.2, 0.8, 0.9]), labels) == pytest.approx(limit)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_a_model_is_mended_in_its_last_layer(outputs):
+def test_apply_temperature_scales_the_logits_of_the_last_layer(outputs):
     model = classifier(outputs=outputs)
     x = blobs(classes=max(2, outputs))[0] / 10  # in float32, 1 - p is coarse where p is near 1
     before = model.predict(x, verbose=0).astype(float)
@@ -84,68 +84,68 @@ def test_a_model_is_mended_in_its_last_layer(outputs):
     assert (after.argmax(1) == before.argmax(1)).all()
 
 
-def test_the_interval_contains_the_true_accuracy_as_often_as_it_says():
-    draws_of_right = np.random.default_rng(0).binomial(118, 0.95, 4000)
-    intervals = [accuracy_interval(int(n), 118) for n in draws_of_right]
+def test_interval_covers_the_true_accuracy_with_its_confidence():
+    correct = np.random.default_rng(0).binomial(118, 0.95, 4000)
+    intervals = [accuracy_interval(int(n), 118) for n in correct]
     assert np.mean([low <= 0.95 <= high for low, high in intervals]) == pytest.approx(
         0.95, abs=0.03
     )
 
 
 def test_reliability_by_hand():
-    certainty = np.array([0.55, 0.6, 0.95, 0.85])
-    found = reliability(certainty, np.array([True, False, True, True]))
+    confidence = np.array([0.55, 0.6, 0.95, 0.85])
+    found = reliability(confidence, np.array([True, False, True, True]))
     filled = {round(row["to"], 1): row for row in found["bins"] if row["samples"]}
     assert sorted(filled) == [0.6, 0.9, 1.0]  # 0.6 belongs to the bin that ends there
     assert filled[0.6]["accuracy"] == 0.5
     assert filled[0.6]["certainty"] == pytest.approx(0.575)
     error = 2 / 4 * 0.075 + 1 / 4 * 0.05 + 1 / 4 * 0.15
     assert found["expected_calibration_error"] == pytest.approx(error)
-    assert found["mean_certainty"] == pytest.approx(certainty.mean())
+    assert found["mean_certainty"] == pytest.approx(confidence.mean())
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
-def test_every_answer_is_in_one_bin(pairs):
-    certainty, right = (np.array(column) for column in zip(*pairs, strict=True))
-    bins = reliability(certainty, right)["bins"]
+def test_every_prediction_is_in_one_bin(pairs):
+    confidence, correct = (np.array(column) for column in zip(*pairs, strict=True))
+    bins = reliability(confidence, correct)["bins"]
     assert sum(row["samples"] for row in bins) == len(pairs)
     for row in bins:
         assert row["samples"] == 0 or row["from"] - 1e-9 <= row["certainty"] <= row["to"] + 1e-9
 
 
-def test_the_interval_of_accuracy_is_wilsons():
-    """The limits are where the observed share lies 1.96 standard errors away."""
-    for right, count in ((112, 118), (0, 5), (5, 5), (1, 1)):
-        for limit in accuracy_interval(right, count):
+def test_interval_of_accuracy_is_wilsons():
+    """The observed accuracy lies 1.96 standard errors from each limit."""
+    for correct, count in ((112, 118), (0, 5), (5, 5), (1, 1)):
+        for limit in accuracy_interval(correct, count):
             assert 0 <= limit <= 1
             if 0 < limit < 1:
-                distance = abs(right / count - limit) / np.sqrt(limit * (1 - limit) / count)
+                distance = abs(correct / count - limit) / np.sqrt(limit * (1 - limit) / count)
                 assert distance == pytest.approx(1.96, rel=1e-6)
 
 
-def test_mistakes_are_named():
-    with refused(ValueError, "right", "from 0 to 4", "5"):
+def test_invalid_arguments_are_refused():
+    with refused(ValueError, "correct", "from 0 to 4", "received 5"):
         accuracy_interval(5, 4)
     for wrong in (("a", 3), (1.5, 3), (1, np.inf), (None, 3), (True, 1)):
-        with refused(ValueError, "accuracy_interval", "to be an integer"):
+        with refused(ValueError, "an integer"):
             accuracy_interval(*wrong)
     for z in (-1, float("nan"), "a"):
-        with refused(ValueError, "z", "> 0", repr(z)):
+        with refused(ValueError, "z to be a number > 0", repr(z)):
             accuracy_interval(1, 2, z)
     for bins in (0, -1, 2.5, "a"):
         with refused(ValueError, "bins", repr(bins)):
             expected_calibration_error([0.5], [1], bins)
     for labels in ([0.5, 1], [np.nan, 1], ["0", "1"]):
-        with refused(DataError, "whole numbers"):
+        with refused(DataError, "integer labels"):
             expected_calibration_error([0.5, 0.5], labels)
     with refused(DataError, "sum to 1", "1.5"):
         expected_calibration_error([[0.5, 0.5], [0.5, 1.0]], [0, 1])
     with refused(ShapeError, "(N, K)", "(3,)"):
         expected_calibration_error(np.ones((2, 2)), [0, 1, 0])
     with refused(DataError, "0..1", "2"):
-        temperature_of(np.array([0.1, 0.9]), [0, 2])
+        fit_temperature(np.array([0.1, 0.9]), [0, 2])
     with refused(DataError, "from 0 to 1"):
-        temperature_of(np.array([0.1, np.nan]), [0, 1])
+        fit_temperature(np.array([0.1, np.nan]), [0, 1])
     with refused(ValueError, "> 0", "'warm'"):
         apply_temperature(classifier(), "warm")
     with refused(ValueError, "> 0", "-1"):

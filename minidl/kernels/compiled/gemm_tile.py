@@ -9,8 +9,7 @@ do not find this by themselves, so the two loops here are spelled out in LLVM's 
 x lie wherever `offsets` says, which is what makes them a convolution (see
 :mod:`minidl.kernels.convolution.direct`). ``correlate`` adds ``x' dy`` to a tile of a kernel's
 gradient. They take addresses and check nothing. Importing this module imports Numba: do it where a
-kernel is about to run. Numba's cache of :mod:`minidl.kernels.compiled.gemm_loops` does not see
-changes made here: touch that file as well.
+kernel is about to run.
 
 >>> from minidl.kernels.compiled.gemm_tile import PANEL, TALL
 >>> PANEL % 8, TALL > 4

@@ -1,7 +1,7 @@
 """One kernel that runs many steps of a network: threads go from one to the next by themselves.
 
-Kernels, for :mod:`minidl.kernels.convolution.pipeline`. Importing this module imports Numba; its
-cache does not see changes of what it calls, which is in other files: touch this one as well.
+Kernels, for :mod:`minidl.kernels.convolution.pipeline`. Importing this module imports
+Numba.
 
 Jobs are taken in order, and a job that needs earlier steps waits for them, looking. So whoever
 waits, waits for a thread that is at work, however many threads there are and whenever they come.

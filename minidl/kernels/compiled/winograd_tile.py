@@ -8,9 +8,7 @@ is done on the way. A tile of a single row or column is called a line.
 
 Where pixels lie is said by `places`, an array of addresses: one outside the image is that of
 some zeros to read, or of some numbers that nobody reads. The functions take these and arrays, and
-check nothing. Importing this module imports Numba; its cache of
-:mod:`minidl.kernels.compiled.winograd_loops` does not see changes made here: touch that file as
-well.
+check nothing. Importing this module imports Numba.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from minidl.evaluation.classifier import (
     probabilities,
     threshold,
 )
+from minidl.training.logits import final_activation
 
 __all__ = ["evaluate", "predict", "report"]
 
@@ -45,7 +46,7 @@ def report(model, folder, batch_size: int, as_json: bool) -> dict[str, float]:
     )  # fmt: skip
     names = dataset.class_names
     losses = {"sigmoid": "binary_crossentropy", "softmax": "sparse_categorical_crossentropy"}
-    activation = model.output_activations[0]
+    activation = final_activation(model)
     if model.trainer is None and activation in losses:  # saved without, as the one of minidl
         model.compile("sgd", losses[activation], metrics=["accuracy"])
     results: dict[str, Any] = model.evaluate(dataset, return_dict=True, verbose=0)

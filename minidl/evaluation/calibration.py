@@ -26,6 +26,7 @@ from minidl import layers
 from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError, ShapeError
 from minidl.models.model import Model
+from minidl.training.logits import final_activation
 
 __all__ = [
     "accuracy_interval",
@@ -242,7 +243,7 @@ def apply_temperature(model: Model, temperature: float) -> None:
         "apply_temperature", "temperature", temperature, minimum=0, exclusive="minimum"
     )
     last = model.layers[-1]
-    classifies = model.single_output and model.output_activations[0] in ("sigmoid", "softmax")
+    classifies = model.single_output and final_activation(model) in ("sigmoid", "softmax")
     uses = sum(node.layer is last for node in model.nodes)
     if not isinstance(last, layers.Dense) or not classifies or uses != 1:
         raise ValueError(

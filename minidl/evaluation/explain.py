@@ -29,6 +29,7 @@ from minidl.common.errors import ShapeError
 from minidl.evaluation.classifier import class_count, predicted_classes, probabilities
 from minidl.graph.network import Network
 from minidl.models.model import Model
+from minidl.training.logits import LogitsNetwork
 
 __all__ = ["grad_cam", "occlusion", "overlay"]
 
@@ -268,7 +269,8 @@ def _split(model: Model, index: int) -> tuple[Network, Network]:
         )
     read = {j for i in above for j in model.nodes[i].inputs} - above - {index}
     boundary = [model.tensors[i] for i in (index, *sorted(read))]
-    return Network(model.input_tensors, boundary), Network(boundary, model.output)
+    head = LogitsNetwork(Network(boundary, model.output))
+    return Network(model.input_tensors, boundary), head
 
 
 def _class_activation(
@@ -282,8 +284,7 @@ def _class_activation(
         dy[:, 0] = np.where(classes == 1, 1, -1)
     else:
         dy[np.arange(len(y)), classes] = 1
-    score = (0,) if head.output_activations[0] in ("sigmoid", "softmax") else ()
-    dxs, _ = head.backward(dy, tape, before_activation=score)
+    dxs, _ = head.backward(dy, tape)
     weights = dxs[0].mean(axis=(1, 2))  # (N, h, w, channels) -> (N, channels)
     return np.einsum("nhwc,nc->nhw", xs[0], weights).astype(np.float32)
 

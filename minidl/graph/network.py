@@ -194,11 +194,6 @@ class Network(WeightsOwner):
         return shapes[0] if self.single_output else shapes
 
     @property
-    def output_activations(self) -> list[str | None]:
-        """For each output "sigmoid" or "softmax" where it comes straight out of one."""
-        return self._executor.output_activations
-
-    @property
     def dtype(self) -> np.dtype:
         return self.input_tensors[0].dtype
 
@@ -321,9 +316,7 @@ class Network(WeightsOwner):
             ys, tape = self._executor.forward(xs, training, rng, need_dx=need_dx)
         return ys[0] if self.single_output else ys, tape
 
-    def backward(
-        self, dy, cache: Tape, need_dx: bool = True, *, before_activation: tuple[int, ...] = ()
-    ):
+    def backward(self, dy, cache: Tape, need_dx: bool = True):
         """Return ``(dx, gradients)``, the latter in the order of ``trainable_weights``.
 
         Parameters
@@ -333,9 +326,6 @@ class Network(WeightsOwner):
         cache : Tape
             From :meth:`forward`; can be used once.
         need_dx : bool
-        before_activation : tuple of int
-            Numbers of the outputs whose `dy` is the gradient of what goes into their sigmoid or
-            softmax.
         """
         dys = [dy] if self.single_output else list(dy)
         dys = [None if d is None else np.ascontiguousarray(d, self.dtype) for d in dys]
@@ -343,7 +333,7 @@ class Network(WeightsOwner):
             if d is not None and d.shape != shape:
                 raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {shape}")
         with thread_pool.computing():
-            dxs, learned = self._executor.backward(dys, cache, need_dx, before_activation)
+            dxs, learned = self._executor.backward(dys, cache, need_dx)
         gradients = [
             learned[id(p)] if id(p) in learned else np.zeros_like(p.value)
             for p in self.trainable_weights

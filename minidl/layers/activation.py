@@ -39,13 +39,6 @@ class ActivationLayer(Layer):
     def backward(self, dy, cache, need_dx=True):
         return self.gradient(dy, cache) if need_dx else None, []
 
-    @property
-    def output_activation(self):
-        return {Sigmoid: "sigmoid", Softmax: "softmax"}.get(type(self))
-
-    def backward_before_activation(self, dz, cache, need_dx=True):
-        return dz, []
-
     def apply_in_place(self, z: np.ndarray):
         """Forward for a layer that owns `z`: overwrites it unless backward needs it."""
         return self.forward(z, out=z if self.saves_output else None)
@@ -188,13 +181,6 @@ class Activation(Layer):
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
         self.function = get_activation(activation, self) or Linear()
-
-    @property
-    def output_activation(self):
-        return self.function.output_activation
-
-    def backward_before_activation(self, dz, cache, need_dx=True):
-        return dz, []
 
     def forward(self, x, training=False, rng=None):
         return self.function.forward(x)

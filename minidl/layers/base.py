@@ -140,15 +140,6 @@ class Layer(WeightsOwner, Configurable):
                 return False
         return False
 
-    @property
-    def output_activation(self) -> str | None:
-        """ "sigmoid" or "softmax" where the output comes straight out of one.
-
-        A layer that says so also has ``backward_before_activation(dz, cache, need_dx)``: like
-        backward, for the gradient of what goes into that activation. Cross-entropy uses it.
-        """
-        return None
-
     def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
         """Return the multiplications per sample that ``summary`` reports."""
         return 0

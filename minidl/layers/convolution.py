@@ -153,9 +153,9 @@ class Conv2D(_Convolution):
             dz = self._before_activation(dy, saved)
         dx, dw, dbias = convolve_backward(
             x, self.kernel.array, dz, self.convolution, relu_output, need_dx,
-            need_dw=self.trainable, with_bias=self.bias is not None,
+            need_dw=self.kernel.trainable, with_bias=self.bias is not None,
         )  # fmt: skip
-        if not self.trainable:
+        if not self.kernel.trainable:
             return dx, []
         return dx, [dw] if self.bias is None else [dw, dbias]
 
@@ -222,7 +222,7 @@ class DepthwiseConv2D(_Convolution):
         x, saved = cache
         dz = self._before_activation(dy, saved)
         dx, dw = depthwise_backward(x, self.kernel.array, dz, self.window, need_dx)
-        return dx, [dw, *self._bias_gradient(dz)] if self.trainable else []
+        return dx, [dw, *self._bias_gradient(dz)] if self.kernel.trainable else []
 
     def multiply_adds(self, input_shape, output_shape):
         return _pixels(output_shape) * int(np.prod(self.kernel.shape))

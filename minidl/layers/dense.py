@@ -98,25 +98,16 @@ class Dense(Layer):
         return z, (x, None)
 
     def backward(self, dy, cache, need_dx=True):
-        saved = cache[1]
+        x, saved = cache
         dz = dy if self.activation is None else self.activation.gradient(dy, saved)
-        return self.backward_before_activation(dz, cache, need_dx)
-
-    def backward_before_activation(self, dz, cache, need_dx=True):
-        """As ``backward``, for the gradient of what goes into the activation."""
-        x = cache[0]
         dz = np.ascontiguousarray(dz).reshape(-1, self.units)
         dx = matmul(dz, self.kernel.array.T).reshape(x.shape) if need_dx else None
-        if not self.trainable:
+        if not self.kernel.trainable:
             return dx, []
         gradients = [matmul(x.reshape(-1, x.shape[-1]).T, dz)]
         if self.bias is not None:
             gradients.append(dz.sum(axis=0))
         return dx, gradients
-
-    @property
-    def output_activation(self):
-        return None if self.activation is None else self.activation.output_activation
 
     def multiply_adds(self, input_shape, output_shape):
         return math.prod(n or 1 for n in output_shape[1:]) * input_shape[-1]

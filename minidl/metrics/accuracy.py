@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minidl import losses
 from minidl.common.argument_checks import check_integer
 from minidl.common.serialization import lookup
-from minidl.losses import losses
+from minidl.losses.base import Loss, RowLoss
 from minidl.losses.labels import (
     aligned,
     as_labels,
@@ -26,7 +27,6 @@ from minidl.losses.labels import (
     one_hot_labels,
     sparse_labels,
 )
-from minidl.losses.losses import Loss
 from minidl.metrics.confusion import AUC, ConfusionMatrix, CountsMetric, Precision, Recall
 from minidl.metrics.metric import Mean, MeanOfRows, Metric
 
@@ -73,7 +73,7 @@ class MeanOfLoss(Metric):
         self.mean = Mean()
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
-        if isinstance(self.loss, losses.RowLoss):
+        if isinstance(self.loss, RowLoss):
             self.mean.update_state(self.loss.per_row(y_true, y_pred), sample_weight)
         else:  # a user's loss knows only the batch's value
             weight = len(y_pred) if sample_weight is None else np.sum(sample_weight)

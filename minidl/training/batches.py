@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from minidl.common.errors import DataError, ShapeError
+from minidl.losses.crossentropy import Crossentropy
 from minidl.losses.labels import class_weights_to_sample_weights
-from minidl.losses.losses import CROSSENTROPIES
 
 __all__ = ["check_finite", "combined_weights", "limit", "sample_count", "unpack"]
 
@@ -67,7 +67,7 @@ def combined_weights(y, y_pred, loss, class_weight, sample_weight=None):
     if class_weight is None:
         return sample_weight
     # For these losses the prediction tells which classes there are.
-    classes = max(2, y_pred.shape[-1]) if isinstance(loss, CROSSENTROPIES) else None
+    classes = max(2, y_pred.shape[-1]) if isinstance(loss, Crossentropy) else None
     by_class = class_weights_to_sample_weights(y, class_weight, classes)
     if sample_weight is None:
         return by_class

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl import losses
 from minidl.callbacks.callback import CallbackGroup, History
 from minidl.callbacks.progress import ProgressBar
 from minidl.common.argument_checks import check_integer
@@ -22,13 +23,13 @@ from minidl.common.errors import DataError, ShapeError
 from minidl.data.array_checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
 from minidl.kernels.runtime.memory import retain_freed_memory
-from minidl.losses import losses
-from minidl.losses.losses import CROSSENTROPIES
+from minidl.losses.crossentropy import on_logits
 from minidl.metrics.accuracy import Mean
 from minidl.metrics.accuracy import get as choose_metric
 from minidl.optimizers import algorithms as optimizers
 from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
 from minidl.training.feature_cache.cache import FeatureCache, batches, choose_cache
+from minidl.training.logits import LogitsNetwork, final_activation
 
 __all__ = ["Trainer"]
 
@@ -64,6 +65,26 @@ class Trainer:
                 choose_metric(name, loss=item)  # an unknown name is refused at once
         self.metrics: list[list[Any]] | None = None  # chosen when the first labels are seen
         self.output_losses = [Mean() for _ in self.losses] if outputs > 1 else []
+        self._network: LogitsNetwork | None = None
+        self._split_nodes: list[Any] | None = None  # the model's nodes when it was split
+
+    @property
+    def network(self) -> LogitsNetwork:
+        """The model with logits as outputs where the losses can be computed from logits."""
+        if self._network is None or self._split_nodes is not self.model.nodes:
+            activations = [final_activation(self.model, k) for k in range(len(self.losses))]
+            logits_losses = [*map(on_logits, self.losses, activations)]
+            self._network = LogitsNetwork(
+                self.model, [k for k, loss in enumerate(logits_losses) if loss is not None]
+            )
+            self._split_nodes = self.model.nodes
+            self._network_losses = [
+                loss if activation is None else logits_loss
+                for loss, logits_loss, activation in zip(
+                    self.losses, logits_losses, self._network.activations, strict=True
+                )
+            ]
+        return self._network
 
     # ------------------------------------------------------------------ one batch
 
@@ -73,7 +94,7 @@ class Trainer:
         `network` is the model or, where `x` are the features of a frozen base, its head.
         """
         check_finite(x)
-        network = network or self.model
+        network = network or self._built_network(x)
         # A loss that is not finite is said out loud in the end: NumPy need not warn as well.
         with np.errstate(over="ignore", invalid="ignore"), _statistics_kept(network):
             loss, gradients = self._gradients(network, x, y, sample_weight, class_weight)
@@ -83,15 +104,14 @@ class Trainer:
     def _gradients(self, network, x, y, sample_weight, class_weight):
         """Run one batch forward and backward, and count it in the metrics."""
         rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
-        y_pred, tape = network.forward(x, training=True, rng=rng, need_dx=False)
+        outputs, tape = network.forward(x, training=True, rng=rng, need_dx=False)
         if class_weight is not None and len(self.losses) > 1:
             raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
-        weights = combined_weights(y, y_pred, self.losses[0], class_weight, sample_weight)
-        early = self._before_activation(network)
-        loss, dys = self._loss_and_gradients(y, y_pred, weights, early)
-        self._update_metrics(y, y_pred)
+        weights = combined_weights(y, outputs, self.losses[0], class_weight, sample_weight)
+        loss, dys = self._loss_and_gradients(y, outputs, weights)
+        self._update_metrics(y, outputs)
         dy = dys[0] if self.model.single_output else dys
-        _, gradients = network.backward(dy, tape, need_dx=False, before_activation=early)
+        _, gradients = network.backward(dy, tape, need_dx=False)
         parameters = network.trainable_weights
         gradients = [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
@@ -103,41 +123,29 @@ class Trainer:
         """Return the loss of one batch and count it in the metrics; see train_step."""
         check_finite(x)
         with np.errstate(over="ignore", invalid="ignore"):
-            y_pred = (network or self.model).infer(x)
-            loss, _ = self._loss_and_gradients(y, y_pred, sample_weight)
-            self._update_metrics(y, y_pred)
+            outputs = (network or self._built_network(x)).infer(x)
+            loss, _ = self._loss_and_gradients(y, outputs, sample_weight)
+            self._update_metrics(y, outputs)
         return loss
 
-    def _before_activation(self, network) -> tuple[int, ...]:
-        """Number the outputs whose loss takes the gradient of what goes into the activation.
+    def _built_network(self, x) -> LogitsNetwork:
+        if not self.model.nodes:  # a Sequential takes its shapes from its first data
+            self.model.check_inputs(x)
+        return self.network
 
-        A sigmoid or softmax that is all but certain, and wrong, has a slope of zero; together
-        with its cross-entropy the slope is ``probability - label``, and the model learns.
-        """
-        activations = network.output_activations
-        return tuple(
-            k
-            for k, (loss, activation) in enumerate(zip(self.losses, activations, strict=True))
-            if type(loss) in CROSSENTROPIES  # a subclass may have a gradient of its own
-            and not loss.from_logits
-            and activation == loss.activation
-        )
-
-    def _loss_and_gradients(self, y, y_pred, sample_weight, early=()):
-        """Return the loss and each output's gradient, before its activation for those `early`."""
-        ys, predictions = self._per_output(y), self._outputs(y_pred)
+    def _loss_and_gradients(self, y, outputs, sample_weight):
+        """Return the loss, and its gradient with respect to each output of the network."""
+        ys, outputs = self._per_output(y), self._outputs(outputs)
         total = self.penalty()
-        dys, values = [], []
-        together = zip(self.losses, self.loss_weights, ys, predictions, strict=True)
-        for k, (loss, weight, t, p) in enumerate(together):
-            value, dy = loss.value_and_gradient(t, p, sample_weight)
-            if k in early:
-                dy = loss.gradient_before_activation(t, p, sample_weight)
-            dys.append(dy if weight == 1 else dy * p.dtype.type(weight))
+        dys = []
+        for k, (loss, weight) in enumerate(
+            zip(self._network_losses, self.loss_weights, strict=True)
+        ):
+            value, dy = loss.value_and_gradient(ys[k], outputs[k], sample_weight)
+            dys.append(dy if weight == 1 else dy * dy.dtype.type(weight))
             total += weight * value
-            values.append(value)
-        for mean, value in zip(self.output_losses, values, strict=False):
-            mean.update_state(value, sample_weight=len(predictions[0]))
+            if self.output_losses:
+                self.output_losses[k].update_state(value, sample_weight=len(outputs[k]))
         return float(total), dys
 
     def penalty(self) -> float:
@@ -145,8 +153,15 @@ class Trainer:
         parameters = self.model.trainable_weights
         return float(sum(p.regularizer(p.value) for p in parameters if p.regularizer))
 
-    def _update_metrics(self, y, y_pred) -> None:
-        ys, predictions = self._per_output(y), self._outputs(y_pred)
+    def _update_metrics(self, y, outputs) -> None:
+        """Count a batch in the metrics, which see probabilities instead of logits."""
+        ys = self._per_output(y)
+        predictions = [
+            output if activation is None else activation.infer(output)
+            for output, activation in zip(
+                self._outputs(outputs), self.network.activations, strict=True
+            )
+        ]
         if self.metrics is None:
             self.metrics = [
                 [choose_metric(name, np.shape(p), loss, t) for name in names]
@@ -201,7 +216,13 @@ class Trainer:
         )
         bar = ProgressBar(verbose)
         cache = choose_cache(
-            self.model, train, cache_features, augmented_passes, steps_per_epoch, bar.bars
+            self.network if self.model.nodes else self.model,  # an unbuilt Sequential
+            train,
+            cache_features,
+            augmented_passes,
+            steps_per_epoch,
+            bar.bars,
+            self.model.seed,
         )
         validation = self._validation_dataset(
             validation_data, validation_batch_size or batch_size, train, cache
@@ -235,7 +256,7 @@ class Trainer:
         mean = Mean()
         logs: dict[str, float] = {}
         group.call("on_epoch_begin", epoch, {})
-        source = batches(self.model, train, self.model.epochs_seen, steps, cache, augmented=True)
+        source = batches(train, self.model.epochs_seen, steps, cache, augmented=True)
         for number, (network, batch) in enumerate(source):
             x, y, weight = unpack(batch)
             group.call("on_train_batch_begin", number, {})
@@ -264,7 +285,7 @@ class Trainer:
         """Return the mean loss and the metrics over one pass."""
         self.reset_metrics()
         mean = Mean()
-        for network, batch in batches(self.model, dataset, 0, steps, cache):
+        for network, batch in batches(dataset, 0, steps, cache):
             x, y, weight = unpack(batch)
             loss = self.test_step(x, y, weight, network)
             mean.update_state(loss, sample_weight=sample_count(x))
@@ -314,7 +335,7 @@ class Trainer:
                 f"{theirs}; ImageFolder(class_names=...) sets their order"
             )
         if not isinstance(dataset, IterableDataset):  # such data might be given only once
-            for network, batch in batches(self.model, dataset, 0, 1, cache):
+            for network, batch in batches(dataset, 0, 1, cache):
                 self.test_step(*unpack(batch), network)  # complains before an epoch is spent
         return dataset
 

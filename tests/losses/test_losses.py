@@ -264,7 +264,7 @@ def test_unknown_losses_and_plain_functions_are_refused():
 
     with pytest.raises(TypeError, match=r"'my_loss'.*subclass minidl.losses.Loss"):
         losses.get(my_loss)
-    with pytest.raises(NotImplementedError, match="write value_and_gradient"):
+    with pytest.raises(NotImplementedError, match="expected a method value_and_gradient"):
         Loss()([0], [0.5])
 
 

@@ -53,12 +53,6 @@ class TrainingExecutor:
         self.steps = _merge_affine_chains(nodes, outputs)
         self.node_count = len(nodes)
         self._timetables: dict[tuple[bool, ...], Timetable] = {}
-        readers = count_readers((step for _, step in self.steps), len(nodes), outputs)
-        layers = {i: step.layer for i, step in self.steps if readers[i] == 1}
-        # For each output, the sigmoid or softmax that makes it and that nothing else reads.
-        self.output_activations = [
-            _activation_of(layers[i]) if i in layers else None for i in outputs
-        ]
         # Where a size is known only with the data, the graph's own check could not see it.
         self.unsettled = {
             i for i, step in self.steps if any(None in nodes[j].shape[1:] for j in step.inputs)
@@ -111,21 +105,13 @@ class TrainingExecutor:
         tape.output_shapes = [y.shape for y in ys]
         return ys, tape
 
-    def backward(
-        self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True,
-        before_activation: tuple[int, ...] = (),
-    ):  # fmt: skip
-        """Return the inputs' gradients and a dict ``id(parameter) -> gradient``.
-
-        `before_activation` numbers the outputs whose `dys` are gradients of what goes into
-        their activation (see ``output_activations``).
-        """
+    def backward(self, dys: list[np.ndarray | None], tape: Tape, need_dx: bool = True):
+        """Return the inputs' gradients and a dict ``id(parameter) -> gradient``."""
         if tape.used:
             raise RuntimeError("backward: this cache was used already; run forward again")
         tape.used = True
         gradients = _Accumulator()
         learned: dict[int, np.ndarray] = {}
-        skipped = {self.outputs[k] for k in before_activation}
         for i, dy in zip(self.outputs, dys, strict=True):
             if dy is not None:
                 gradients.add(i, dy)
@@ -135,10 +121,8 @@ class TrainingExecutor:
             if dy is None or not tape.needs[i]:
                 continue
             wanted = [tape.needs[j] for j in step.inputs]
-            layer = step.layer
-            backward = layer.backward_before_activation if i in skipped else layer.backward
-            dy = as_dtype(dy, layer.dtype)
-            dx, parameter_gradients = backward(dy, cache, need_dx=any(wanted))
+            dy = as_dtype(dy, step.layer.dtype)
+            dx, parameter_gradients = step.layer.backward(dy, cache, need_dx=any(wanted))
             _collect(learned, step.layer, parameter_gradients)
             dxs = dx if step.layer.takes_list else [dx]
             for j, needed, d in zip(step.inputs, wanted, dxs or [None] * len(wanted), strict=True):
@@ -180,15 +164,6 @@ def _let_go(values: list[Any], readers: list[int], read) -> None:
         readers[j] -= 1
         if readers[j] == 0:
             values[j] = None
-
-
-def _activation_of(layer: Layer) -> str | None:
-    """Return the layer's output activation, unless a subclass has a ``backward`` of its own."""
-    owners = [
-        next((cls for cls in type(layer).__mro__ if name in vars(cls)), None)
-        for name in ("backward", "backward_before_activation")
-    ]
-    return layer.output_activation if owners[0] is owners[1] else None
 
 
 class _Accumulator:

@@ -35,7 +35,7 @@ class Split:
     is_random : bool
         Whether the features of a sample differ from one pass in training to the next.
     flags : tuple of bool
-        Which layers were trainable: with other flags the cut may be elsewhere.
+        See :func:`trainable_flags`: with other flags the cut may be elsewhere.
     """
 
     features: Network
@@ -72,8 +72,15 @@ def split_frozen(network: Network, random_input: bool = False) -> Split | None:
 
 
 def trainable_flags(network: Network) -> tuple[bool, ...]:
-    """Return which of the network's layers are trainable."""
-    return tuple(layer.trainable for layer in network.layers_of_nodes)
+    """Return which layers are trainable, and which have trainable weights.
+
+    The second half covers copies of layers, whose parameters follow the original layer.
+    """
+    layers = network.layers_of_nodes
+    return (
+        *(layer.trainable for layer in layers),
+        *(bool(layer.trainable_weights) for layer in layers),
+    )
 
 
 def _frozen_nodes(network: Network, random_input: bool) -> set[int]:

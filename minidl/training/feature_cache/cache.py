@@ -62,10 +62,14 @@ class FeatureCache:
         epoch e trains on version ``e % k``.
     progress : bool
         Whether to draw a bar while features are computed.
+    seed : int
+        Seed of the augmentation.
     """
 
-    def __init__(self, model: Network, passes: int = 0, progress: bool = False):
-        self.model, self.passes, self.progress = model, passes, progress
+    def __init__(
+        self, model: Network, passes: int = 0, progress: bool = False, seed: int = 0
+    ) -> None:
+        self.model, self.passes, self.progress, self.seed = model, passes, progress, seed
         self.split: Split | None = None
         # By the id of the data, which therefore is kept, and `augmented`.
         self._made: dict[tuple[int, bool], tuple[Dataset, FeatureDataset]] = {}
@@ -148,7 +152,7 @@ class FeatureCache:
                 for batch_number, batch in enumerate(ordered.batches(0)):
                     x, y, weight = unpack(batch)
                     check_finite(x)
-                    rng = [self.model.seed, 1, number, batch_number] if passes else None
+                    rng = [self.seed, 1, number, batch_number] if passes else None
                     writer.append(number, self._features_of(x, rng), y, weight)
                     bar.update()
             return writer.finish(getattr(ordered, "files", None))
@@ -166,7 +170,7 @@ class FeatureCache:
     def _fingerprint(self, data: Dataset, passes: int) -> str:
         """Return what stands for all that the features depend on."""
         network = self.split.features
-        randomness = [self.model.seed, passes, data.batch_size] if passes else None
+        randomness = [self.seed, passes, data.batch_size] if passes else None
         foreign = [id(cls) for cls in _foreign(network)]
         data_facts = f"{type(data).__module__}.{type(data).__qualname__}", data.fingerprint()
         facts = [__version__, describe(network), randomness, data_facts, foreign]
@@ -179,7 +183,7 @@ class FeatureCache:
 
 def choose_cache(
     model: Network, data: Dataset, wanted: bool | str, passes: int, steps: int | None,
-    progress: bool,
+    progress: bool, seed: int,
 ) -> FeatureCache | None:  # fmt: skip
     """Return the cache that ``fit(cache_features=wanted, augmented_passes=passes)`` works with.
 
@@ -193,7 +197,7 @@ def choose_cache(
         if passes:
             raise ValueError("fit: augmented_passes are cached features: leave one of both out")
         return None
-    cache = FeatureCache(model, passes, progress)
+    cache = FeatureCache(model, passes, progress, seed)
     obstacle = cache.obstacle(data)
     if obstacle and (wanted is True or passes):
         raise ValueError(f"{model.label}: features cannot be cached: {obstacle}")
@@ -202,16 +206,15 @@ def choose_cache(
 
 
 def batches(
-    model: Network, data: Dataset, epoch: int, steps: int | None = None,
+    data: Dataset, epoch: int, steps: int | None = None,
     cache: FeatureCache | None = None, augmented: bool = False,
-) -> Iterator[tuple[Network, tuple]]:  # fmt: skip
-    """Yield what is to be run on what: the model on samples, or its head on cached features.
+) -> Iterator[tuple[Network | None, tuple]]:  # fmt: skip
+    """Yield batches of samples with None, or of cached features with the head that reads them.
 
     Where layers are unfrozen in the middle of an epoch, the rest of it are samples.
 
     Parameters
     ----------
-    model : Model
     data : Dataset
     epoch : int
     steps : int, optional
@@ -233,7 +236,7 @@ def batches(
         else:
             return
     for batch in itertools.islice(limit(data.batches(epoch), steps), done, None):
-        yield model, batch
+        yield None, batch
 
 
 class FeatureDataset(Dataset):

@@ -226,8 +226,8 @@ def test_features_labels_and_files_of_a_folder_stay_together(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"cache_features": "always"}, "'auto', True and False"),
-        ({"cache_features": np.array([1, 2])}, "'auto', True and False"),
+        ({"cache_features": "always"}, "'auto', True or False"),
+        ({"cache_features": np.array([1, 2])}, "'auto', True or False"),
         ({"augmented_passes": 2}, "random layers"),
         ({"cache_features": False, "augmented_passes": 2}, "augmented_passes"),
         ({"augmented_passes": -1}, "augmented_passes"),

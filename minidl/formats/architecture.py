@@ -76,7 +76,7 @@ def rebuild(
             tensors.append(SymbolicTensor(layer.shape, layer.dtype, layer))
         else:
             with _named_in_errors(layer.name):
-                tensors.append(layer(x if layer.takes_list else x[0]))
+                tensors.append(layer(layer.as_input(x)))
     for item in description["inlined"]:
         _restore_inlined(item, tensors, model_class)
     inputs = [tensors[i] for i in description["inputs"]]

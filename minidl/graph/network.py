@@ -155,7 +155,7 @@ class Network(WeightsOwner):
         for i, node in enumerate(self.nodes):
             if i not in values:
                 x = [values[j] for j in node.inputs]
-                values[i] = node.layer(x if node.layer.takes_list else x[0])
+                values[i] = node.layer(node.layer.as_input(x))
         outputs = [values[i] for i in self.output_numbers]
         places = {id(tensor): values[i] for i, tensor in enumerate(self.tensors)}
         inner = [record.moved(places) for record in self.inlined.values()]

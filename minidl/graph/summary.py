@@ -62,7 +62,7 @@ def node_multiply_adds(network, node) -> int:
     if not node.inputs:
         return 0
     shapes = [network.nodes[i].shape for i in node.inputs]
-    return node.layer.multiply_adds(shapes if node.layer.takes_list else shapes[0], node.shape)
+    return node.layer.multiply_adds(node.layer.as_input(shapes), node.shape)
 
 
 def _row(network, node) -> tuple[str, ...]:

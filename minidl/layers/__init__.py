@@ -24,6 +24,7 @@ from minidl.layers.augmentation import (
     RandomZoom,
 )
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from minidl.layers.dense import Dense, Flatten, Reshape
 from minidl.layers.dropout import Dropout
@@ -41,11 +42,42 @@ from minidl.layers.preprocessing import RandomBrightness, RandomContrast, Random
 from minidl.layers.symbolic import Input, InputLayer
 
 __all__ = [
-    "Activation", "Add", "AffineChain", "AveragePooling2D", "BatchNormalization", "Concatenate",
-    "Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GELU",
-    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "ImageNetPreprocessing", "Input",
-    "InputLayer", "Layer", "LeakyReLU", "MaxPooling2D", "Parameter", "RandomBrightness",
-    "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation", "RandomShear",
-    "RandomTranslation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "SiLU", "Sigmoid",
-    "Softmax", "Tanh", "ZeroPadding2D",
-]  # fmt: skip
+    "Activation",
+    "Add",
+    "AffineChain",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Capabilities",
+    "Concatenate",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GELU",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "ImageNetPreprocessing",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LeakyReLU",
+    "MaxPooling2D",
+    "Parameter",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "ZeroPadding2D",
+]

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.kernels import activations
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 
 __all__ = [
     "Activation", "ActivationLayer", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax",
@@ -27,7 +28,7 @@ class ActivationLayer(Layer):
     """
 
     saves_output = True
-    same_in_training = each_sample_alone = infers_into_out = True
+    capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
 
     def forward(self, x, training=False, rng=None, out=None):
         y = self.compute(x, out)
@@ -151,7 +152,7 @@ class Softmax(ActivationLayer):
 class Linear(ActivationLayer):
     """The identity: what ``activation="linear"`` means."""
 
-    infers_into_out = False
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def compute(self, x, out=None):
         return x
@@ -176,8 +177,6 @@ class Activation(Layer):
     array([0., 0.])
     """
 
-    same_in_training = each_sample_alone = True
-
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
         self.function = get_activation(activation, self) or Linear()
@@ -186,8 +185,9 @@ class Activation(Layer):
         return self.function.forward(x)
 
     @property
-    def infers_into_out(self):
-        return self.function.infers_into_out
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """Those of the activation."""
+        return self.function.capabilities
 
     def infer(self, x, out=None):
         return self.function.infer(x, out)

@@ -22,6 +22,7 @@ import numpy as np
 from minidl.common.seeding import as_generator, layer_generator
 from minidl.common.serialization import lookup
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS, warp, warp_backward
+from minidl.layers.capabilities import Capabilities
 from minidl.layers.preprocessing import ImageLayer, factor_range
 
 __all__ = [
@@ -50,7 +51,7 @@ class AffineLayer(ImageLayer):
         See :class:`Layer`.
     """
 
-    identity_in_inference = True
+    capabilities = Capabilities(identity_in_inference=True)
 
     def __init__(
         self, fill_mode="reflect", interpolation="bilinear", fill_value=0.0, seed=None, **kwargs

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from minidl.common.errors import ShapeError
 from minidl.common.seeding import as_generator
 from minidl.common.serialization import Configurable
 from minidl.layers import initializers, regularizers
+from minidl.layers.capabilities import Capabilities, check_capabilities, inherited_capabilities
 from minidl.layers.names import layer_names
 from minidl.layers.parameter import Parameter
 from minidl.layers.weights import WeightsOwner
@@ -37,6 +39,21 @@ __all__ = ["Layer", "Parameter", "Shape"]
 Shape = tuple[int | None, ...]  # the batch comes first; None is a size known only with the data
 
 _construction_numbers = itertools.count()
+
+
+def _build_once(build: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Wrap a ``build`` method: check the input first, and do nothing if the layer is built."""
+
+    @functools.wraps(build)
+    def wrapper(self: Layer, input_shape: Any) -> None:
+        if not self.built:
+            self.compute_output_shape(input_shape)
+            check_capabilities(self, input_shape, type(self).infer is not Layer.infer)
+            self.dtype = self.dtype or np.dtype(np.float32)
+            build(self, input_shape)
+            self.built = True
+
+    return wrapper
 
 
 class Layer(WeightsOwner, Configurable):
@@ -57,12 +74,7 @@ class Layer(WeightsOwner, Configurable):
         For the first layer of a Sequential: the shape of one sample.
     """
 
-    takes_list = False  # True for layers such as Add, whose input is a list of tensors
-    # What a class promises of its own ``forward``; a subclass that overrides forward promises anew.
-    same_in_training = False  # forward ignores `training` and `rng`
-    identity_in_inference = False  # outside training the output is the input
-    infers_into_out = False  # infer writes to `out` and returns it
-    each_sample_alone = False  # outside training a sample's output depends on no other sample
+    capabilities = Capabilities()
 
     def __init__(
         self,
@@ -96,17 +108,17 @@ class Layer(WeightsOwner, Configurable):
         self.built = False
 
     def __init_subclass__(cls, **kwargs):
-        """See to it that each class's ``build`` runs once and marks the layer as built."""
+        """Make each class's ``build`` run once, and reset capabilities of a new ``forward``."""
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
             cls.build = _build_once(cls.__dict__["build"])
+        cls.capabilities = inherited_capabilities(cls)
 
     # ------------------------------------------------------------------ to be written by each layer
 
+    @_build_once
     def build(self, input_shape: Shape) -> None:
         """Create the parameters with ``add_weight``; `input_shape` has the batch first."""
-        self.dtype = self.dtype or np.dtype(np.float32)
-        self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape, or raise ShapeError where the input does not fit."""
@@ -128,17 +140,8 @@ class Layer(WeightsOwner, Configurable):
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
     def infer(self, x, out: np.ndarray | None = None):
-        """Return the output outside training; where ``infers_into_out``, it is `out` if given."""
+        """Return the output outside training; with ``writes_output``, it is `out` if given."""
         return self.forward(x)[0]
-
-    def promises(self, what: str) -> bool:
-        """Whether the class that wrote ``forward`` promises `what`, such as "same_in_training"."""
-        for cls in type(self).__mro__:
-            if what in vars(cls):
-                return bool(getattr(self, what))
-            if "forward" in vars(cls):
-                return False
-        return False
 
     def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
         """Return the multiplications per sample that ``summary`` reports."""
@@ -151,13 +154,17 @@ class Layer(WeightsOwner, Configurable):
         first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
         if hasattr(first, "connect"):
             return first.connect(self, inputs)
-        x = [np.asarray(item) for item in inputs] if self.takes_list else np.asarray(inputs)
-        dtype = self.dtype or np.result_type(*(x if self.takes_list else [x]))
+        xs = [np.asarray(x) for x in (inputs if self.capabilities.accepts_list else [inputs])]
+        dtype = self.dtype or np.result_type(*xs)
         dtype = dtype if dtype == np.float64 else np.dtype(np.float32)
-        shape = [item.shape for item in x] if self.takes_list else x.shape
+        shape = self.as_input([x.shape for x in xs])
         self.ensure_built(shape, dtype)
         self.compute_output_shape(shape)
-        return self.forward(as_dtype(x, self.dtype), training=training)[0]
+        return self.forward(as_dtype(self.as_input(xs), self.dtype), training=training)[0]
+
+    def as_input(self, items: list[Any]) -> Any:
+        """Return arrays or shapes as ``forward`` expects them: the list, or its only item."""
+        return items if self.capabilities.accepts_list else items[0]
 
     def ensure_built(self, input_shape, dtype=np.float32) -> None:
         """Build once, for inputs of `input_shape` (batch first)."""
@@ -213,18 +220,6 @@ class Layer(WeightsOwner, Configurable):
 
     def __repr__(self) -> str:
         return f"<{self.label}{'' if self.trainable else ' frozen'}>"
-
-
-def _build_once(build):
-    @functools.wraps(build)
-    def wrapper(self, input_shape):
-        if not self.built:
-            self.compute_output_shape(input_shape)  # complains before anything is made
-            self.dtype = self.dtype or np.dtype(np.float32)
-            build(self, input_shape)
-            self.built = True
-
-    return wrapper
 
 
 def as_dtype(x, dtype):

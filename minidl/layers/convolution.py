@@ -18,6 +18,7 @@ from minidl.kernels.convolution.dispatch import convolve, convolve_backward
 from minidl.kernels.geometry import Convolution, Window
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer, Shape
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["Conv2D", "DepthwiseConv2D", "ZeroPadding2D"]
 
@@ -98,7 +99,7 @@ class Conv2D(_Convolution):
         from the kernel's or that is smaller than the window.
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(
         self, filters, kernel_size, strides=(1, 1), padding="valid", data_format=None,
@@ -185,7 +186,7 @@ class DepthwiseConv2D(_Convolution):
     Kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(
         self, kernel_size, strides=(1, 1), padding="valid", depth_multiplier=1, data_format=None,
@@ -237,7 +238,7 @@ class ZeroPadding2D(Layer):
         The same on all sides; (vertical, horizontal); or ((top, bottom), (left, right)).
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(self, padding=(1, 1), data_format=None, **kwargs):
         super().__init__(**kwargs)

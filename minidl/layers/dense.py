@@ -18,6 +18,7 @@ from minidl.kernels.activations import add_bias
 from minidl.kernels.matmul import matmul
 from minidl.layers.activation import get_activation
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["Dense", "Flatten", "Reshape"]
 
@@ -42,7 +43,7 @@ class Dense(Layer):
     Input (N, ..., C), output (N, ..., units), kernel (C, units), bias (units,).
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(
         self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform",
@@ -116,7 +117,7 @@ class Dense(Layer):
 class Flatten(Layer):
     """(N, H, W, C) -> (N, H * W * C), without a copy."""
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def compute_output_shape(self, input_shape):
         sizes = input_shape[1:]
@@ -138,7 +139,7 @@ class Reshape(Layer):
         Without the batch.
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(self, target_shape, **kwargs):
         super().__init__(**kwargs)

@@ -14,6 +14,7 @@ from minidl.common.argument_checks import check_fraction
 from minidl.common.errors import ShapeError
 from minidl.common.seeding import layer_generator
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["Dropout"]
 
@@ -34,7 +35,7 @@ class Dropout(Layer):
         See :class:`Layer`.
     """
 
-    identity_in_inference = True
+    capabilities = Capabilities(identity_in_inference=True)
 
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 from minidl.layers.preprocessing import float_dtype, scale_channels
 
 __all__ = ["ImageNetPreprocessing"]
@@ -57,7 +58,7 @@ class ImageNetPreprocessing(Layer):
     array([-103.939, -116.779, -123.68 ])
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(self, mode: str, **kwargs):
         super().__init__(**kwargs)

@@ -13,13 +13,12 @@ import numpy as np
 from minidl.common.errors import ShapeError
 from minidl.kernels import activations
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["Add", "Concatenate"]
 
 
 class _Merging(Layer):
-    takes_list = True
-
     def _check_inputs(self, shapes, at_least: int) -> None:
         if not isinstance(shapes, list) or len(shapes) < at_least:
             raise ShapeError(
@@ -31,7 +30,9 @@ class _Merging(Layer):
 class Add(_Merging):
     """The sum of tensors of one shape."""
 
-    same_in_training = each_sample_alone = infers_into_out = True
+    capabilities = Capabilities(
+        accepts_list=True, ignores_training=True, writes_output=True, independent_samples=True
+    )
 
     def compute_output_shape(self, input_shape):
         self._check_inputs(input_shape, 2)
@@ -64,7 +65,9 @@ class Concatenate(_Merging):
         Not the batch axis 0.
     """
 
-    same_in_training = each_sample_alone = infers_into_out = True
+    capabilities = Capabilities(
+        accepts_list=True, ignores_training=True, writes_output=True, independent_samples=True
+    )
 
     def __init__(self, axis: int = -1, **kwargs):
         super().__init__(**kwargs)

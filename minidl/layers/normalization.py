@@ -16,6 +16,7 @@ from minidl.common.argument_checks import check_fraction, check_number
 from minidl.common.errors import ShapeError
 from minidl.kernels import normalization
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["BatchNormalization"]
 
@@ -61,12 +62,12 @@ class BatchNormalization(Layer):
         self.beta_arguments = (beta_initializer, True, beta_regularizer)
         self.moving_initializers = (moving_mean_initializer, moving_variance_initializer)
 
-    infers_into_out = each_sample_alone = True
-
     @property
-    def same_in_training(self) -> bool:
-        """Whether the moving statistics are used, and left alone, in training, too."""
-        return not self.trainable
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """A frozen layer uses the moving statistics in training, too."""
+        return Capabilities(
+            ignores_training=not self.trainable, writes_output=True, independent_samples=True
+        )
 
     def build(self, input_shape):
         shape = (input_shape[-1],)

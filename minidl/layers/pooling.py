@@ -13,6 +13,7 @@ import numpy as np
 from minidl.common.errors import ShapeError
 from minidl.kernels import pooling
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 from minidl.layers.convolution import check_data_format, checked_output_size, make_window
 
 __all__ = ["AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MaxPooling2D"]
@@ -46,7 +47,7 @@ class MaxPooling2D(_Pooling2D):
     padding : {"valid", "same"}
     """
 
-    same_in_training = each_sample_alone = infers_into_out = True
+    capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
 
     def forward(self, x, training=False, rng=None):
         y, index = pooling.max_pool(x, self.window, with_index=training)
@@ -76,7 +77,7 @@ class AveragePooling2D(_Pooling2D):
     padding : {"valid", "same"}
     """
 
-    same_in_training = each_sample_alone = infers_into_out = True
+    capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
 
     def forward(self, x, training=False, rng=None):
         return pooling.average_pool(x, self.window), x.shape
@@ -107,7 +108,7 @@ class _GlobalPooling2D(Layer):
 class GlobalAveragePooling2D(_GlobalPooling2D):
     """The mean over all pixels: (N, H, W, C) -> (N, C)."""
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def forward(self, x, training=False, rng=None):
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x.shape
@@ -123,7 +124,7 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
 class GlobalMaxPooling2D(_GlobalPooling2D):
     """The largest value of all pixels: (N, H, W, C) -> (N, C)."""
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def forward(self, x, training=False, rng=None):
         return x.max(axis=(1, 2), keepdims=self.keepdims), x

@@ -22,6 +22,7 @@ from minidl.common.seeding import layer_generator
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.warp import warp, warp_backward
 from minidl.layers.base import Layer
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["ImageLayer", "RandomBrightness", "RandomContrast", "RandomCrop", "Rescaling"]
 
@@ -50,7 +51,7 @@ class Rescaling(Layer):
     array([[ 1., 12.]], dtype=float32)
     """
 
-    same_in_training = each_sample_alone = True
+    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(self, scale, offset=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -113,7 +114,7 @@ class RandomBrightness(ImageLayer):
     array([151., 151., 151.], dtype=float32)
     """
 
-    identity_in_inference = True
+    capabilities = Capabilities(identity_in_inference=True)
 
     def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -179,7 +180,7 @@ class RandomContrast(ImageLayer):
     array([ 95., 125.])
     """
 
-    identity_in_inference = True
+    capabilities = Capabilities(identity_in_inference=True)
 
     def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
         super().__init__(**kwargs)

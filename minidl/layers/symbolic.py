@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.layers.base import Layer, Shape
+from minidl.layers.capabilities import Capabilities
 
 __all__ = ["Input", "InputLayer", "SymbolicTensor"]
 
@@ -51,10 +52,9 @@ class SymbolicTensor:
         tensors = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
         if any(not isinstance(tensor, SymbolicTensor) for tensor in tensors):
             raise TypeError(f"{layer.label}: cannot mix symbolic tensors with {inputs!r}")
-        if not layer.takes_list and len(tensors) != 1:
+        if not layer.capabilities.accepts_list and len(tensors) != 1:
             raise ShapeError(f"{layer.label}: expected one tensor, received {len(tensors)}")
-        shapes = [tensor.shape for tensor in tensors]
-        shape = shapes if layer.takes_list else shapes[0]
+        shape = layer.as_input([tensor.shape for tensor in tensors])
         layer.ensure_built(shape, np.result_type(*(tensor.dtype for tensor in tensors)))
         return SymbolicTensor(layer.compute_output_shape(shape), layer.dtype, layer, tensors)
 
@@ -71,7 +71,9 @@ class SymbolicTensor:
 class InputLayer(Layer):
     """The place where a model's data comes in."""
 
-    same_in_training = identity_in_inference = each_sample_alone = True
+    capabilities = Capabilities(
+        ignores_training=True, identity_in_inference=True, independent_samples=True
+    )
 
     def __init__(self, shape, dtype="float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)

@@ -165,9 +165,9 @@ class _Subject:
     def _build(self) -> None:
         """Build the layer if it is not, and complain about an `x` that does not fit."""
         shapes = [a.shape for a in self.xs]
-        if not self.target.takes_list and len(shapes) != 1:
+        if not self.target.capabilities.accepts_list and len(shapes) != 1:
             raise ShapeError(f"{self.label}: expected one array, received {len(shapes)}")
-        shape = shapes if self.target.takes_list else shapes[0]
+        shape = self.target.as_input(shapes)
         self.target.ensure_built(shape)
         self.target.compute_output_shape(shape)
 
@@ -206,7 +206,7 @@ class _Subject:
         _, cache = self._forward()
         if self.is_layer:
             dx, learned = self.target.backward(self.g[0], cache)
-            dxs = dx if self.target.takes_list else [dx]
+            dxs = dx if self.target.capabilities.accepts_list else [dx]
         else:
             dxs, by_id = self.target._executor.backward(self.g, cache)
             # An input that no output depends on gets no gradient.
@@ -247,7 +247,7 @@ class _Subject:
                 parameter.array = value.copy()
         rng = np.random.default_rng([self.seed, 3])
         if self.is_layer:
-            x = self.xs if self.target.takes_list else self.xs[0]
+            x = self.target.as_input(self.xs)
             y, cache = self.target.forward(x, training=self.training, rng=rng)
             return [y], cache
         return self.target._executor.forward(self.xs, self.training, rng)

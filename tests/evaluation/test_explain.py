@@ -52,7 +52,7 @@ def maps_by_differences(model, images, layer, classes):
                 values[i] = replacement
             else:
                 xs = [values[j] for j in node.inputs]
-                values[i] = node.layer.forward(xs if node.layer.takes_list else xs[0])[0]
+                values[i] = node.layer.forward(node.layer.as_input(xs))[0]
         z = values[len(logits.nodes) - 1] @ kernel + bias
         z = np.hstack([-z, z]) if z.shape[1] == 1 else z
         return z[np.arange(len(z)), classes]

@@ -54,7 +54,7 @@ def test_every_layer_comes_back(folder, cls, data, dtype):
     x = [np.ascontiguousarray(part, dtype) for part in listed(x)]
     layer.dtype = None  # that of the input
     inputs = [Input(part.shape[1:], dtype=dtype) for part in x]
-    model = Model(inputs, layer(inputs if layer.takes_list else inputs[0]))
+    model = Model(inputs, layer(layer.as_input(inputs)))
     loaded = saved_and_loaded(model, folder)
     assert_same_arrays([loaded.predict(x)], [model.predict(x)])
     assert describe(loaded) == describe(model)

@@ -12,7 +12,7 @@ from minidl import layers
 
 @pytest.mark.parametrize("cls", CASES, ids=lambda cls: cls.__name__)
 @given(data=st.data())
-def test_a_layer_keeps_its_promises(cls, data):
+def test_a_layer_keeps_the_contract(cls, data):
     check_layer(*data.draw(CASES[cls]))
 
 

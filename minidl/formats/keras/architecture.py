@@ -221,7 +221,8 @@ class _Rebuilder:
                 raise FileFormatError(
                     f"{self.path}: {layer.label} needs more numbers than the file can hold"
                 )
-        y = layer(x if not getattr(layer, "takes_list", False) or isinstance(x, list) else [x])
+        listed = isinstance(layer, Layer) and layer.capabilities.accepts_list
+        y = layer([x] if listed and not isinstance(x, list) else x)
         if not isinstance(y, SymbolicTensor):
             raise FileFormatError(
                 f"{self.path}: {layer.label} is used as a layer but has several outputs"

@@ -53,10 +53,10 @@ class Program:
     source: dict[int, int]
 
     @property
-    def each_sample_alone(self) -> bool:
+    def independent_samples(self) -> bool:
         """Whether a batch may be computed in parts."""
         return all(
-            not isinstance(step, LayerStep) or layer.promises("each_sample_alone")
+            not isinstance(step, LayerStep) or layer.capabilities.independent_samples
             for step in self.steps
             for layer in step.layers
         )
@@ -83,7 +83,7 @@ def _without_identities(nodes: dict[int, Node]) -> tuple[dict[int, Node], dict[i
     left: dict[int, Node] = {}
     for i, node in nodes.items():
         inputs = tuple(source.get(j, j) for j in node.inputs)
-        if node.layer.promises("identity_in_inference"):
+        if node.layer.capabilities.identity_in_inference:
             if inputs:
                 source[i] = inputs[0]
         else:

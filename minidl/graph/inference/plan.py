@@ -81,7 +81,7 @@ class InferencePlan:
             Gets the time of each step added under its number.
         """
         program, schedule = self._prepare(tuple(x.shape for x in xs))
-        if schedule.size > ARENA_LIMIT and len(xs[0]) > 1 and program.each_sample_alone:
+        if schedule.size > ARENA_LIMIT and len(xs[0]) > 1 and program.independent_samples:
             return self._run_large(xs, program, schedule, seconds)
         arena = self._take_arena(schedule.size)
         results = self._run(program, schedule, arena, xs, seconds)

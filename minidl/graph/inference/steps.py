@@ -112,15 +112,15 @@ class LayerStep(Step):
 
     @property
     def writes_out(self) -> bool:
-        return self.layers[0].promises("infers_into_out")
+        return self.layers[0].capabilities.writes_output
 
     def output_shape(self, shapes):
         layer = self.layers[0]
-        return tuple(layer.compute_output_shape(shapes if layer.takes_list else shapes[0]))
+        return tuple(layer.compute_output_shape(layer.as_input(shapes)))
 
     def run(self, xs, out):
         layer = self.layers[0]
-        x = xs if layer.takes_list else xs[0]
+        x = layer.as_input(xs)
         return layer.infer(x, out) if self.writes_out else layer.infer(x)
 
     def can_link(self, shape):
@@ -132,7 +132,7 @@ class LayerStep(Step):
 
     def multiply_adds(self, shapes, output_shape):
         layer = self.layers[0]
-        shape = shapes if layer.takes_list else shapes[0]
+        shape = layer.as_input(shapes)
         return layer.multiply_adds(shape, output_shape) * output_shape[0]
 
 

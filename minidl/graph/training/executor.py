@@ -85,21 +85,17 @@ class TrainingExecutor:
                 _let_go(values, readers, item.inputs)
                 continue
             i, step = item
-            x = [values[j] for j in step.inputs]
-            x = x if step.layer.takes_list else x[0]
+            xs = [values[j] for j in step.inputs]
             if i in self.unsettled:
-                step.layer.compute_output_shape(
-                    [item.shape for item in x] if step.layer.takes_list else x.shape
-                )
+                step.layer.compute_output_shape(step.layer.as_input([x.shape for x in xs]))
             # Numbers of its own for each node: independent of what other layers draw.
             layer_rng = np.random.default_rng([seed, i]) if training else None
-            y, cache = step.layer.forward(
-                as_dtype(x, step.layer.dtype), training=training, rng=layer_rng
-            )
+            x = step.layer.as_input(as_dtype(xs, step.layer.dtype))
+            y, cache = step.layer.forward(x, training=training, rng=layer_rng)
             values[i] = as_dtype(y, step.layer.dtype)  # kernels count on contiguous arrays
             if tape.needs[i]:
                 tape.caches[i] = cache
-            del x, y, cache
+            del xs, x, y, cache
             _let_go(values, readers, step.inputs)
         ys = [values[i] for i in self.outputs]
         tape.output_shapes = [y.shape for y in ys]
@@ -124,7 +120,7 @@ class TrainingExecutor:
             dy = as_dtype(dy, step.layer.dtype)
             dx, parameter_gradients = step.layer.backward(dy, cache, need_dx=any(wanted))
             _collect(learned, step.layer, parameter_gradients)
-            dxs = dx if step.layer.takes_list else [dx]
+            dxs = dx if step.layer.capabilities.accepts_list else [dx]
             for j, needed, d in zip(step.inputs, wanted, dxs or [None] * len(wanted), strict=True):
                 if needed and not isinstance(d, np.ndarray):
                     raise ShapeError(f"{step.layer.label}: backward returned no input gradient")
@@ -135,7 +131,7 @@ class TrainingExecutor:
     def timetable(self, needs: list[bool], training: bool) -> Timetable:
         """Return what runs one by one and what as frozen segments."""
         frozen = tuple(
-            not needs[i] and (not training or step.layer.promises("same_in_training"))
+            not needs[i] and (not training or step.layer.capabilities.ignores_training)
             for i, step in self.steps
         )
         if frozen not in self._timetables:

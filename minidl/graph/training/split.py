@@ -111,4 +111,4 @@ def _frozen_nodes(network: Network, random_input: bool) -> set[int]:
 
 
 def _same_each_time(layer) -> bool:
-    return layer.promises("same_in_training")
+    return layer.capabilities.ignores_training

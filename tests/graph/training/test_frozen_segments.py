@@ -79,7 +79,7 @@ def test_a_frozen_part_trains_the_head_as_it_would_layer_by_layer():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_of_ones_own_is_left_live_unless_it_promises():
+def test_a_layer_of_ones_own_is_left_live_unless_it_declares_otherwise():
     class Noise(layers.Layer):
         def forward(self, x, training=False, rng=None):
             return (x + rng.normal(size=x.shape) if training else x), None
@@ -88,7 +88,7 @@ def test_a_layer_of_ones_own_is_left_live_unless_it_promises():
             return dy, []
 
     class Quiet(Noise):
-        same_in_training = True
+        capabilities = layers.Capabilities(ignores_training=True)
 
     class LoudAgain(Quiet):
         def forward(self, x, training=False, rng=None):

@@ -18,7 +18,7 @@ Y = (X.mean(axis=(1, 2, 3)) > 0).astype(int)
 class Counting(layers.Conv2D):
     """A convolution that counts the samples that it has seen."""
 
-    same_in_training = True
+    capabilities = layers.Capabilities(ignores_training=True)
 
     def __init__(self, *arguments, **kwargs):
         super().__init__(*arguments, **kwargs)
@@ -184,7 +184,7 @@ def test_an_interrupted_pass_leaves_no_file(monkeypatch, home, known_layers):
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
 
     class Broken(Counting):
-        same_in_training = True
+        capabilities = layers.Capabilities(ignores_training=True)
 
         def forward(self, x, training=False, rng=None):
             if self.seen > 20:
@@ -329,7 +329,7 @@ def test_a_layer_of_ones_own_that_was_written_anew_has_other_features():
     for factor in (1, 7):
 
         class Times(layers.Layer):
-            same_in_training = True
+            capabilities = layers.Capabilities(ignores_training=True)
             power = factor
 
             def build(self, input_shape):

@@ -1,18 +1,19 @@
-"""Waiting for another thread by looking, not sleeping: for the microseconds between two tasks.
+"""Spin-waits: short waits for another thread, without sleeping and without the GIL.
 
-To wake a thread that sleeps takes some 60 microseconds, and a network asks for it a hundred times
-in a few milliseconds. So a thread that has just had something to do looks at a counter for a
-while, without the GIL, before it goes to sleep. Importing this module imports Numba.
+Waking up a sleeping thread takes about 60 microseconds. A network would need this a hundred times
+within a few milliseconds. Threads therefore poll an atomic counter for a while before they sleep.
+Importing this module imports Numba.
 
 >>> import numpy as np
->>> from minidl.kernels.runtime.spin_wait import reaches
+>>> from minidl.kernels.runtime.spin_wait import spin_until_equal
 >>> counter = np.array([3])
->>> reaches(counter, 3), reaches(counter, 4)
+>>> spin_until_equal(counter, 3), spin_until_equal(counter, 4)
 (True, False)
 """
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -20,58 +21,75 @@ import numpy as np
 from minidl.kernels.runtime.atomics import fetch_add, load, pause
 from minidl.kernels.runtime.jit import jit
 
-__all__ = ["leave_and_watch", "reaches"]
+__all__ = ["depart_and_spin", "spin_until_equal"]
 
-PATIENCE = 300  # microseconds of looking: longer than most tasks, short beside what they do for us
-GRACE = 20  # microseconds in which the thread that rings the bell gets rid of the GIL
+TIMEOUT = 300  # microseconds: longer than most tasks, short compared with a forward pass
+GIL_DELAY = 20  # microseconds in which the thread that sent the wake-up releases the GIL
 
 
-def reaches(counter: np.ndarray, value: int) -> bool:
-    """Say whether a counter has some value within PATIENCE.
+def spin_until_equal(counter: np.ndarray, value: int) -> bool:
+    """Wait until a counter is equal to `value`, for TIMEOUT at most.
 
     Parameters
     ----------
-    counter : int64 array of one element
+    counter : numpy.ndarray of int64, shape (1,)
+    value : int
+
+    Returns
+    -------
+    bool
+        False after the timeout.
     """
-    return bool(_reaches(counter.ctypes.data, value, _turns(PATIENCE)))
+    return bool(_spin_until_equal(counter.ctypes.data, value, _pauses(TIMEOUT)))
 
 
-def leave_and_watch(left: np.ndarray | None, bell: np.ndarray, seen: int) -> bool:
-    """Add 1 to `left` once this thread is without the GIL; then say whether the bell rings.
+def depart_and_spin(departed: np.ndarray | None, generation: np.ndarray, seen: int) -> bool:
+    """Add 1 to `departed`, then wait until `generation` changes, for TIMEOUT at most.
 
-    A thread that saw the first might otherwise meet this one at the GIL, and be put to sleep.
+    The addition happens after this thread has released the GIL. Otherwise, a thread that waits for
+    it could find the GIL taken, and would be put to sleep.
 
     Parameters
     ----------
-    left : int64 array of one element, or None
-    bell : int64 array of one element
-        It rings by changing.
+    departed : numpy.ndarray of int64, shape (1,), or None
+        Number of helpers that have departed from a job.
+    generation : numpy.ndarray of int64, shape (1,)
+        Counter of wake-ups.
     seen : int
-        Its value when it had not rung.
+        The generation before the wake-up.
+
+    Returns
+    -------
+    bool
+        False after the timeout.
     """
-    address = 0 if left is None else left.ctypes.data
-    return bool(_leave_and_watch(address, bell.ctypes.data, seen, _turns(PATIENCE), _turns(GRACE)))
+    address = 0 if departed is None else departed.ctypes.data
+    return bool(
+        _depart_and_spin(
+            address, generation.ctypes.data, seen, _pauses(TIMEOUT), _pauses(GIL_DELAY)
+        )
+    )
 
 
-_pauses: list[float] = []  # how many take a microsecond
+def _pauses(microseconds: float) -> int:
+    """Return the number of iterations of a spin loop that take this time."""
+    return int(microseconds * _pauses_per_microsecond())
 
 
-def _turns(microseconds: float) -> int:
-    """Return how many pauses take so long."""
-    if not _pauses:
-        never = np.zeros(1, np.int64)
-        seconds = []
-        for _ in range(4):  # the first one compiles; the fastest was not interrupted
-            start = time.perf_counter()
-            _reaches(never.ctypes.data, 1, 1000)
-            seconds.append(time.perf_counter() - start)
-        _pauses.append(1000 / (1e6 * min(seconds)))
-    return int(microseconds * _pauses[0])
+@functools.cache
+def _pauses_per_microsecond() -> float:
+    zero = np.zeros(1, np.int64)
+    seconds = []
+    for _ in range(4):  # the first run compiles; the fastest one was not interrupted
+        start = time.perf_counter()
+        _spin_until_equal(zero.ctypes.data, 1, 1000)
+        seconds.append(time.perf_counter() - start)
+    return 1000 / (1e6 * min(seconds))
 
 
 @jit
-def _reaches(counter, value, turns):
-    for _ in range(turns):
+def _spin_until_equal(counter: int, value: int, pauses: int) -> bool:
+    for _ in range(pauses):
         if load(counter) == value:
             return True
         pause()
@@ -79,12 +97,14 @@ def _reaches(counter, value, turns):
 
 
 @jit
-def _leave_and_watch(left, bell, seen, turns, grace):
-    if left != 0:
-        fetch_add(left)
-    for _ in range(turns):
-        if load(bell) != seen:
-            for _ in range(grace):
+def _depart_and_spin(
+    departed: int, generation: int, seen: int, pauses: int, pauses_for_gil: int
+) -> bool:
+    if departed != 0:
+        fetch_add(departed)
+    for _ in range(pauses):
+        if load(generation) != seen:
+            for _ in range(pauses_for_gil):
                 pause()
             return True
         pause()

@@ -1,9 +1,8 @@
-"""One thread pool, one knob, and BLAS kept out of its way.
+"""The thread pool, the number of threads, and the limit on BLAS' own threads.
 
-Every heavy operation is cut into cache-sized tasks. The tasks run on a small pool of
-Python threads; that works because the kernels release the GIL and because BLAS is limited
-to one thread while minidl computes. (Two pools that busy-wait on the same cores slow small
-operations down tenfold.)
+Each operation is divided into cache-sized tasks that run on a small pool of Python threads. This
+works because kernels release the GIL, and because BLAS is limited to one thread while minidl
+computes. (Two pools that spin on the same processors make small operations ten times slower.)
 
 >>> from minidl.kernels.runtime import thread_pool
 >>> done = []
@@ -16,14 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minidl.kernels.runtime.memory import aligned
-from minidl.kernels.runtime.worker_threads import Workers, forget, is_worker
+from minidl.kernels.runtime.worker_threads import Workers, is_worker, reset_after_fork
 
 __all__ = [
     "available_processors",
@@ -36,17 +39,19 @@ __all__ = [
     "set_num_threads",
 ]
 
+CGROUP = Path("/sys/fs/cgroup")
+
 _lock = threading.RLock()
-_threads: int | None = None  # None until first asked for: then the environment or the machine
+_threads: int | None = None  # None until its first use: then from the environment or the machine
 _workers: Workers | None = None
-_local = threading.local()  # .scratch: this thread's buffers
+_local = threading.local()  # .scratch: buffers of this thread
 
 
 def set_num_threads(n: int) -> None:
-    """Use `n` threads for every later computation, BLAS included.
+    """Set the number of threads for later computations, BLAS included.
 
-    The default is the environment variable ``MINIDL_NUM_THREADS`` or, without it, the
-    number of processors that this process may use (affinity and cgroup quota respected).
+    The default is the environment variable ``MINIDL_NUM_THREADS``. Without it, the default is the
+    number of processors that this process may use, limited by its affinity and its cgroup's quota.
 
     Parameters
     ----------
@@ -73,31 +78,55 @@ def set_num_threads(n: int) -> None:
     with _lock:
         _threads = int(n)
         if _workers is not None:
-            _workers.stop()  # once running tasks are done; the next call makes new ones
+            _workers.stop()  # after its running tasks; the next call of `run` creates a new pool
         _workers = None
 
 
 def get_num_threads() -> int:
-    """Return the number of threads that minidl computes with."""
+    """Return the number of threads that minidl computes with.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If the environment variable ``MINIDL_NUM_THREADS`` is not a positive integer.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.get_num_threads() >= 1
+    True
+    """
     global _threads
     if _threads is None:
-        asked = os.environ.get("MINIDL_NUM_THREADS", "").strip()
-        if asked and not (asked.isdigit() and int(asked) > 0):
-            raise ValueError(f"MINIDL_NUM_THREADS: expected an integer >= 1, received {asked!r}")
-        _threads = int(asked) if asked else available_processors()
+        setting = os.environ.get("MINIDL_NUM_THREADS", "").strip()
+        if setting and not (setting.isdigit() and int(setting) > 0):
+            raise ValueError(f"MINIDL_NUM_THREADS: expected an integer >= 1, received {setting!r}")
+        _threads = int(setting) if setting else available_processors()
     return _threads
 
 
 def may_spin() -> bool:
-    """Whether each thread has a processor to itself, so that one may look until another is done."""
-    return _get_workers().watchful
+    """Return whether each thread has a processor of its own, which spin-waits require."""
+    return _get_workers().spinning
 
 
 def run(task: Callable[[int], object], count: int) -> None:
     """Call ``task(0) ... task(count - 1)`` on the pool and wait for all of them.
 
-    The order is not defined, so tasks must not write to the same memory. Inside a task a
-    nested `run` is serial. The first exception of a task is raised here.
+    The order is not defined, so tasks must not write to the same memory. A nested call inside a
+    task is serial.
+
+    Parameters
+    ----------
+    task : callable
+        Receives the number of the task. Its result is ignored. The first exception of a task is
+        raised here.
+    count : int
+        Number of tasks.
     """
     if is_worker():
         for i in range(count):
@@ -108,26 +137,35 @@ def run(task: Callable[[int], object], count: int) -> None:
 
 
 def chunks(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
-    """Cut ``range(length)`` into contiguous (start, stop) spans.
+    """Divide ``range(length)`` into contiguous (start, stop) chunks of similar length.
 
-    With `at_most`, no span is longer than that; without, there is one span per thread (for
-    sums that need an accumulator each and must not depend on which thread was quicker).
+    Parameters
+    ----------
+    length : int
+    at_most : int, optional
+        Length of the longest chunk. Without it, there is one chunk for each thread: for sums with
+        an accumulator for each chunk, so that the result does not depend on the order of threads.
+
+    Examples
+    --------
+    >>> chunks(10, at_most=4)
+    [(0, 3), (3, 6), (6, 10)]
     """
-    pieces = get_num_threads() if at_most is None else -(-length // max(1, at_most))
-    pieces = max(1, min(pieces, length))
-    edges = [length * i // pieces for i in range(pieces + 1)]
+    count = get_num_threads() if at_most is None else -(-length // max(1, at_most))
+    count = max(1, min(count, length))
+    edges = [length * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
 
 
-def scratch(key: str, shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Return this thread's reusable buffer `key` as an uninitialised array of `shape`.
+def scratch(key: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Return this thread's reusable buffer `key` as an uninitialized array of `shape`.
 
-    Valid until the same thread asks for the same key again: for memory that does not
-    outlive one task.
+    The array is valid until the same thread asks for the same key again. It is for memory that
+    one task needs.
     """
     buffers = _local.__dict__.setdefault("scratch", {})
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     buffer = buffers.get(key)
     if buffer is None or buffer.size < size:
         buffer = buffers[key] = aligned((size,), np.uint8)
@@ -136,87 +174,87 @@ def scratch(key: str, shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 def available_processors() -> int:
-    """Return how many processors this process may use: affinity and cgroup quota counted."""
+    """Return the number of processors for this process, by its affinity and its cgroup's quota."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
         count = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(count, quota) if quota else count)
+    return max(1, min(count, _cgroup_quota() or count))
 
 
 def _cgroup_quota() -> int | None:
-    """Return the container's processor limit, rounded up, or None where there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu.max") as file:  # version 2: "max 100000" or "150000 100000"
-            quota, period = file.read().split()
-        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
-    with contextlib.suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:  # version 1
-            quota = int(file.read())
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-            period = int(file.read())
-        return max(1, -(-quota // period)) if quota > 0 else None
+    """Return the container's limit of processors, rounded up, or None if there is no limit."""
+    version_1, version_2 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"), ("cpu.max",)
+    for names in (version_2, version_1):
+        with contextlib.suppress(OSError, ValueError):
+            # Microseconds, such as "150000 100000"; without a limit "max 100000" or "-1 100000"
+            quota, period = " ".join((CGROUP / name).read_text() for name in names).split()
+            return None if quota in ("max", "-1") else max(1, -(-int(quota) // int(period)))
     return None
 
 
 def _get_workers() -> Workers:
     global _workers
     with _lock:
-        if _workers is None:  # the calling thread works too, hence one fewer
+        if _workers is None:  # the calling thread works as well, hence one fewer
             threads = get_num_threads()
-            _workers = Workers(threads - 1, watchful=threads <= available_processors())
+            _workers = Workers(threads - 1, spinning=threads <= available_processors())
         return _workers
 
 
-class _BlasGuard:
-    """Counts the computations under way; BLAS has one thread while there is any."""
+class _BlasLimit:
+    """A limit of one BLAS thread, which holds as long as any computation is active."""
 
     def __init__(self) -> None:
-        self.depth = 0
-        self.controller = None
-        self.limiter = None
+        self.active = 0  # computations
+        self.controller: Any = None
+        self.limiter: Any = None
 
     def enter(self) -> None:
         with _lock:
-            if self.depth == 0:
+            if self.active == 0:
                 if self.controller is None:
                     from threadpoolctl import ThreadpoolController
 
                     self.controller = ThreadpoolController().select(user_api="blas")
-                self._disown()
+                self._release_ownership()
                 self.limiter = self.controller.limit(limits=1)
-            self.depth += 1
+            self.active += 1
 
     def leave(self) -> None:
         with _lock:
-            self.depth -= 1
-            if self.depth == 0:
-                self._disown()
-                self.limiter.restore_original_limits()
-                self._disown()
-                self.limiter = None
+            self.active -= 1
+            if self.active == 0:
+                self.restore()
 
-    def _disown(self) -> None:
+    def restore(self) -> None:
+        """Set the number of BLAS threads that the user had chosen."""
+        if self.limiter is not None:
+            self._release_ownership()
+            self.limiter.restore_original_limits()
+            self._release_ownership()
+            self.limiter = None
+
+    def _release_ownership(self) -> None:
         """Let any thread set the limit.
 
-        Newer versions of threadpoolctl heed only the thread that set OpenBLAS' limit first,
-        but the last computation to end may belong to another one.
+        Newer versions of threadpoolctl obey only the thread that first set OpenBLAS' limit, but the
+        last computation may end in another thread.
         """
         for blas in self.controller.lib_controllers:
             if hasattr(blas, "clear_controlling_thread"):
                 blas.clear_controlling_thread(force=True)
 
 
-_blas = _BlasGuard()
+_blas = _BlasLimit()
 
 
 @contextlib.contextmanager
 def computing() -> Iterator[None]:
-    """Limit BLAS to one thread inside the block; give the user's setting back after it.
+    """Limit BLAS to one thread inside the block, and restore the user's setting after it.
 
-    Nested and concurrent blocks are counted: the first one in limits, the last one out
-    restores.
+    Blocks may be nested and may run in several threads: the first one sets the limit, the last one
+    restores the setting.
     """
     _blas.enter()
     try:
@@ -226,15 +264,14 @@ def computing() -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads: it starts with a pool of its own."""
+    """Give a forked child a pool of its own, as it has none of its parent's threads."""
     global _workers, _lock, _blas
     _lock = threading.RLock()
     _workers = None
-    if _blas.limiter is not None:  # forked by a thread while another one computed
-        _blas.limiter.restore_original_limits()
-    _blas = _BlasGuard()
+    _blas.restore()  # another thread may have been computing
+    _blas = _BlasLimit()
     _local.__dict__.clear()
-    forget()
+    reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,9 +1,9 @@
-"""Threads that wait for work: as little as possible between a call and its first task.
+"""Worker threads with a short delay between a call and its first task.
 
-A network computes a hundred layers in a few milliseconds each. What the standard library's
-executor does for every call, such as a future with its condition for each thread, would then
-be felt; and a caller that has done all tasks itself need not wait for threads to wake up. Threads
-with a processor each look out for a moment before they sleep
+A network computes a hundred layers, each in a fraction of a millisecond. The executors of the
+standard library are too slow for this: they create a future with a condition for each thread.
+Here, a caller that has finished all tasks itself does not wait for threads that still wake up.
+Threads with a processor each spin for a moment before they sleep
 (:mod:`minidl.kernels.runtime.spin_wait`).
 
 >>> from minidl.kernels.runtime.worker_threads import Workers
@@ -24,52 +24,50 @@ import numpy as np
 
 from minidl.kernels.runtime.jit import importing_numba
 
-__all__ = ["Workers", "forget", "is_worker"]
+__all__ = ["Workers", "is_worker", "reset_after_fork"]
 
-_local = threading.local()  # .busy: this thread is inside a task
+_local = threading.local()  # .busy: this thread executes a task
 
 
 def is_worker() -> bool:
-    """Whether the calling thread is inside a task."""
+    """Return whether the calling thread executes a task."""
     return getattr(_local, "busy", False)
 
 
-def forget() -> None:
-    """After a fork: the child's only thread is inside no task, whatever its parent's was."""
+def reset_after_fork() -> None:
+    """Note in a forked child that its only thread executes no task."""
     _local.__dict__.clear()
 
 
 class Workers:
-    """A number of threads that end with the process.
+    """Threads that end with the process.
 
     Parameters
     ----------
     count : int
-        The calling thread of :meth:`run` works, too, and is not counted.
-    watchful : bool
-        Whether threads without work look out for more for a moment before they sleep: right where
-        each has a processor to itself.
+        Number of threads, without the calling thread of :meth:`run`, which works as well.
+    spinning : bool
+        Whether idle threads spin before they sleep. This needs a processor for each thread.
     """
 
-    def __init__(self, count: int, watchful: bool = False):
-        self.count, self.watchful = count, watchful
+    def __init__(self, count: int, spinning: bool = False):
+        self.count, self.spinning = count, spinning
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._bell = np.zeros(1, np.int64)  # rings when there are jobs
-        arguments = (self._jobs, self._bell, watchful)
+        self._generation = np.zeros(1, np.int64)  # each wake-up adds 1
         for _ in range(count):
-            threading.Thread(target=_serve, args=arguments, name="minidl", daemon=True).start()
+            threading.Thread(target=self._serve, name="minidl", daemon=True).start()
 
     def run(self, task: Callable[[int], object], count: int) -> None:
-        """Call ``task(0) ... task(count - 1)`` on the threads and the caller's own.
+        """Call ``task(0) ... task(count - 1)`` on the workers and on the calling thread.
 
-        The first exception is raised here, when no thread is inside a task any more; tasks that
-        had not begun by then are left out.
+        The first exception is raised here, after all threads have left their tasks. Tasks that had
+        not started by then are skipped.
         """
         job = _Job(task, count)
         try:
             for _ in range(min(self.count, count - 1)):
                 self._jobs.put(job)
-            self._bell += 1
+            self._generation += 1
             _local.busy = True
             job.work()
         except BaseException:
@@ -77,39 +75,50 @@ class Workers:
             raise
         finally:
             _local.busy = False
-            job.close(self.watchful)
+            job.close(self.spinning)
         if job.error is not None:
             raise job.error
 
     def stop(self) -> None:
-        """Let the threads end after the jobs that are waiting."""
+        """End the threads after the jobs in the queue."""
         for _ in range(self.count):
             self._jobs.put(None)
-        self._bell += 1
+        self._generation += 1
+
+    def _serve(self) -> None:
+        _local.busy = True
+        while (job := self._jobs.get()) is not None:
+            departed = job.departed if job.help() else None
+            del job  # the arrays that its task refers to can be freed now
+            if self.spinning:
+                with importing_numba:
+                    from minidl.kernels.runtime.spin_wait import depart_and_spin
+
+                seen = int(self._generation[0])  # read before the queue, or a wake-up could be lost
+                depart_and_spin(departed, self._generation, seen if self._jobs.empty() else -1)
 
 
 class _Job:
-    """One call of ``run``; threads that come too late to help do not touch it."""
+    """The tasks of one call of ``run``, and the helpers that execute them."""
 
     def __init__(self, task: Callable[[int], object], count: int):
         self.task, self.count = task, count
         self.numbers = itertools.count()
         self.error: BaseException | None = None
-        self.left = np.zeros(1, np.int64)  # helpers that are not even about to take the GIL
+        self.departed = np.zeros(1, np.int64)  # helpers that no longer need the GIL
         self._lock = threading.Lock()
         self._helpers, self._joined, self._closed = 0, 0, False
-        self._all_gone = threading.Lock()  # held until the last helper has left
-        self._all_gone.acquire()
+        self._all_done = threading.Lock()  # released by the last helper
+        self._all_done.acquire()
 
     def work(self) -> None:
-        # Numbers that have become infinite are the training loop's to tell, and once: NumPy's
-        # own setting holds for one thread only, so it would warn in some threads and not in others.
+        # The training loop reports infinite numbers. NumPy's setting is local to a thread.
         with np.errstate(over="ignore", invalid="ignore"):
             while (i := next(self.numbers)) < self.count:
                 self.task(i)
 
     def help(self) -> bool:
-        """Work in another thread than the caller's; say whether it was not too late."""
+        """Work in a thread other than the caller's, unless the job is closed."""
         with self._lock:
             if self._closed:
                 return False
@@ -125,42 +134,27 @@ class _Job:
                 self._helpers -= 1
                 is_last = self._closed and self._helpers == 0
             if is_last:
-                self._all_gone.release()
+                self._all_done.release()
         return True
 
-    def close(self, watchful: bool) -> None:
-        """Accept no more helpers, and wait for those that are at work, Ctrl-C or not."""
+    def close(self, spinning: bool) -> None:
+        """Accept no more helpers, and wait for the active ones, even after Ctrl-C."""
         interrupt = None
         with self._lock:
             self._closed = True
             waiting = self._helpers > 0
         while waiting:
             try:
-                waiting = not (watchful and self._are_seen_to_leave())
-                if waiting:
-                    self._all_gone.acquire()
-                    waiting = False
+                if not (spinning and self._spin_until_departed()):
+                    self._all_done.acquire()
+                waiting = False
             except KeyboardInterrupt as error:
                 interrupt, self.count = error, 0
         if interrupt is not None:
             raise interrupt
 
-    def _are_seen_to_leave(self) -> bool:
+    def _spin_until_departed(self) -> bool:
         with importing_numba:
-            from minidl.kernels.runtime.spin_wait import reaches
+            from minidl.kernels.runtime.spin_wait import spin_until_equal
 
-        return reaches(self.left, self._joined)
-
-
-def _serve(jobs, bell: np.ndarray, watchful: bool) -> None:
-    _local.busy = True
-    while (job := jobs.get()) is not None:
-        joined = job.help()
-        left = job.left if joined else None
-        del job  # what its task refers to, such as images, must not wait for the next one
-        if watchful:
-            with importing_numba:
-                from minidl.kernels.runtime.spin_wait import leave_and_watch
-
-            rung = int(bell[0])
-            leave_and_watch(left, bell, rung if jobs.empty() else -1)
+        return spin_until_equal(self.departed, self._joined)

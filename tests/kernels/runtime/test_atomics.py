@@ -1,4 +1,4 @@
-"""Counters that threads share without the GIL."""
+"""Atomic counters: no increment is lost between threads."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def take_all(counter, taken, count):
         taken[i] += 1
 
 
-def test_threads_that_take_at_the_same_time_never_take_the_same():
+def test_concurrent_threads_get_different_numbers():
     thread_pool.set_num_threads(4)
     counter, taken = np.zeros(1, np.int64), np.zeros(2**20, np.int64)
     thread_pool.run(lambda i: take_all(counter, taken, len(taken)), 4)

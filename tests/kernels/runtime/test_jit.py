@@ -1,4 +1,4 @@
-"""How kernels are compiled: late, once, and with or without a folder for the cache."""
+"""Compilation of kernels: lazy, once, and with or without a folder for the cache."""
 
 import os
 import subprocess
@@ -15,9 +15,13 @@ from minidl.kernels.runtime.jit import jit
 
 def run_python(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, check=False,
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_importing_minidl_neither_imports_numba_nor_compiles():
@@ -37,7 +41,7 @@ def test_a_layer_without_kernels_needs_no_numba():
     assert run_python(code).stdout.split() == ["False"]
 
 
-def test_threads_that_compute_first_do_not_import_half_of_numba():
+def test_threads_may_import_numba_at_the_same_time():
     code = """
 import threading, numpy as np
 from minidl.kernels.convolution.dispatch import convolve
@@ -62,7 +66,7 @@ print(len(done))
     assert (result.stdout, result.stderr) == ("3\n", "")
 
 
-def test_an_unusable_cache_folder_does_no_harm(tmp_path):
+def test_kernels_work_with_an_unusable_cache_folder(tmp_path):
     (tmp_path / "file").touch()
     code = (
         "import numpy as np; from minidl.kernels.activations import relu; "
@@ -73,7 +77,7 @@ def test_an_unusable_cache_folder_does_no_harm(tmp_path):
     assert result.stderr == ""
 
 
-def test_without_any_folder_for_a_cache_kernels_are_compiled_for_this_process():
+def test_kernels_without_a_cache_folder_are_compiled_for_this_process():
     numba = pytest.importorskip("numba")
     namespace = {}
     source = "def double(x, out):\n    for i in range(x.size):\n        out[i] = 2 * x[i]\n"
@@ -85,7 +89,7 @@ def test_without_any_folder_for_a_cache_kernels_are_compiled_for_this_process():
     assert x.tolist() == [0, 2, 4]
 
 
-def test_a_kernel_is_compiled_at_its_first_call_and_only_once(monkeypatch):
+def test_a_kernel_is_compiled_once_at_its_first_call(monkeypatch):
     compiled = []
 
     def compile_slowly(function):
@@ -96,10 +100,10 @@ def test_a_kernel_is_compiled_at_its_first_call_and_only_once(monkeypatch):
     monkeypatch.setattr(module, "_compile", compile_slowly)
 
     def nothing():
-        """What it does."""
+        """Do nothing."""
 
     kernel = jit(nothing)
-    assert (compiled, kernel.__name__, kernel.__doc__) == ([], "nothing", "What it does.")
+    assert (compiled, kernel.__name__, kernel.__doc__) == ([], "nothing", "Do nothing.")
     threads = [threading.Thread(target=kernel) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -108,7 +112,7 @@ def test_a_kernel_is_compiled_at_its_first_call_and_only_once(monkeypatch):
     assert compiled == [nothing]
 
 
-def test_kernels_release_the_interpreter_lock():
+def test_kernels_release_the_gil():
     namespace = {}
     source = (
         "def spin(flag):\n    turns = 0\n    while flag[0] == 0 and turns < 10**10:\n"

@@ -1,4 +1,4 @@
-"""The thread pool: every task once, no exception lost, BLAS given back, forks and all."""
+"""The thread pool: tasks, exceptions, the number of threads, the limit on BLAS, and forks."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from minidl.kernels.runtime.thread_pool import (
     set_num_threads,
 )
 
-PATIENCE = 20  # seconds until a test that hangs is called a failure
+TIMEOUT = 20  # seconds
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -42,13 +42,13 @@ def test_every_task_runs_exactly_once(threads, count):
 
 
 @pytest.mark.parametrize("threads", [2, 5])
-def test_as_many_threads_work_at_a_time_as_are_set(threads):
+def test_all_threads_work_at_the_same_time(threads):
     set_num_threads(threads)
     together = threading.Barrier(threads)
-    run(lambda i: together.wait(PATIENCE), threads)  # a missing thread breaks the barrier
+    run(lambda i: together.wait(TIMEOUT), threads)  # a missing thread breaks the barrier
 
 
-def test_one_thread_means_the_callers_own():
+def test_a_single_thread_is_the_calling_one():
     set_num_threads(1)
     seen = []
     run(lambda i: seen.append((i, threading.get_ident())), 3)
@@ -56,12 +56,12 @@ def test_one_thread_means_the_callers_own():
 
 
 @pytest.mark.parametrize("in_caller", [True, False])
-def test_an_exception_is_raised_after_all_threads_are_done(in_caller):
+def test_an_exception_is_raised_after_all_threads_have_finished(in_caller):
     set_num_threads(2)
     caller, together, finished = threading.get_ident(), threading.Barrier(2), []
 
     def task(i):
-        together.wait(PATIENCE)  # one task on each thread
+        together.wait(TIMEOUT)  # one task on each thread
         if (threading.get_ident() == caller) is in_caller:
             raise KeyError("wrong")
         time.sleep(0.05)
@@ -87,15 +87,15 @@ def test_a_nested_run_is_serial_and_in_order():
     assert all(calls == [(j, True) for j in range(4)] for calls in order.values())
 
 
-def test_after_a_run_the_caller_is_no_worker_any_more():
+def test_the_caller_is_no_worker_after_a_run():
     set_num_threads(2)
     with pytest.raises(ZeroDivisionError):
         run(lambda i: 1 // 0, 2)
     together = threading.Barrier(2)
-    run(lambda i: together.wait(PATIENCE), 2)  # would hang if it were taken for nested
+    run(lambda i: together.wait(TIMEOUT), 2)  # would hang if it ran as a nested call
 
 
-def test_several_threads_may_compute_at_once():
+def test_several_threads_may_call_run():
     set_num_threads(3)
     sums = np.zeros((4, 50))
 
@@ -107,28 +107,32 @@ def test_several_threads_may_compute_at_once():
     for thread in users:
         thread.start()
     for thread in users:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert (sums == 5).all()
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, None])
-def test_a_wrong_number_of_threads_is_refused(wrong):
+def test_an_invalid_number_of_threads_is_rejected(wrong):
     before = get_num_threads()
     with pytest.raises(ValueError, match=f"expected an integer >= 1, received {wrong!r}"):
         set_num_threads(wrong)
     assert get_num_threads() == before
 
 
-def test_numpy_integers_are_integers():
+def test_numpy_integers_are_accepted():
     set_num_threads(np.int64(3))
     assert get_num_threads() == 3
 
 
 def run_python(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, check=False,
-        capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
 
 
 @pytest.mark.parametrize("value", ["3", " 3 "])
@@ -138,14 +142,14 @@ def test_the_environment_variable_sets_the_threads(value):
 
 
 @pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
-def test_a_wrong_environment_variable_is_named(value, monkeypatch):
+def test_an_invalid_environment_variable_is_named(value, monkeypatch):
     monkeypatch.setattr(thread_pool, "_threads", None)
     monkeypatch.setenv("MINIDL_NUM_THREADS", value)
     with pytest.raises(ValueError, match=f"MINIDL_NUM_THREADS.*>= 1, received '{value}'"):
         get_num_threads()
 
 
-def test_without_the_variable_every_processor_counts(monkeypatch):
+def test_the_default_is_the_number_of_processors(monkeypatch):
     monkeypatch.setattr(thread_pool, "_threads", None)
     monkeypatch.setenv("MINIDL_NUM_THREADS", "")
     monkeypatch.setattr(thread_pool, "available_processors", lambda: 7)
@@ -157,28 +161,24 @@ def test_without_the_variable_every_processor_counts(monkeypatch):
     [
         ({}, 8),
         ({"cpu.max": "max 100000\n"}, 8),
-        ({"cpu.max": "150000 100000\n"}, 2),  # one and a half: two threads keep it busy
+        ({"cpu.max": "150000 100000\n"}, 2),  # one and a half, rounded up
         ({"cpu.max": "20000 100000\n"}, 1),
-        ({"cpu.max": "1600000 100000\n"}, 8),  # more than there are
+        ({"cpu.max": "1600000 100000\n"}, 8),  # more than the machine has
         ({"cpu.max": "nonsense"}, 8),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
         ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
     ],
 )
-def test_processors_respect_the_containers_quota(files, processors, tmp_path, monkeypatch):
+def test_the_quota_of_a_container_limits_the_processors(files, processors, tmp_path, monkeypatch):
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-
-    def open_there(path):
-        return open(str(path).replace("/sys/fs/cgroup", str(tmp_path)))
-
-    monkeypatch.setattr(thread_pool, "open", open_there, raising=False)
+    monkeypatch.setattr(thread_pool, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert available_processors() == processors
 
 
-def test_processors_without_affinity_are_those_of_the_machine(monkeypatch):
+def test_all_processors_count_without_affinity(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(thread_pool, "_cgroup_quota", lambda: None)
@@ -191,20 +191,20 @@ def blas_threads():
     }
 
 
-def test_blas_has_one_thread_inside_and_the_users_after():
+def test_blas_has_one_thread_inside_and_the_users_setting_after():
     with threadpool_limits(2, user_api="blas"):
         with computing():
             with computing():
                 assert blas_threads() == {1}
             assert blas_threads() == {1}
         assert blas_threads() == {2}
-    with threadpool_limits(3, user_api="blas"):  # another setting of the user's
+    with threadpool_limits(3, user_api="blas"):
         with pytest.raises(KeyError), computing():
             raise KeyError
         assert blas_threads() == {3}
 
 
-def test_run_limits_blas_and_gives_it_back_after_an_exception():
+def test_run_restores_blas_after_an_exception():
     set_num_threads(2)
     seen = []
     with threadpool_limits(2, user_api="blas"):
@@ -216,48 +216,48 @@ def test_run_limits_blas_and_gives_it_back_after_an_exception():
         assert blas_threads() == {2}
 
 
-def test_blas_is_given_back_by_the_last_of_several_users():
+def test_the_last_of_several_computations_restores_blas():
     entered, leave = threading.Event(), threading.Event()
 
     def user():
         with computing():
             entered.set()
-            leave.wait(PATIENCE)
+            leave.wait(TIMEOUT)
 
     thread = threading.Thread(target=user)
     with threadpool_limits(2, user_api="blas"):
         with computing():
             thread.start()
-            assert entered.wait(PATIENCE)
+            assert entered.wait(TIMEOUT)
         assert blas_threads() == {1}  # the other one is still computing
         leave.set()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert blas_threads() == {2}
 
 
-def test_blas_is_limited_by_whichever_thread_computes():
+def test_any_thread_can_limit_blas():
     done, leave = threading.Event(), threading.Event()
 
     def user():
         with computing():
             pass
         done.set()
-        leave.wait(PATIENCE)  # stays alive
+        leave.wait(TIMEOUT)  # stays alive
 
     thread = threading.Thread(target=user)
     thread.start()
-    assert done.wait(PATIENCE)
+    assert done.wait(TIMEOUT)
     with threadpool_limits(2, user_api="blas"):
         with computing():
             assert blas_threads() == {1}
         assert blas_threads() == {2}
     leave.set()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
 
 
 @thorough
 @given(st.integers(0, 300), st.none() | st.integers(1, 50), st.integers(1, 5))
-def test_spans_cover_a_range_without_gap(length, at_most, threads):
+def test_chunks_cover_a_range_without_gaps(length, at_most, threads):
     set_num_threads(threads)
     parts = chunks(length, at_most)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(length))
@@ -277,17 +277,17 @@ def test_scratch_is_the_same_memory_each_time():
     assert np.shares_memory(first, smaller)
     assert not np.shares_memory(first, scratch("other", (4, 5), np.float64))
     larger = scratch("test", (100,), np.float64)
-    larger[...] = 1  # a view of enough memory
+    larger[...] = 1  # the buffer is large enough
     assert np.shares_memory(larger, scratch("test", (4, 5), np.float64))
 
 
-def test_each_thread_has_scratch_of_its_own():
+def test_each_thread_has_its_own_scratch():
     set_num_threads(2)
     together, buffers = threading.Barrier(2), []
 
     def task(i):
         buffers.append(scratch("test", (8,), np.float64))
-        together.wait(PATIENCE)
+        together.wait(TIMEOUT)
 
     run(task, 2)
     assert not np.shares_memory(*buffers)
@@ -304,12 +304,12 @@ def test_a_forked_child_can_compute():
 
     compute(0)
     together = threading.Barrier(3)
-    run(lambda i: together.wait(PATIENCE), 3)  # the pool has all its threads, the child has none
+    run(lambda i: together.wait(TIMEOUT), 3)  # starts all threads of the pool
     time.sleep(0.05)  # until they are idle
     child = os.fork()
     if child == 0:
         try:
-            signal.alarm(PATIENCE)
+            signal.alarm(TIMEOUT)
             compute(1)
             os._exit(0 if np.array_equal(results[0], results[1]) else 1)
         finally:
@@ -320,13 +320,13 @@ def test_a_forked_child_can_compute():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_infinite_numbers_cause_no_warning_in_any_thread(threads):
-    """pytest turns warnings of NumPy into errors."""
+    # pytest turns NumPy's warnings into errors.
     set_num_threads(threads)
     infinite = np.full((4, 4), np.inf)
     together = threading.Barrier(threads)
 
     def task(i):
-        together.wait(PATIENCE)
+        together.wait(TIMEOUT)
         assert np.isnan(np.matmul(infinite, -infinite) - infinite * 0).all()
 
     run(task, threads)

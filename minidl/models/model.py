@@ -31,6 +31,7 @@ from minidl.graph.network import Network
 from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.training.batches import check_finite, limit
 from minidl.training.batches import unpack as unpack_batch
+from minidl.training.fitting import FitArguments, fit
 from minidl.training.trainer import Trainer
 
 __all__ = ["Model"]
@@ -129,14 +130,28 @@ class Model(Network):
         DataError, ShapeError
             For data that do not fit the model or the loss.
         """
-        return self._compiled("fit").fit(
-            x=x, y=y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks,
-            validation_split=validation_split, validation_data=validation_data, shuffle=shuffle,
-            class_weight=class_weight, sample_weight=sample_weight, initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size, validation_freq=validation_freq,
-            resume=resume, cache_features=cache_features, augmented_passes=augmented_passes,
-        )  # fmt: skip
+        arguments = FitArguments(
+            x=x,
+            y=y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+            resume=resume,
+            cache_features=cache_features,
+            augmented_passes=augmented_passes,
+        )
+        return fit(self._compiled("fit"), arguments)
 
     def evaluate(
         self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,

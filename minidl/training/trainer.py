@@ -1,151 +1,206 @@
-"""The training loop: batches in, forward, loss, backward, optimizer step, numbers out.
+"""One training step: forward, loss, backward, update.
 
-A :class:`Trainer` belongs to a compiled model, which hands ``fit`` and ``evaluate`` on to it.
-All randomness of a training follows from the model's seed and the number of epochs and steps
-it has seen, so a resumed training equals an uninterrupted one.
+A :class:`Trainer` holds what ``compile`` sets: optimizer, losses and metrics. The loop over epochs
+is in :mod:`minidl.training.fitting`.
+
+>>> import numpy as np
+>>> from minidl import Input, Sequential, layers
+>>> model = Sequential([Input((2,)), layers.Dense(1, kernel_initializer="ones")])
+>>> model.compile("sgd", "mse")
+>>> model.trainer.train_step(np.ones((4, 2)), np.zeros((4, 1)))
+4.0
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl import losses
-from minidl.callbacks.callback import CallbackGroup, History
-from minidl.callbacks.progress import ProgressBar
-from minidl.common.argument_checks import check_integer
 from minidl.common.errors import DataError, ShapeError
-from minidl.data.array_checks import holds_batches
-from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
-from minidl.kernels.runtime.memory import retain_freed_memory
+from minidl.data.pipeline import Dataset
+from minidl.graph.network import Network
+from minidl.losses.base import Loss
 from minidl.losses.crossentropy import on_logits
-from minidl.metrics.accuracy import Mean
 from minidl.metrics.accuracy import get as choose_metric
+from minidl.metrics.metric import Mean, Metric
 from minidl.optimizers import algorithms as optimizers
 from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
-from minidl.training.feature_cache.cache import FeatureCache, batches, choose_cache
+from minidl.training.feature_cache.cache import FeatureCache, batches
 from minidl.training.logits import LogitsNetwork, final_activation
 
 __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Optimizer, losses and metrics of one model, and the loops over batches.
+    """Optimizer, losses and metrics of one model.
 
     Parameters
     ----------
     model : Model
     optimizer : str or Optimizer
-    loss : str, Loss or a list with one for each output
-    metrics : list of str or Metric; for several outputs, a list of such lists
+    loss : str, Loss or list
+        One for each output.
+    metrics : list
+        Names or metrics; for several outputs a list of such lists.
     loss_weights : list of float, optional
-        For several outputs.
+        One for each output.
     """
 
-    def __init__(self, model, optimizer="rmsprop", loss=None, metrics=None, loss_weights=None):
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: list[float] | None = None,
+    ) -> None:
         self.model = model
         self.optimizer = optimizers.get(optimizer)
         outputs = 1 if model.single_output else len(model.output_tensors)
-        self.losses = [losses.get(item) for item in _for_each_output("loss", loss, outputs)]
+        self.losses = [losses.get(item) for item in _per_output("loss", loss, outputs)]
         weights = loss_weights or [1.0] * outputs
-        self.loss_weights = [float(w) for w in _for_each_output("loss_weights", weights, outputs)]
+        self.loss_weights = [float(w) for w in _per_output("loss_weights", weights, outputs)]
         if outputs == 1:
             metrics = [metrics or []]
         self.metric_names = [
             item if isinstance(item, (list, tuple)) else [item]
-            for item in _for_each_output("metrics", metrics or [[]] * outputs, outputs)
+            for item in _per_output("metrics", metrics or [[]] * outputs, outputs)
         ]
         for names, item in zip(self.metric_names, self.losses, strict=True):
             for name in names:
-                choose_metric(name, loss=item)  # an unknown name is refused at once
-        self.metrics: list[list[Any]] | None = None  # chosen when the first labels are seen
+                choose_metric(name, loss=item)  # refuses unknown names at once
+        self.metrics: list[list[Metric]] = []  # chosen when the first labels arrive
         self.output_losses = [Mean() for _ in self.losses] if outputs > 1 else []
         self._network: LogitsNetwork | None = None
-        self._split_nodes: list[Any] | None = None  # the model's nodes when it was split
+        self._split_nodes: list[Any] = []  # the model's nodes when the network was split
+        self._network_losses: list[Loss] = []
 
     @property
     def network(self) -> LogitsNetwork:
         """The model with logits as outputs where the losses can be computed from logits."""
         if self._network is None or self._split_nodes is not self.model.nodes:
-            activations = [final_activation(self.model, k) for k in range(len(self.losses))]
-            logits_losses = [*map(on_logits, self.losses, activations)]
-            self._network = LogitsNetwork(
-                self.model, [k for k, loss in enumerate(logits_losses) if loss is not None]
-            )
+            names = [final_activation(self.model, k) for k in range(len(self.losses))]
+            candidates = [on_logits(loss, n) for loss, n in zip(self.losses, names, strict=True)]
+            outputs = [k for k, loss in enumerate(candidates) if loss is not None]
+            self._network = LogitsNetwork(self.model, outputs)
             self._split_nodes = self.model.nodes
             self._network_losses = [
-                loss if activation is None else logits_loss
-                for loss, logits_loss, activation in zip(
-                    self.losses, logits_losses, self._network.activations, strict=True
+                loss if activation is None or candidate is None else candidate
+                for loss, candidate, activation in zip(
+                    self.losses, candidates, self._network.activations, strict=True
                 )
             ]
         return self._network
 
     # ------------------------------------------------------------------ one batch
 
-    def train_step(self, x, y, sample_weight=None, class_weight=None, network=None) -> float:
-        """Make one optimizer step and return the loss of the batch.
+    def train_step(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        class_weight: dict[int, float] | None = None,
+        head: Network | None = None,
+    ) -> float:
+        """Make one optimizer step.
 
-        `network` is the model or, where `x` are the features of a frozen base, its head.
+        Parameters
+        ----------
+        x, y : array or list of arrays
+            Inputs and labels of one batch.
+        sample_weight : array_like, shape (batch,), optional
+        class_weight : dict, optional
+            Class number to weight.
+        head : Network, optional
+            The part of :attr:`network` to train if `x` are features of a frozen base.
+
+        Returns
+        -------
+        float
+            The batch's loss before the step.
         """
         check_finite(x)
-        network = network or self._built_network(x)
-        # A loss that is not finite is said out loud in the end: NumPy need not warn as well.
-        with np.errstate(over="ignore", invalid="ignore"), _statistics_kept(network):
+        network = head or self._network_for(x)
+        # Overflows end in a loss that is not finite, which fit reports.
+        with np.errstate(over="ignore", invalid="ignore"), _restore_statistics(network):
             loss, gradients = self._gradients(network, x, y, sample_weight, class_weight)
             self.optimizer.apply(network.trainable_weights, gradients)
         return loss
 
-    def _gradients(self, network, x, y, sample_weight, class_weight):
-        """Run one batch forward and backward, and count it in the metrics."""
-        rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
-        outputs, tape = network.forward(x, training=True, rng=rng, need_dx=False)
+    def _gradients(
+        self,
+        network: Network,
+        x: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        class_weight: dict[int, float] | None,
+    ) -> tuple[float, list[np.ndarray]]:
+        """Run one batch forward and backward, and update the metrics."""
         if class_weight is not None and len(self.losses) > 1:
             raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
+        rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
+        outputs, tape = network.forward(x, training=True, rng=rng, need_dx=False)
         weights = combined_weights(y, outputs, self.losses[0], class_weight, sample_weight)
         loss, dys = self._loss_and_gradients(y, outputs, weights)
         self._update_metrics(y, outputs)
         dy = dys[0] if self.model.single_output else dys
         _, gradients = network.backward(dy, tape, need_dx=False)
-        parameters = network.trainable_weights
-        gradients = [
+        regularized = [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
-            for p, g in zip(parameters, gradients, strict=True)
+            for p, g in zip(network.trainable_weights, gradients, strict=True)
         ]
-        return loss, gradients
+        return loss, regularized
 
-    def test_step(self, x, y, sample_weight=None, network=None) -> float:
-        """Return the loss of one batch and count it in the metrics; see train_step."""
+    def test_step(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        head: Network | None = None,
+    ) -> float:
+        """Return the loss of one batch and update the metrics.
+
+        Parameters
+        ----------
+        x, y, sample_weight, head
+            As for :meth:`train_step`.
+
+        Returns
+        -------
+        float
+        """
         check_finite(x)
         with np.errstate(over="ignore", invalid="ignore"):
-            outputs = (network or self._built_network(x)).infer(x)
+            outputs = (head or self._network_for(x)).infer(x)
             loss, _ = self._loss_and_gradients(y, outputs, sample_weight)
             self._update_metrics(y, outputs)
         return loss
 
-    def _built_network(self, x) -> LogitsNetwork:
-        if not self.model.nodes:  # a Sequential takes its shapes from its first data
+    def _network_for(self, x: Any) -> LogitsNetwork:
+        """Return the network, after building a Sequential that had no input shape so far."""
+        if not self.model.nodes:
             self.model.check_inputs(x)
         return self.network
 
-    def _loss_and_gradients(self, y, outputs, sample_weight):
+    def _loss_and_gradients(
+        self, y: Any, outputs: Any, sample_weight: ArrayLike | None
+    ) -> tuple[float, list[np.ndarray]]:
         """Return the loss, and its gradient with respect to each output of the network."""
-        ys, outputs = self._per_output(y), self._outputs(outputs)
+        ys, outputs = self._labels(y), self._outputs(outputs)
         total = self.penalty()
         dys = []
-        for k, (loss, weight) in enumerate(
-            zip(self._network_losses, self.loss_weights, strict=True)
-        ):
-            value, dy = loss.value_and_gradient(ys[k], outputs[k], sample_weight)
-            dys.append(dy if weight == 1 else dy * dy.dtype.type(weight))
+        parts = zip(self._network_losses, self.loss_weights, ys, outputs, strict=True)
+        for k, (loss, weight, t, z) in enumerate(parts):
+            value, dy = loss.value_and_gradient(t, z, sample_weight)
+            dys.append(dy if weight == 1 else dy * z.dtype.type(weight))
             total += weight * value
             if self.output_losses:
-                self.output_losses[k].update_state(value, sample_weight=len(outputs[k]))
+                self.output_losses[k].update_state(value, sample_weight=len(z))
         return float(total), dys
 
     def penalty(self) -> float:
@@ -153,16 +208,70 @@ class Trainer:
         parameters = self.model.trainable_weights
         return float(sum(p.regularizer(p.value) for p in parameters if p.regularizer))
 
-    def _update_metrics(self, y, outputs) -> None:
-        """Count a batch in the metrics, which see probabilities instead of logits."""
-        ys = self._per_output(y)
+    # ------------------------------------------------------------------ metrics
+
+    def evaluate_dataset(
+        self, dataset: Dataset, steps: int | None = None, cache: FeatureCache | None = None
+    ) -> dict[str, Any]:
+        """Return the mean loss and the metrics over one pass.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        steps : int, optional
+            Limit on the number of batches.
+        cache : FeatureCache, optional
+
+        Returns
+        -------
+        dict
+            "loss" and the metrics by name.
+        """
+        self.reset_metrics()
+        mean = Mean()
+        for head, batch in batches(dataset, 0, steps, cache):
+            x, y, weight = unpack(batch)
+            loss = self.test_step(x, y, weight, head)
+            mean.update_state(loss, sample_weight=sample_count(x))
+        if mean.count == 0:
+            raise DataError(f"{self.model.label}: evaluate received no batches")
+        return {"loss": mean.result(), **self.metric_results()}
+
+    def reset_metrics(self) -> None:
+        """Reset all metrics and the mean losses of the outputs."""
+        for group in [self.output_losses, *self.metrics]:
+            for metric in group:
+                metric.reset_state()
+
+    def metric_results(self, within_epoch: bool = False) -> dict[str, Any]:
+        """Return the metrics so far by name; of several outputs with the layer's name before it.
+
+        Parameters
+        ----------
+        within_epoch : bool
+            Leave out the metrics that are costly to compute.
+        """
+        prefixes = [""]
+        if not self.model.single_output:
+            prefixes = [f"{tensor.layer.name}_" for tensor in self.model.output_tensors]
+        results: dict[str, Any] = {
+            f"{prefix}loss": mean.result()
+            for prefix, mean in zip(prefixes, self.output_losses, strict=False)
+        }
+        for prefix, group in zip(prefixes, self.metrics, strict=False):
+            for metric in group:
+                if metric.each_batch or not within_epoch:
+                    results[prefix + metric.name] = metric.result()
+        return results
+
+    def _update_metrics(self, y: Any, outputs: Any) -> None:
+        """Add one batch to the metrics, which receive probabilities instead of logits."""
+        ys, activations = self._labels(y), self.network.activations
         predictions = [
-            output if activation is None else activation.infer(output)
-            for output, activation in zip(
-                self._outputs(outputs), self.network.activations, strict=True
-            )
+            z if activation is None else activation.infer(z)
+            for z, activation in zip(self._outputs(outputs), activations, strict=True)
         ]
-        if self.metrics is None:
+        if not self.metrics:
             self.metrics = [
                 [choose_metric(name, np.shape(p), loss, t) for name in names]
                 for names, loss, t, p in zip(
@@ -173,10 +282,11 @@ class Trainer:
             for metric in group:
                 metric.update_state(t, p)
 
-    def _outputs(self, y_pred) -> list[np.ndarray]:
-        return [y_pred] if self.model.single_output else y_pred
+    def _outputs(self, outputs: Any) -> list[np.ndarray]:
+        return [outputs] if self.model.single_output else outputs
 
-    def _per_output(self, y) -> list:
+    def _labels(self, y: Any) -> list[Any]:
+        """Return the labels of each output."""
         if y is None:
             raise DataError(
                 f"{self.model.label}: training and evaluation need labels, received none"
@@ -190,203 +300,24 @@ class Trainer:
             )
         return list(y)
 
-    # ------------------------------------------------------------------ epochs
-
-    @retain_freed_memory()
-    def fit(
-        self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
-        validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
-        sample_weight=None, initial_epoch=0, steps_per_epoch=None, validation_steps=None,
-        validation_batch_size=None, validation_freq=1, resume=False, cache_features="auto",
-        augmented_passes=0,
-    ) -> History:  # fmt: skip
-        """See :meth:`minidl.Model.fit`."""
-        history = History()
-        _check_counts(
-            epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps, validation_freq=validation_freq,
-            augmented_passes=augmented_passes,
-        )  # fmt: skip
-        if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = split_arrays(
-                x, y, sample_weight, validation_split
-            )
-        train = as_dataset(
-            x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=self.model.seed
-        )
-        bar = ProgressBar(verbose)
-        cache = choose_cache(
-            self.network if self.model.nodes else self.model,  # an unbuilt Sequential
-            train,
-            cache_features,
-            augmented_passes,
-            steps_per_epoch,
-            bar.bars,
-            self.model.seed,
-        )
-        validation = self._validation_dataset(
-            validation_data, validation_batch_size or batch_size, train, cache
-        )
-        group = CallbackGroup(self.model, history, callbacks, bar)
-        steps = steps_per_epoch or _length(train)
-        group.begin(epochs=epochs, steps=steps, verbose=verbose, resume=resume)
-        initial_epoch = group.restore() if resume else group.start(initial_epoch)
-        try:
-            for epoch in range(initial_epoch, epochs):
-                if self.model.stop_training:
-                    break
-                logs = self._train_epoch(train, epoch, group, class_weight, steps_per_epoch, cache)
-                if validation is not None and (epoch + 1) % validation_freq == 0:
-                    results = self.evaluate_dataset(validation, validation_steps, cache)
-                    logs.update({f"val_{name}": value for name, value in results.items()})
-                group.epoch_end(epoch, logs)
-                _say_if_flat(history.history["loss"], self.optimizer.current_learning_rate())
-        except KeyboardInterrupt:
-            history.interrupted = True
-            print(
-                f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True
-            )
-        finally:
-            group.end()
-        return history
-
-    def _train_epoch(self, train, epoch, group, class_weight, steps, cache) -> dict[str, float]:
-        """Train on each batch once and return the means of the epoch."""
-        self.reset_metrics()
-        mean = Mean()
-        logs: dict[str, float] = {}
-        group.call("on_epoch_begin", epoch, {})
-        source = batches(train, self.model.epochs_seen, steps, cache, augmented=True)
-        for number, (network, batch) in enumerate(source):
-            x, y, weight = unpack(batch)
-            group.call("on_train_batch_begin", number, {})
-            loss = self.train_step(x, y, weight, class_weight, network)
-            if not math.isfinite(loss) and math.isfinite(logs.get("loss", 0.0)):
-                warnings.warn(
-                    f"epoch {epoch + 1}, batch {number}: the loss is {loss}; lower the learning "
-                    "rate or clip gradients (TerminateOnNaN stops here)",
-                    stacklevel=4,
-                )
-            mean.update_state(loss, sample_weight=sample_count(x))
-            logs = {"loss": mean.result(), **self.metric_results(within_epoch=True)}
-            group.batch_end(number, logs)
-            if self.model.stop_training:
-                break
-        if not logs:
-            raise DataError(f"{self.model.label}: fit received no batches")
-        self.model.epochs_seen += 1
-        if _class_names(train):
-            self.model.metadata.setdefault("class_names", _class_names(train))
-        return {"loss": mean.result(), **self.metric_results()}
-
-    def evaluate_dataset(
-        self, dataset: Dataset, steps: int | None = None, cache: FeatureCache | None = None
-    ) -> dict[str, float]:
-        """Return the mean loss and the metrics over one pass."""
-        self.reset_metrics()
-        mean = Mean()
-        for network, batch in batches(dataset, 0, steps, cache):
-            x, y, weight = unpack(batch)
-            loss = self.test_step(x, y, weight, network)
-            mean.update_state(loss, sample_weight=sample_count(x))
-        if mean.count == 0:
-            raise DataError(f"{self.model.label}: evaluate received no batches")
-        return {"loss": mean.result(), **self.metric_results()}
-
-    def reset_metrics(self) -> None:
-        for group in [self.output_losses, *(self.metrics or [])]:
-            for metric in group:
-                metric.reset_state()
-
-    def metric_results(self, within_epoch: bool = False) -> dict[str, Any]:
-        """Return the metrics so far; several outputs' losses and metrics bear their names.
-
-        Within an epoch, without those that are worth computing only at its end.
-        """
-        prefixes = [""]
-        if not self.model.single_output:
-            prefixes = [f"{tensor.layer.name}_" for tensor in self.model.output_tensors]
-        results = {
-            f"{prefix}loss": mean.result()
-            for prefix, mean in zip(prefixes, self.output_losses, strict=False)
-        }
-        for prefix, group in zip(prefixes, self.metrics or [], strict=False):
-            for metric in group:
-                if metric.each_batch or not within_epoch:
-                    results[prefix + metric.name] = metric.result()
-        return results
-
-    def _validation_dataset(self, data, batch_size, train: Dataset, cache) -> Dataset | None:
-        if data is None:
-            return None
-        given, size = (data,), None  # a Dataset makes its own batches
-        if isinstance(data, tuple) or (isinstance(data, list) and not holds_batches(data)):
-            given, size = data, batch_size
-            if len(data) not in (2, 3):
-                raise DataError(
-                    "validation_data: expected (x, y), (x, y, sample_weight) or a Dataset, "
-                    f"received a {type(data).__name__} of {len(data)}"
-                )
-        dataset = as_dataset(*given, batch_size=size, shuffle=False)
-        ours, theirs = _class_names(train), _class_names(dataset)
-        if ours and theirs and ours != theirs:
-            raise DataError(
-                f"validation_data: expected the classes of the training data, {ours}, received "
-                f"{theirs}; ImageFolder(class_names=...) sets their order"
-            )
-        if not isinstance(dataset, IterableDataset):  # such data might be given only once
-            for network, batch in batches(dataset, 0, 1, cache):
-                self.test_step(*unpack(batch), network)  # complains before an epoch is spent
-        return dataset
-
 
 @contextlib.contextmanager
-def _statistics_kept(model) -> Iterator[None]:
-    """Give a model its moving statistics back where a step fails: it has learned nothing."""
-    kept = [(p, p.value.copy()) for p in model.weights if not p.learned]
+def _restore_statistics(network: Network) -> Iterator[None]:
+    """Restore moving statistics if a step fails, so that it changes nothing."""
+    saved = [(p, p.value.copy()) for p in network.weights if not p.learned]
     try:
         yield
     except BaseException:
-        for parameter, value in kept:
+        for parameter, value in saved:
             parameter.array = value
         raise
 
 
-def _say_if_flat(losses: list[float], learning_rate: float) -> None:
-    """Warn where an epoch of training left the loss at the very same number."""
-    learned_already = losses[-1] < 1e-6
-    if len(losses) >= 2 and losses[-1] == losses[-2] and learning_rate and not learned_already:
-        warnings.warn(
-            f"the loss stayed at exactly {losses[-1]:g} for an epoch: nothing seems to be "
-            "learned; scale the inputs, change the learning rate, or see what is frozen",
-            stacklevel=4,
-        )
-
-
-def _for_each_output(what: str, value, outputs: int) -> list:
+def _per_output(name: str, value: Any, outputs: int) -> list[Any]:
+    """Return the argument `name` of ``compile`` as a list with one item per output."""
     if outputs == 1:
         single = isinstance(value, (list, tuple)) and len(value) == 1
         return [value[0] if single else value]
     if not isinstance(value, (list, tuple)) or len(value) != outputs:
-        raise ValueError(f"compile: expected a list of {outputs} for {what}, one for each output")
+        raise ValueError(f"compile: expected {name} to be a list of {outputs}, one per output")
     return list(value)
-
-
-def _class_names(dataset) -> list[str]:
-    names = getattr(dataset, "class_names", None)
-    return [] if names is None else list(names)
-
-
-def _length(dataset) -> int | None:
-    try:
-        return len(dataset)
-    except TypeError:
-        return None
-
-
-def _check_counts(**counts) -> None:
-    """Check numbers of epochs and steps; steps may be None."""
-    for name, value in counts.items():
-        if value is not None or "steps" not in name:
-            minimum = 0 if name in ("epochs", "initial_epoch", "augmented_passes") else 1
-            check_integer("fit", name, value, minimum)

@@ -315,7 +315,7 @@ BAD_FITS = {
     "no steps": ((X, Y), {"steps_per_epoch": 0}, ValueError, ["steps_per_epoch", "0"]),
     "frequency 0": ((X, Y), {"validation_freq": 0}, ValueError, ["validation_freq"]),
     "verbose 7": ((X, Y), {"verbose": 7}, ValueError, ["verbose", "7"]),
-    "split 1.5": ((X, Y), {"validation_split": 1.5}, ValueError, ["(0, 1)", "1.5"]),
+    "split 1.5": ((X, Y), {"validation_split": 1.5}, ValueError, ["> 0 and < 1", "1.5"]),
     "split all": ((X, Y), {"validation_split": 0.99}, DataError, ["40 samples"]),
     "validation x": ((X, Y), {"validation_data": (X,)}, DataError, ["(x, y)", "tuple of 1"]),
     "validation shape": ((X, Y), {"validation_data": (X[:, :2], Y)}, ShapeError, ["(32, 2)"]),

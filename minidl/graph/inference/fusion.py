@@ -1,29 +1,25 @@
-"""From nodes to the steps of an inference plan: what can be done at once is one step.
+"""Fusion: the nodes of a graph become the steps of an inference plan.
 
-A convolution takes along the padding or scaling before it and the BatchNormalization, addition
-and ReLU after it; layers that do nothing outside training vanish; what a Concatenate joins is
-written straight to its place. The layers themselves stay as they are: folded kernels are copies.
+A convolution is fused with the padding or rescaling before it and the BatchNormalization,
+addition and ReLU after it. Layers that are the identity in inference are removed. Branches write
+straight into their slice of a concatenation. The layers keep their weights; steps hold copies.
 
 >>> from minidl import Input, Sequential, layers
 >>> from minidl.graph.inference.fusion import fuse
 >>> model = Sequential([Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(),
 ...                     layers.Dropout(0.5), layers.ReLU(), layers.Flatten()])
->>> [[layer.name for layer in step.layers] for step in fuse(model.nodes, {5}).steps]
+>>> [[layer.name for layer in step.layers] for step in fuse(model.nodes, [5]).steps]
 [['conv2d', 'batch_normalization', 're_lu'], ['flatten']]
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from minidl.graph.inference.steps import (
-    ConvolutionStep,
-    DepthwiseStep,
-    JoinStep,
-    LayerStep,
-    PaddedPoolStep,
-    Step,
-)
+from minidl.graph.inference.convolution_steps import ConvolutionStep, DepthwiseStep
+from minidl.graph.inference.steps import JoinStep, LayerStep, PaddedPoolStep, Step
 from minidl.graph.node import Node
 from minidl.layers.activation import Activation, ActivationLayer, ReLU
 from minidl.layers.base import Layer
@@ -34,23 +30,23 @@ from minidl.layers.normalization import BatchNormalization
 from minidl.layers.pooling import MaxPooling2D
 from minidl.layers.preprocessing import Rescaling
 
-__all__ = ["Program", "fuse"]
+__all__ = ["FusedGraph", "fuse"]
 
 
 @dataclass(frozen=True)
-class Program:
-    """What :func:`fuse` returns.
+class FusedGraph:
+    """A graph of steps.
 
     Attributes
     ----------
     steps : list of Step
-        In an order in which they can run.
-    source : dict of int to int
-        Nodes that are the identity, and the node whose output theirs is.
+        In topological order.
+    outputs : list of int
+        Numbers of the tensors that the caller receives.
     """
 
     steps: list[Step]
-    source: dict[int, int]
+    outputs: list[int]
 
     @property
     def independent_samples(self) -> bool:
@@ -62,168 +58,167 @@ class Program:
         )
 
 
-def fuse(nodes: list[Node] | dict[int, Node], kept: set[int]) -> Program:
-    """Return the steps that compute the outputs of the nodes `kept`.
+def fuse(nodes: list[Node] | dict[int, Node], outputs: Iterable[int]) -> FusedGraph:
+    """Return the steps that compute `outputs`.
 
     Parameters
     ----------
     nodes : list of Node, or dict of int to Node
-        In topological order; those that others read but that are not among them are inputs.
-    kept : set of int
-        Numbers of the nodes whose outputs are wanted.
+        In topological order. Numbers that nodes read but that are not among them are inputs.
+    outputs : iterable of int
+        Numbers of the nodes whose outputs the caller receives.
     """
     numbered = dict(enumerate(nodes)) if isinstance(nodes, list) else nodes
-    numbered, source = _without_identities(numbered)
-    return Program(_Fuser(numbered, {source.get(i, i) for i in kept}).steps(), source)
+    numbered, source = _remove_identities(numbered)
+    outputs = [source.get(i, i) for i in outputs]
+    return FusedGraph(_Fusion(numbered, set(outputs)).run(), outputs)
 
 
-def _without_identities(nodes: dict[int, Node]) -> tuple[dict[int, Node], dict[int, int]]:
-    """Drop layers whose output is their input; return the others, and where to look instead."""
+def _remove_identities(nodes: dict[int, Node]) -> tuple[dict[int, Node], dict[int, int]]:
+    """Remove identities; return the other nodes, and the tensors equal to the removed outputs."""
     source: dict[int, int] = {}
-    left: dict[int, Node] = {}
+    remaining: dict[int, Node] = {}
     for i, node in nodes.items():
         inputs = tuple(source.get(j, j) for j in node.inputs)
-        if node.layer.capabilities.identity_in_inference:
-            if inputs:
-                source[i] = inputs[0]
-        else:
-            left[i] = Node(node.layer, inputs, node.shape)
-    return left, source
+        if not node.layer.capabilities.identity_in_inference:
+            remaining[i] = Node(node.layer, inputs, node.shape)
+        elif inputs:
+            source[i] = inputs[0]
+    return remaining, source
 
 
-class _Fuser:
-    """Joins nodes into steps; knows who reads whom."""
+class _Fusion:
+    """One run of :func:`fuse`."""
 
-    def __init__(self, nodes: dict[int, Node], kept: set[int]):
-        self.nodes, self.kept = nodes, kept
-        self.readers: dict[int, list[int]] = {i: [] for i in nodes}
+    def __init__(self, nodes: dict[int, Node], outputs: set[int]):
+        self.nodes, self.outputs = nodes, outputs
+        self.consumers: dict[int, list[int]] = {i: [] for i in nodes}
         for i, node in nodes.items():
             for j in node.inputs:
-                self.readers.setdefault(j, []).append(i)
-        self.taken: set[int] = set()  # nodes that are part of another node's step
-        self.positive: set[int] = set()  # outputs of a fused ReLU
+                self.consumers.setdefault(j, []).append(i)
+        self.fused: set[int] = set()  # nodes that belong to the step of another node
+        self.non_negative: set[int] = set()  # outputs of a fused ReLU
 
-    def steps(self) -> list[Step]:
-        steps: dict[int, Step] = {}
+    def run(self) -> list[Step]:
+        steps = {}
         for i in self.nodes:
-            if i not in self.taken:
-                last, step = self._step(i)
-                steps[last] = step
-        # A step stands where its last node stood: all that it reads is there by then.
+            if i not in self.fused:
+                step = self._step(i)
+                steps[step.number] = step
+        # A step has the number of its last node: all its inputs are computed before.
         steps = dict(sorted(steps.items()))
-        self._write_in_place(steps)
-        return _by_depth(list(steps.values()))
+        self._place_in_joins(steps)
+        return _interleave_branches(list(steps.values()))
 
-    def _step(self, i: int) -> tuple[int, Step]:
+    def _step(self, i: int) -> Step:
         node = self.nodes[i]
-        kind = type(node.layer)
-        reader = self._sole_reader(i)
-        after = None if reader is None else self.nodes[reader].layer
-        if after is not None and after.dtype != node.layer.dtype:
-            after = None  # to be joined, two layers have to compute in one type
-        if kind is ZeroPadding2D and _pads_nothing(after):
-            self.taken.add(reader)
-            return self._convolution(reader, node.inputs[0], node.layer)
-        positive = node.inputs[0] in self.positive
-        if kind is ZeroPadding2D and positive and _pools_unpadded(after, node.layer):
-            self.taken.add(reader)
-            return reader, PaddedPoolStep(node.layer, after, reader, node.inputs)
-        scales = kind in (Rescaling, ImageNetPreprocessing)
-        if scales and _pads_nothing(after) and after.convolution.groups == 1:
-            self.taken.add(reader)
-            return self._convolution(reader, node.inputs[0], node.layer)
+        layer: Any = node.layer
+        kind = type(layer)
         if kind in (Conv2D, DepthwiseConv2D):
             return self._convolution(i, node.inputs[0])
-        if kind is Concatenate and node.layer.axis % len(node.shape) == len(node.shape) - 1:
-            return i, JoinStep(node.layer, i, node.inputs)
-        return i, LayerStep(node.layer, i, node.inputs)
+        if kind in (ZeroPadding2D, Rescaling, ImageNetPreprocessing):
+            follower = self._fuse_consumer(i, lambda after: _absorbs(layer, after.layer))
+            if follower != i:
+                return self._convolution(follower, node.inputs[0], layer)
+        if kind is ZeroPadding2D and node.inputs[0] in self.non_negative:
+            follower = self._fuse_consumer(i, lambda after: _pools_unpadded(layer, after.layer))
+            if follower != i:
+                return PaddedPoolStep(layer, self.nodes[follower].layer, follower, node.inputs)
+        if kind is Concatenate and layer.axis % len(node.shape) == len(node.shape) - 1:
+            return JoinStep(layer, i, node.inputs)
+        return LayerStep(layer, i, node.inputs)
 
-    def _convolution(self, i: int, x: int, before: Layer | None = None) -> tuple[int, Step]:
-        """Return the step of the convolution `i` and of what it can take along after it."""
-        layer = self.nodes[i].layer
-        step_class = ConvolutionStep if type(layer) is Conv2D else DepthwiseStep
-        step = step_class(layer, i, x)
+    def _convolution(self, i: int, x: int, before: Any = None) -> Step:
+        """Return the step of convolution `i`, fused with the layers before and after it."""
+        layer: Any = self.nodes[i].layer
+        step = (ConvolutionStep if type(layer) is Conv2D else DepthwiseStep)(layer, i, x)
         if type(before) is ZeroPadding2D:
-            step.pad_input(before)
+            step.fuse_padding(before)
         elif before is not None:
-            step.rescale_input(before)
+            step.fuse_rescaling(before)
         if layer.activation is None:
-            last = self._take(i, lambda node: type(node.layer) is BatchNormalization)
-            if last != i:
-                step.fold(self.nodes[last].layer)
-            last = self._take_addition(last, step)
-            end = self._take(last, lambda node: _plain_relu(node.layer))
-            if end != last:
-                step.follow_with_relu(self.nodes[end].layer)
-            step.number = i = end
+            end = self._fuse_consumer(i, lambda after: type(after.layer) is BatchNormalization)
+            if end != i:
+                step.fuse_normalization(self.nodes[end].layer)
+            if type(step) is ConvolutionStep:
+                end = self._fuse_addition(end, step)
+            step.number = self._fuse_consumer(end, lambda after: _is_plain_relu(after.layer))
+            if step.number != end:
+                step.fuse_relu(self.nodes[step.number].layer)
         if step.relu:
-            self.positive.add(i)
-        return i, step
+            self.non_negative.add(step.number)
+        return step
 
-    def _take(self, i: int, fits) -> int:
-        """Make the only reader of `i` part of its step if it `fits`; return the last node."""
-        reader = self._sole_reader(i)
-        if reader is None or reader in self.taken or not fits(self.nodes[reader]):
+    def _fuse_addition(self, i: int, step: ConvolutionStep) -> int:
+        end = self._fuse_consumer(
+            i, lambda after: type(after.layer) is Add and len(after.inputs) == 2
+        )
+        if end != i:
+            node = self.nodes[end]
+            (other,) = (j for j in node.inputs if j != i)
+            step.fuse_addition(node.layer, other)
+        return end
+
+    def _fuse_consumer(self, i: int, fits: Callable[[Node], bool]) -> int:
+        """Mark the sole consumer of `i` as fused and return it; return `i` if it does not fit.
+
+        Fused layers compute in one dtype.
+        """
+        consumer = self._sole_consumer(i)
+        if consumer is None or consumer in self.fused or not fits(self.nodes[consumer]):
             return i
-        if self.nodes[reader].layer.dtype != self.nodes[i].layer.dtype:
+        if self.nodes[consumer].layer.dtype != self.nodes[i].layer.dtype:
             return i
-        self.taken.add(reader)
-        return reader
+        self.fused.add(consumer)
+        return consumer
 
-    def _take_addition(self, i: int, step: Step) -> int:
-        if type(step) is not ConvolutionStep:
-            return i
-        last = self._take(i, lambda node: type(node.layer) is Add and len(node.inputs) == 2)
-        if last != i:
-            node = self.nodes[last]
-            (other,) = [j for j in node.inputs if j != i]
-            step.add(node.layer, other)
-        return last
+    def _sole_consumer(self, i: int) -> int | None:
+        """Return the only node that reads `i`, or None if the caller also receives `i`."""
+        consumers = self.consumers.get(i, [])
+        return consumers[0] if len(consumers) == 1 and i not in self.outputs else None
 
-    def _sole_reader(self, i: int) -> int | None:
-        """Return the node that alone reads `i`; None where the user wants `i` itself as well."""
-        readers = self.readers.get(i, [])
-        return readers[0] if len(readers) == 1 and i not in self.kept else None
-
-    def _write_in_place(self, steps: dict[int, Step]) -> None:
-        """Let convolutions that nothing but a JoinStep reads write straight into its output."""
-        for i, join in reversed(steps.items()):  # the outermost first
+    def _place_in_joins(self, steps: dict[int, Step]) -> None:
+        """Let steps whose only consumer is a JoinStep write straight into its output."""
+        for i, join in reversed(steps.items()):  # the outermost join first
             if not isinstance(join, JoinStep):
                 continue
             channel = join.channel
             for j in join.inputs:
                 producer = steps.get(j)
-                if producer is not None and producer.writes_slices and self._sole_reader(j) == i:
-                    producer.root, producer.channel = join.root, channel
+                if producer is not None and producer.writes_slices and self._sole_consumer(j) == i:
+                    producer.joined_in, producer.channel = join.storage, channel
                     join.in_place.add(j)
                 channels = self.nodes[j].shape[-1] if j in self.nodes else None
                 if channels is None:
-                    break  # where the others lie is known with the data only
+                    break  # the offsets of the other inputs depend on the data
                 channel += channels
 
 
-def _by_depth(steps: list[Step]) -> list[Step]:
-    """Return steps so that branches take turns: threads then need not wait at the end of each."""
+def _interleave_branches(steps: list[Step]) -> list[Step]:
+    """Return the steps by depth, so that a thread rarely waits for the previous step."""
     depth: dict[int, int] = {}
     for step in steps:
         depth[step.number] = 1 + max((depth.get(j, 0) for j in step.inputs), default=0)
     return sorted(steps, key=lambda step: depth[step.number])
 
 
-def _pads_nothing(layer: Layer | None) -> bool:
-    return type(layer) is Conv2D and layer.window.padding == "valid"
+def _absorbs(before: Any, convolution: Any) -> bool:
+    """Whether the layer `before` can be fused into an unpadded convolution."""
+    if type(convolution) is not Conv2D or convolution.window.padding != "valid":
+        return False
+    return type(before) is ZeroPadding2D or convolution.convolution.groups == 1
 
 
-def _pools_unpadded(layer: Layer | None, padding: ZeroPadding2D) -> bool:
-    """Whether a pooling pads nothing itself, and no window lies in the padding as a whole."""
-    if type(layer) is not MaxPooling2D or layer.window.padding != "valid":
+def _pools_unpadded(padding: Any, pool: Any) -> bool:
+    """Whether a max pooling is unpadded and each of its windows contains a pixel of the image."""
+    if type(pool) is not MaxPooling2D or pool.window.padding != "valid":
         return False
     return all(
-        max(pads) < size for pads, size in zip(padding.pads, layer.window.kernel_size, strict=True)
+        max(pads) < size for pads, size in zip(padding.pads, pool.window.kernel_size, strict=True)
     )
 
 
-def _plain_relu(layer: Layer) -> bool:
+def _is_plain_relu(layer: Layer) -> bool:
     function = layer.function if type(layer) is Activation else layer
     is_activation = isinstance(function, ActivationLayer)
     return is_activation and type(function) is ReLU and function.is_plain

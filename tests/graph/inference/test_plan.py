@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from minidl import Input, Model, Sequential, layers
 from minidl.common.errors import ShapeError
-from minidl.graph.inference import plan
-from minidl.graph.inference import steps as steps_module
+from minidl.graph.inference import convolution_steps, plan
 from minidl.graph.inference.fusion import fuse
 
 RNG = np.random.default_rng(0)
@@ -34,8 +33,12 @@ def executed(model, x):
 
 
 def steps(model):
-    outputs = {*model.output_numbers}
-    return [[layer.name for layer in s.layers] for s in fuse(model.nodes, outputs).steps]
+    graph = fuse(model.nodes, model.output_numbers)
+    return [[layer.name for layer in step.layers] for step in graph.steps]
+
+
+def arena_size(model, shapes):
+    return model._plan.prepare(shapes).memory.size
 
 
 def residual_block(x, filters, strides=1, relu="after"):
@@ -186,7 +189,7 @@ def test_buffers_are_shared_and_used_again():
     x = np.ones((2, 32, 32, 4), np.float32)
     model.infer(x)
     one = 2 * 32 * 32 * 4 * 4
-    assert model._plan.arena_bytes([x.shape]) == 2 * one
+    assert arena_size(model, [x.shape]) == 2 * one
     (arena,) = model._plan._arenas
     model.infer(x)
     assert model._plan._arenas[0] is arena
@@ -207,7 +210,7 @@ def test_a_sum_takes_the_place_of_what_is_added(dtype):
     np.testing.assert_allclose(model.infer(images), executed(model, images), rtol=1e-4, atol=1e-4)
     size = 6 * 6 * 8 * 3 * images.itemsize
     # Two instead of three: a block's input, which becomes its output, and what is in between.
-    assert model._plan.arena_bytes([images.shape]) == (2 if dtype == "float32" else 3) * size
+    assert arena_size(model, [images.shape]) == (2 if dtype == "float32" else 3) * size
 
 
 def read_later(x, y):
@@ -301,9 +304,9 @@ def test_a_large_batch_is_computed_in_parts(batch, monkeypatch):
     model = pictures_net()
     x = RNG.uniform(0, 255, (batch, 12, 16, 3))
     whole = model.infer(x)
-    monkeypatch.setattr(plan, "ARENA_LIMIT", model._plan.arena_bytes([(1, 12, 16, 3)]))
+    monkeypatch.setattr(plan, "ARENA_LIMIT", arena_size(model, [(1, 12, 16, 3)]))
     np.testing.assert_allclose(model.infer(x), whole, rtol=1e-10)
-    assert max(arena.size for arena in model._plan._arenas) <= model._plan.arena_bytes([x.shape])
+    assert max(arena.size for arena in model._plan._arenas) <= arena_size(model, [x.shape])
     model._plan._arenas.clear()
     model.infer(x)
     assert model._plan._arenas[0].size == plan.ARENA_LIMIT
@@ -352,7 +355,7 @@ def test_a_graph_that_does_not_narrow_is_computed_in_parts_as_a_whole(monkeypatc
     model = narrowing(tap_low=True)
     x = RNG.normal(size=(12, 16, 16, 4)).astype(np.float32)
     whole = model.infer(x)
-    monkeypatch.setattr(plan, "ARENA_LIMIT", model._plan.arena_bytes([x.shape]) // 3)
+    monkeypatch.setattr(plan, "ARENA_LIMIT", arena_size(model, [x.shape]) // 3)
     Counting.seen.clear()
     for part, expected in zip(model.infer(x), whole, strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
@@ -365,7 +368,7 @@ def test_very_large_batches_go_through_some_at_a_time(monkeypatch):
     x = RNG.normal(size=(12, 16, 16, 4)).astype(np.float32)
     whole = model.infer(x)
     monkeypatch.setattr(plan, "ARENA_LIMIT", 8 * 16 * 16 * 16 * 4)
-    monkeypatch.setattr(plan, "CHUNK", 6)
+    monkeypatch.setattr(plan, "MAX_BATCH", 6)
     Counting.seen.clear()
     np.testing.assert_allclose(model.infer(x), whole, rtol=1e-4, atol=1e-4)
     assert Counting.seen == [6, 6]
@@ -384,13 +387,13 @@ def test_layers_of_ones_own_see_the_whole_batch(monkeypatch):
 
 
 def test_large_transforms_of_kernels_are_made_for_each_call(monkeypatch):
-    monkeypatch.setattr(steps_module, "KEPT_TRANSFORM", 1)
+    monkeypatch.setattr(convolution_steps, "MAX_CACHED_TRANSFORM", 1)
     stack = [Input((24, 24, 64)), layers.Conv2D(64, 3), layers.Conv2D(70, 3), layers.ReLU()]
     model = randomize(Sequential(stack))
     x = RNG.normal(size=(8, 24, 24, 64)).astype(np.float32)
     y = model.infer(x)
     np.testing.assert_allclose(y, executed(model, x), rtol=1e-4, atol=1e-4 * y.max())
-    assert all(not step.prepared for step, *_ in model._plan.steps([x.shape]))
+    assert all(not step.prepared for step in model._plan.prepare([x.shape]).graph.steps)
 
 
 def test_an_addition_after_a_depthwise_convolution_is_made():

@@ -1,4 +1,4 @@
-"""Stretches of a plan compute what its steps compute one by one."""
+"""Step groups compute the same bits as their steps one by one."""
 
 import threading
 
@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 from minidl import Input, Model, layers
 from minidl.graph.inference.fusion import fuse
-from minidl.graph.inference.step_groups import Stretch
+from minidl.graph.inference.step_groups import StepGroup
 from minidl.kernels.runtime import thread_pool
 
 RNG = np.random.default_rng(0)
@@ -51,8 +51,8 @@ def test_the_same_bits_with_and_without(threads, batch):
     model = network(outputs=2)
     x = RNG.normal(size=(batch, 21, 19, 3)).astype(np.float32)
     model.infer(x)
-    stretches = [i for i in model._plan.items([x.shape]) if isinstance(i, Stretch)]
-    assert max(len(stretch.steps) for stretch in stretches) > 15
+    groups = [i for i in model._plan.prepare([x.shape]).step_groups() if isinstance(i, StepGroup)]
+    assert max(len(group.steps) for group in groups) > 15
     for _ in range(20):
         for now, then in zip(model.infer(x), one_by_one(model, x), strict=True):
             assert_array_equal(now, then)
@@ -91,7 +91,8 @@ def test_new_weights_are_used():
 def test_threads_without_a_processor_each_take_steps_one_by_one():
     thread_pool.set_num_threads(thread_pool.available_processors() + 1)
     model = network()
-    assert not any(isinstance(item, Stretch) for item in model._plan.items([(1, 21, 19, 3)]))
+    prepared = model._plan.prepare([(1, 21, 19, 3)])
+    assert not any(isinstance(item, StepGroup) for item in prepared.step_groups())
 
 
 def test_float64_and_empty_batches():
@@ -122,7 +123,7 @@ def test_a_view_is_read_before_what_it_shows_is_written_over():
 
 def test_branches_take_turns():
     model = network()
-    steps = fuse(model.nodes, {len(model.nodes) - 1}).steps
+    steps = fuse(model.nodes, model.output_numbers).steps
     names = [step.layers[0].name for step in steps]
     # The first block: its three branches begin before the second of any branch does.
     first, second = names.index("conv2d_1"), names.index("conv2d_2")

@@ -1,0 +1,215 @@
+"""Convolution steps: a convolution and the layers that are fused into it.
+
+>>> import numpy as np
+>>> from minidl import layers
+>>> from minidl.graph.inference.convolution_steps import ConvolutionStep
+>>> layer = layers.Conv2D(2, 1, kernel_initializer="ones")
+>>> layer.build((None, 4, 4, 3))
+>>> step = ConvolutionStep(layer, number=1, x=0)
+>>> step.fuse_relu(layers.ReLU())
+>>> step.run([-np.ones((1, 4, 4, 3), "float32")], np.empty((1, 4, 4, 2), "float32")).max()
+np.float32(0.0)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from minidl.common.errors import ShapeError
+from minidl.graph.inference.steps import SizedShape, Step
+from minidl.kernels.activations import apply_epilogue
+from minidl.kernels.convolution.depthwise import depthwise
+from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
+from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
+from minidl.layers.base import Layer
+from minidl.layers.convolution import ZeroPadding2D
+from minidl.layers.merging import Add
+from minidl.layers.normalization import BatchNormalization
+
+__all__ = ["ConvolutionStep", "DepthwiseStep"]
+
+WINOGRAD_GROWTH = 4  # a transformed 3x3 kernel has 6x6 taps
+MAX_CACHED_TRANSFORM = 12 * 2**20  # bytes
+
+
+class ConvolutionStep(Step):
+    """Conv2D with the zero padding before it and the layers after it, up to a ReLU.
+
+    Parameters
+    ----------
+    layer : Conv2D or DepthwiseConv2D
+    number : int
+        Number of the output tensor.
+    x : int
+        Number of the input tensor.
+    """
+
+    def __init__(self, layer: Any, number: int, x: int):
+        super().__init__(layer, number, (x,))
+        self.layer = layer
+        self.convolution = layer.convolution if hasattr(layer, "convolution") else layer.window
+        self.kernel: np.ndarray = layer.kernel.array
+        self.bias: np.ndarray | None = None if layer.bias is None else layer.bias.array
+        self.activation = layer.activation
+        self.relu = getattr(layer.activation, "is_plain", False)
+        self.prepared: dict[str, np.ndarray | None] = {}  # transformed kernels by algorithm
+        self.parameters = list(layer.parameters)
+        # Any other activation needs another pass over the whole output.
+        self.writes_slices = layer.activation is None or self.relu
+
+    def fuse_padding(self, layer: ZeroPadding2D) -> None:
+        """Fuse the padding before an unpadded convolution."""
+        self.convolution = replace(self.convolution, padding=sum(layer.pads, ()))
+        self.layers.insert(0, layer)
+
+    def fuse_normalization(self, layer: BatchNormalization) -> None:
+        """Fold a BatchNormalization into copies of kernel and bias, in float64."""
+        scale, shift = layer.scale_and_shift()
+        dtype = self.kernel.dtype
+        self.bias = (self._float64_bias(len(scale)) * scale + shift).astype(dtype)
+        self.kernel = self._scale_outputs(self.kernel.astype(np.float64), scale).astype(dtype)
+        self.parameters += layer.parameters
+        self.layers.append(layer)
+
+    def fuse_rescaling(self, layer: Any) -> None:
+        """Fold ``x * scale + offset`` of the layer before into copies of kernel and bias.
+
+        This is exact only if the convolution is unpadded.
+        """
+        channels = self.kernel.shape[2]
+        scale, offset = (
+            np.broadcast_to(a, (channels,)).astype(np.float64)[:, None]
+            for a in (layer.scale, layer.offset)
+        )
+        dtype, w = self.kernel.dtype, self.kernel.astype(np.float64)  # (KH, KW, C, K)
+        bias = self._float64_bias(w.shape[3])
+        self.bias = (bias + (w * offset).sum(axis=(0, 1, 2))).astype(dtype)
+        order = getattr(layer, "order", slice(None))  # a reversed order is its own inverse
+        self.kernel = np.ascontiguousarray((w * scale)[:, :, order], dtype)
+        self.layers.insert(0, layer)
+
+    def fuse_addition(self, layer: Add, other: int) -> None:
+        """Fuse the addition of the tensor `other`."""
+        self.inputs = (*self.inputs, other)
+        self.layers.append(layer)
+        # The float32 kernels write each tile of the output once, after they have read `other`.
+        self.overwritable_input = other if self.kernel.dtype == np.float32 else None
+
+    def fuse_relu(self, layer: Layer) -> None:
+        """Fuse the ReLU after the convolution."""
+        self.relu = True
+        self.layers.append(layer)
+
+    def output_shape(self, shapes: Sequence[SizedShape]) -> SizedShape:
+        shape = shapes[0]
+        for layer in self.layers[: self.layers.index(self.layer) + 1]:  # up to the convolution
+            shape = tuple(layer.compute_output_shape(shape))
+        if len(shapes) > 1 and tuple(shapes[1]) != shape:
+            raise ShapeError(
+                f"{self.layers[-1].label}: expected tensors of one shape, received {shape}, "
+                f"{tuple(shapes[1])}"
+            )
+        return shape
+
+    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
+        assert out is not None
+        algorithm = self.algorithm(xs[0].shape)
+        convolve(
+            xs[0],
+            self.kernel,
+            self.bias,
+            self.convolution,
+            relu=self.relu,
+            residual=xs[1] if len(xs) > 1 else None,
+            out=out,
+            channel=self.channel,
+            algorithm=algorithm,
+            prepared=self._prepare_kernel(algorithm, len(xs[0])),
+        )
+        return self._apply_activation(out)
+
+    def supports_pipeline(self, shape: SizedShape) -> bool:
+        return (
+            self.dtype == np.float32
+            and (self.activation is None or self.relu)
+            and (self.algorithm(shape) != "winograd" or self._caches_transform(shape[0]))
+        )
+
+    def append_to(self, pipeline: Pipeline, xs: list[TensorLocation], y: TensorLocation) -> None:
+        algorithm = self.algorithm(xs[0].shape)
+        winograd = algorithm == "winograd"
+        append = pipeline.convolve_winograd if winograd else pipeline.convolve_direct
+        append(
+            xs[0], self._prepare_kernel(algorithm, xs[0].shape[0]), self.bias, self.convolution,
+            self.kernel.shape[3], self.relu, xs[1] if len(xs) > 1 else None, y, self.channel,
+        )  # fmt: skip
+
+    def algorithm(self, shape: SizedShape) -> str:
+        """Return the algorithm for inputs of `shape`."""
+        kept = self._caches_transform(shape[0])
+        return choose_algorithm(
+            shape, self.kernel.shape, self.convolution, self.kernel.dtype, kept=kept
+        )
+
+    def describe(self, shape: SizedShape) -> str:
+        return self.algorithm(shape)
+
+    def multiply_adds(self, shapes: Sequence[SizedShape], output_shape: SizedShape) -> int:
+        return math.prod(output_shape[:3]) * self.kernel.size
+
+    def _float64_bias(self, channels: int) -> np.ndarray:
+        return np.zeros(channels) if self.bias is None else self.bias.astype(np.float64)
+
+    def _scale_outputs(self, kernel: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return kernel * scale
+
+    def _apply_activation(self, out: np.ndarray) -> np.ndarray:
+        if self.activation is not None and not self.relu:
+            out[...] = self.activation.compute(out)
+        return out
+
+    def _prepare_kernel(self, algorithm: str, batch: int) -> np.ndarray | None:
+        """Return the kernel in the layout that `algorithm` needs."""
+        if algorithm == "winograd" and not self._caches_transform(batch):
+            return prepare_kernel(self.kernel, algorithm, reuse_memory=True)
+        if algorithm not in self.prepared:
+            groups = self.convolution.groups
+            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm, groups)
+        return self.prepared[algorithm]
+
+    def _caches_transform(self, batch: int) -> bool:
+        """Whether Winograd's transformed kernel is kept.
+
+        Large ones are not: for a batch, transforming again takes little time.
+        """
+        return batch == 1 or WINOGRAD_GROWTH * self.kernel.nbytes <= MAX_CACHED_TRANSFORM
+
+
+class DepthwiseStep(ConvolutionStep):
+    """DepthwiseConv2D with the BatchNormalization and the ReLU after it."""
+
+    def __init__(self, layer: Any, number: int, x: int):
+        super().__init__(layer, number, x)
+        self.writes_slices = False
+
+    def supports_pipeline(self, shape: SizedShape) -> bool:
+        return False
+
+    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
+        assert out is not None
+        depthwise(xs[0], self.kernel, self.convolution, out)
+        rows = out.reshape(-1, out.shape[-1])
+        if self.bias is not None or self.relu:
+            apply_epilogue(rows, self.bias, self.relu, None, rows)
+        return self._apply_activation(out)
+
+    def describe(self, shape: SizedShape) -> str:
+        return "depthwise"
+
+    def _scale_outputs(self, kernel: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return kernel * scale.reshape(kernel.shape[2:])

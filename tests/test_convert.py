@@ -107,7 +107,7 @@ def test_a_file_is_not_converted_into_itself(tmp_path):
     network().save_weights(tmp_path / "a.h5")
     (tmp_path / "link.h5").symlink_to(tmp_path / "a.h5")
     before = (tmp_path / "a.h5").read_bytes()
-    with pytest.raises(ValueError, match="give OUT another name"):
+    with pytest.raises(ValueError, match="Choose another OUT"):
         convert_weights(tmp_path / "a.h5", tmp_path / "link.h5")
     assert (tmp_path / "a.h5").read_bytes() == before
 
@@ -115,9 +115,9 @@ def test_a_file_is_not_converted_into_itself(tmp_path):
 def test_layers_of_one_name_in_two_models_are_refused(tmp_path, monkeypatch):
     parts = [LayerTensors("conv", {"kernel": np.ones(2)}, scope=scope) for scope in ("a", "b")]
     monkeypatch.setattr(
-        "minidl.formats.reading.read_weight_file", lambda path: WeightFile(path, "Keras 3", parts)
+        "minidl.cli.weights.read_weight_file", lambda path: WeightFile(path, "Keras 3", parts)
     )
-    with pytest.raises(FileFormatError, match="two models in it have a layer 'conv'"):
+    with pytest.raises(FileFormatError, match="two of its models have a layer 'conv'"):
         convert_weights(tmp_path / "keras.h5", tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []
 

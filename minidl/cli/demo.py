@@ -1,34 +1,72 @@
-"""``minidl demo``: from nothing to a trained classifier in a minute, offline.
+"""The command ``minidl demo``: train a classifier of cartoon pets in a minute, offline.
 
-Draws cartoon cats and dogs, trains a small network on them, tests it on new drawings and
-leaves learning curves, a grid of predictions and the model in a folder.
+The demo draws cartoon cats and dogs, trains a small network, and tests it on new drawings. It
+writes learning curves, a grid of predictions, and the model.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 
 from minidl import datasets, layers
+from minidl.cli.options import AddCommand, positive, seed_number
 from minidl.common import plotting, seeding
 from minidl.layers.symbolic import Input
+from minidl.models.model import Model
 from minidl.models.sequential import Sequential
 
-__all__ = ["run_demo"]
+__all__ = ["add_demo_command", "demo", "run_demo"]
+
+
+def add_demo_command(add: AddCommand) -> None:
+    """Add the command to the parser."""
+    command = add(demo, "train a classifier of cartoon cats and dogs in a minute")
+    command.add_argument(
+        "--output",
+        default="minidl-demo",
+        help="folder for images and model (default: %(default)s)",
+    )
+    command.add_argument(
+        "--epochs",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="passes over the drawings (default: %(default)s)",
+    )
+    command.add_argument(
+        "--seed",
+        type=seed_number,
+        default=0,
+        metavar="N",
+        help="seed of the weights and of the order of training (default: %(default)s)",
+    )
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Train on cartoon pets."""
+    run_demo(options.output, options.epochs, options.seed)
 
 
 def run_demo(folder: str | Path = "minidl-demo", epochs: int = 8, seed: int = 0) -> float:
-    """Run the demonstration and return the accuracy on the test pictures.
+    """Run the demo.
 
     Parameters
     ----------
     folder : str or Path
-        Where ``curves.png``, ``predictions.png`` and ``pets.h5`` go.
+        Folder for ``curves.png``, ``predictions.png`` and ``pets.h5``.
     epochs : int
+        Passes over the drawings.
     seed : int
-        Of the weights and the order of training; the pictures are always the same.
+        Seed of the weights and of the order of training. The drawings are always the same.
+
+    Returns
+    -------
+    float
+        Accuracy on the test drawings.
     """
     plotting.require_matplotlib()
     folder = Path(folder)
@@ -53,7 +91,7 @@ def run_demo(folder: str | Path = "minidl-demo", epochs: int = 8, seed: int = 0)
     _plot_predictions(model, x_test, y_test, folder / "predictions.png")
     print(
         f"Test accuracy on 500 new pictures: {accuracy:.1%} "
-        f"({time.perf_counter() - start:.0f} s in all)\n"
+        f"({time.perf_counter() - start:.0f} s in total)\n"
         f"Look at: {folder / 'predictions.png'}, {folder / 'curves.png'}\n"
         f"Use it: minidl predict {folder / 'pets.h5'} IMAGE..."
     )
@@ -76,11 +114,11 @@ def _network() -> Sequential:
     return Sequential(stack, name="cartoon_pets")
 
 
-def _plot_predictions(model, x, y, path) -> None:
-    """Draw a grid of test pictures, those that are wrong or least certain first."""
+def _plot_predictions(model: Model, x: np.ndarray, y: np.ndarray, path: Path) -> None:
+    """Plot the six least certain test images, then the first twelve."""
     p = model.predict(x)[:, 0]
-    certainty = np.where(y == 1, p, 1 - p)  # of the right answer
-    shown = np.concatenate([np.argsort(certainty)[:6], np.arange(12)])
+    p_true = np.where(y == 1, p, 1 - p)
+    shown = np.concatenate([np.argsort(p_true)[:6], np.arange(12)])
     names = datasets.CARTOON_CLASSES
     titles = [f"{names[int(p[i] > 0.5)]} {max(p[i], 1 - p[i]):.0%}" for i in shown]
-    plotting.plot_images(x[shown], titles, path, wrong=[certainty[i] < 0.5 for i in shown])
+    plotting.plot_images(x[shown], titles, path, wrong=[p_true[i] < 0.5 for i in shown])

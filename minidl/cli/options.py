@@ -1,4 +1,4 @@
-"""Checks of the command line's numbers, for argparse.
+"""Shared command-line options and number types for argparse.
 
 >>> from minidl.cli.options import fraction
 >>> fraction("0.2")
@@ -9,18 +9,60 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["fraction", "positive", "rate", "seed_number"]
+__all__ = [
+    "AddCommand",
+    "add_batch_size",
+    "add_json",
+    "fraction",
+    "option_name",
+    "positive",
+    "rate",
+    "seed_number",
+]
+
+Number = TypeVar("Number", int, float)
+# add(function, help) creates the parser of the command that `function` runs.
+AddCommand = Callable[[Callable[..., Any], str], argparse.ArgumentParser]
+
+
+def add_json(command: argparse.ArgumentParser, text: str = "print JSON") -> None:
+    """Add ``--json`` to a command."""
+    command.add_argument("--json", action="store_true", help=text)
+
+
+def add_batch_size(command: argparse.ArgumentParser) -> None:
+    """Add ``--batch-size`` to a command that reads photos."""
+    command.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="photos per batch (default: %(default)s)",
+    )
+
+
+def option_name(destination: str) -> str:
+    """Return the option that sets an attribute of argparse's namespace.
+
+    Examples
+    --------
+    >>> option_name("batch_size")
+    '--batch-size'
+    """
+    return f"--{destination.replace('_', '-')}"
 
 
 def positive(text: str) -> int:
-    """Return a whole number from 1."""
-    return _number(text, int, "a whole number from 1", lambda n: n >= 1)
+    """Return an integer from 1."""
+    return _number(text, int, "an integer from 1", lambda n: n >= 1)
 
 
 def seed_number(text: str) -> int:
-    """Return a whole number from 0."""
-    return _number(text, int, "a whole number from 0", lambda n: n >= 0)
+    """Return an integer from 0."""
+    return _number(text, int, "an integer from 0", lambda n: n >= 0)
 
 
 def fraction(text: str) -> float:
@@ -33,12 +75,14 @@ def rate(text: str) -> float:
     return _number(text, float, "a positive number", lambda x: 0 < x < math.inf)
 
 
-def _number(text: str, kind: type, expected: str, good):
-    """Return `text` as a number, or tell argparse what was expected."""
+def _number(
+    text: str, kind: type[Number], expected: str, is_valid: Callable[[Number], bool]
+) -> Number:
+    """Return `text` as a number, or raise argparse's error."""
     try:
         value = kind(text)
     except ValueError:
-        value = None
-    if value is None or not good(value):
+        value = kind("-1")  # valid for none
+    if not is_valid(value):
         raise argparse.ArgumentTypeError(f"expected {expected}, received {text!r}")
     return value

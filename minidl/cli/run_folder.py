@@ -1,21 +1,21 @@
-"""What each training leaves behind: a folder with its options, its numbers and its models.
+"""Run folders: options, metrics and models of each training.
 
-``minidl train`` writes one, ``minidl runs`` compares them:
+``minidl train`` writes one per training, ``minidl runs`` compares them::
 
     runs/2026-11-26_143015_small_cnn/
-        config.json     the options, the command, classes and counts, versions and machine
-        metrics.csv     a line for each epoch
-        best.h5         the model of the best epoch so far: lowest val_loss, else lowest loss
-        last.h5         the model at the end, the same file as --output
-        report.html     what ``minidl.report`` makes of it, where matplotlib is installed
-        result.json     how it ended: seconds, figures of the test photos
+        config.json     options, command, classes and their counts, versions and machine
+        metrics.csv     one line per epoch
+        best.h5         model of the best epoch so far: lowest val_loss, else lowest loss
+        last.h5         model at the end, the same file as --output
+        report.html     report by ``minidl.report``, if matplotlib is installed
+        result.json     final state, seconds, and test metrics
 
 >>> import tempfile
 >>> from minidl.cli.run_folder import Run, find_runs
 >>> root = tempfile.mkdtemp()
 >>> run = Run.new(root, "small_cnn", {"epochs": 3})
 >>> run.finish(seconds=1.5, test={"accuracy": 0.9})
->>> runs, others = find_runs(root)
+>>> runs, skipped = find_runs(root)
 >>> runs[0].config["epochs"], runs[0].result["test"]
 (3, {'accuracy': 0.9})
 """
@@ -32,7 +32,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from minidl.callbacks import CSVLogger, ModelCheckpoint
+from minidl.callbacks import Callback, CSVLogger, ModelCheckpoint
 from minidl.common.environment import environment
 from minidl.common.errors import DataError, FileFormatError
 from minidl.common.finite_json import finite
@@ -49,28 +49,43 @@ class Run:
     Parameters
     ----------
     folder : str or Path
-        One that :meth:`new` made.
+        A folder created by :meth:`new`.
 
     Raises
     ------
     FileFormatError
-        If it is another kind of folder, or a file in it is damaged.
+        If it is another folder, or its ``config.json`` is damaged.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.config = _read_json(self.folder / CONFIG)
         if self.config.get("kind") != "minidl run":
-            raise FileFormatError(f"{self.folder / CONFIG}: not written by minidl train")
+            raise FileFormatError(
+                f"{self.folder / CONFIG}: expected a file of `minidl train`, received another"
+            )
 
     @classmethod
-    def new(cls, root, name: str, config: dict[str, Any]) -> Run:
-        """Make a folder of its own below `root`, named by the time and by `name`.
+    def new(cls, root: str | Path, name: str, config: dict[str, Any]) -> Run:
+        """Create a run folder, named after the time and `name`.
+
+        Parameters
+        ----------
+        root : str or Path
+            Parent folder; it is created if necessary.
+        name : str
+            Last part of the folder's name.
+        config : dict
+            Options of the training, stored in ``config.json``.
+
+        Returns
+        -------
+        Run
 
         Raises
         ------
         DataError
-            If no folder can be made there.
+            If the folder cannot be created.
         """
         stem = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
         for attempt in range(1000):
@@ -81,65 +96,72 @@ class Run:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise DataError(f"{root}: no folder can be made here ({error.strerror})") from None
-        noted = {"kind": "minidl run", **config, "environment": environment()}
-        _write_json(folder / CONFIG, noted)
+                raise DataError(f"{root}: cannot create a folder ({error.strerror})") from None
+        _write_json(folder / CONFIG, {"kind": "minidl run", **config, "environment": environment()})
         return cls(folder)
 
-    def callbacks(self, validated: bool) -> list:
-        """Return what writes the numbers and the best model during a training."""
+    def callbacks(self, validated: bool) -> list[Callback]:
+        """Return the callbacks that write the metrics and the best model.
+
+        Parameters
+        ----------
+        validated : bool
+            Whether the training has validation data.
+        """
         monitor = "val_loss" if validated else "loss"
         return [
             CSVLogger(self.folder / METRICS),
             ModelCheckpoint(self.folder / BEST, monitor=monitor, save_best_only=True),
         ]
 
-    def keep(self, model_file) -> None:
-        """Keep the model file as the last one: linked, not copied, where that is possible."""
+    def keep(self, model_file: str | Path) -> None:
+        """Store the model file as the last one, as a hard link where possible."""
         last = self.folder / LAST
         last.unlink(missing_ok=True)
-        # A model is saved under another name and renamed, so a link keeps what it was made of.
+        # Models are saved under a temporary name and renamed, so a link keeps its content.
         try:
             os.link(model_file, last)
         except OSError:
             shutil.copyfile(model_file, last)
 
     def amend(self, **config: Any) -> None:
-        """Change what is noted of the options: a resumed training may have more epochs."""
+        """Change stored options: a resumed training may have more epochs."""
         self.config.update(config)
         _write_json(self.folder / CONFIG, self.config)
 
     def finish(self, seconds: float = 0.0, state: str = "finished", **facts: Any) -> None:
-        """Note how the training ended; seconds of several parts are added up.
+        """Store the result of the training.
 
         Parameters
         ----------
         seconds : float
+            Duration, added to that of earlier parts of the training.
         state : {"finished", "interrupted", "diverged"}
+            Final state.
         **facts
-            Such as ``test={"accuracy": 0.9}``.
+            Further results, such as ``test={"accuracy": 0.9}``.
         """
         earlier, before = {}, 0.0
-        with contextlib.suppress(FileFormatError):  # what is damaged is written anew
+        with contextlib.suppress(FileFormatError):  # a damaged file is replaced
             earlier = self.result
-            before = _Noted(self.folder / RESULT, earlier).get("seconds", int, float) or 0.0
+            before = _value(self.folder / RESULT, earlier, "seconds", int, float) or 0.0
         seconds = round(seconds + before, 1)
         _write_json(self.folder / RESULT, {**earlier, "state": state, "seconds": seconds, **facts})
 
     @property
     def report(self) -> Path:
-        """Where the report belongs."""
+        """The path of the report."""
         return self.folder / REPORT
 
     @property
     def result(self) -> dict[str, Any]:
-        """How it ended; empty for a training that goes on, or was killed."""
+        """The final state and results; empty if the training is not finished."""
         path = self.folder / RESULT
         return _read_json(path) if path.exists() else {}
 
     @property
     def metrics(self) -> list[dict[str, float]]:
-        """The numbers of each epoch, the last ones noted where an epoch was trained twice."""
+        """The metrics of each epoch; the latest ones of an epoch that was trained twice."""
         path = self.folder / METRICS
         if not path.exists():
             return []
@@ -150,73 +172,78 @@ class Run:
             raise FileFormatError(f"{path}: cannot be read ({error})") from error
         for line, row in enumerate(rows, 2):
             if not row.get("epoch", math.nan).is_integer():
-                raise FileFormatError(f"{path}: line {line} has no whole number as its epoch")
+                raise FileFormatError(f"{path}: line {line}: expected an integer epoch")
         return list({row["epoch"]: row for row in rows}.values())
 
     def summary(self) -> dict[str, Any]:
-        """Return what a table shows of it; None where there is no such number.
+        """Return the run's row of the table; missing values are None.
 
         Raises
         ------
         FileFormatError
-            If what is noted is of another kind than what ``minidl train`` notes.
+            If a file is damaged or holds a value of another type than ``minidl train`` writes.
         """
         metrics = self.metrics
-        config = _Noted(self.folder / CONFIG, self.config)
-        result = _Noted(self.folder / RESULT, self.result)
-        test = _Noted(result.path, result.get("test", dict) or {})
-        watched = "val_loss" if any("val_loss" in row for row in metrics) else "loss"
-        valued = [row for row in metrics if math.isfinite(row.get(watched, math.nan))]
-        best = min(valued, key=lambda row: row[watched], default={})
+        config_file, result_file, result = self.folder / CONFIG, self.folder / RESULT, self.result
+        test = _value(result_file, result, "test", dict) or {}
+        monitor = "val_loss" if any("val_loss" in row for row in metrics) else "loss"
+        finite_rows = [row for row in metrics if math.isfinite(row.get(monitor, math.nan))]
+        best = min(finite_rows, key=lambda row: row[monitor], default={})
         return {
             "run": self.folder.name,
-            "network": config.get("base", str) or "small_cnn",
-            "size": config.get("image_size", int),
+            "network": _value(config_file, self.config, "base", str) or "small_cnn",
+            "size": _value(config_file, self.config, "image_size", int),
             "epochs": len(metrics),
-            "planned": config.get("epochs", int),
-            "state": result.get("state", str) or "unfinished",
+            "planned": _value(config_file, self.config, "epochs", int),
+            "state": _value(result_file, result, "state", str) or "unfinished",
             "best": int(best["epoch"]) + 1 if best else None,
             **{name: finite(best.get(name)) for name in ("loss", "val_loss", "val_accuracy")},
-            "test_accuracy": test.get("accuracy", int, float),
-            "seconds": result.get("seconds", int, float),
+            "test_accuracy": _value(result_file, test, "accuracy", int, float),
+            "seconds": _value(result_file, result, "seconds", int, float),
         }
 
 
-class _Noted:
-    """What a JSON file holds, by name and kind."""
+def find_runs(root: str | Path) -> tuple[list[Run], list[str]]:
+    """Find the run folders in a folder.
 
-    def __init__(self, path: Path, content: dict[str, Any]):
-        self.path, self.content = path, content
+    Parameters
+    ----------
+    root : str or Path
+        The parent folder.
 
-    def get(self, name: str, *kinds: type) -> Any:
-        """Return a value, None where there is none; complain where it is of another kind."""
-        value = self.content.get(name)
-        if value is not None and (type(value) not in kinds):
-            expected = " or ".join(kind.__name__ for kind in kinds)
-            raise FileFormatError(f"{self.path}: {name!r}: expected {expected}, found {value!r}")
-        return finite(value)
-
-
-def find_runs(root) -> tuple[list[Run], list[str]]:
-    """Return the runs in a folder, oldest first, and a sentence for each folder that is none.
+    Returns
+    -------
+    runs : list of Run
+        Oldest first.
+    skipped : list of str
+        An error message for each other folder.
 
     Raises
     ------
     DataError
-        If there is no such folder.
+        If the folder does not exist.
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder; minidl train makes one for its runs")
-    runs, others = [], []
+        raise DataError(f"{root}: no such folder. `minidl train` creates one for its runs.")
+    runs, skipped = [], []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         try:
             run = Run(folder)
-            run.summary()  # complains about what cannot be read
+            run.summary()  # raises if a file is damaged
             runs.append(run)
         except FileFormatError as error:
-            others.append(str(error))
-    return runs, others
+            skipped.append(str(error))
+    return runs, skipped
+
+
+def _value(path: Path, content: dict[str, Any], name: str, *types: type) -> Any:
+    """Return a value of a JSON file, None if it is missing; raise if its type is wrong."""
+    value = content.get(name)
+    if value is not None and type(value) not in types:
+        expected = " or ".join(kind.__name__ for kind in types)
+        raise FileFormatError(f"{path}: {name!r}: expected {expected}, received {value!r}")
+    return finite(value)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -228,9 +255,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileFormatError(f"{path.parent}: no run of minidl train (no {path.name})") from None
+        raise FileFormatError(
+            f"{path.parent}: was not created by `minidl train` (no {path.name})"
+        ) from None
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
-        raise FileFormatError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+        raise FileFormatError(
+            f"{path}: expected a JSON object, received a {type(content).__name__}"
+        )
     return content

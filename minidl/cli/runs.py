@@ -1,10 +1,4 @@
-"""``minidl runs``: a table of trainings, to compare them.
-
->>> from minidl.cli.runs import table
->>> print(table([{"run": "a", "val_loss": 0.25, "seconds": 75.2}]))
-run  val_loss  seconds
-a      0.2500     1:15
-"""
+"""The command ``minidl runs``: a table that compares trainings."""
 
 from __future__ import annotations
 
@@ -14,72 +8,62 @@ import os
 import sys
 from typing import Any
 
+from minidl.cli.options import AddCommand, add_json
 from minidl.cli.run_folder import find_runs
+from minidl.common.text_table import format_table
 
-__all__ = ["add_runs_command", "runs", "table"]
+__all__ = ["add_runs_command", "runs"]
 
+TEXT_COLUMNS = ("run", "network", "epochs", "state")
 COLUMNS = (
     *("run", "network", "size", "epochs", "state", "best", "loss", "val_loss"),
     *("val_accuracy", "test_accuracy", "seconds"),
 )
-LARGEST_FIRST = ("val_accuracy", "test_accuracy")
+DESCENDING = ("val_accuracy", "test_accuracy")
 
 
-def add_runs_command(add) -> None:
-    """Add the command; ``add(function, text)`` is that of minidl.cli.main."""
-    command = add(runs, "compare the trainings whose folders lie in DIR")
+def add_runs_command(add: AddCommand) -> None:
+    """Add the command to the parser."""
+    command = add(runs, "compare the trainings in a folder of runs")
     command.add_argument(
-        "folder", metavar="DIR", nargs="?", default=os.environ.get("MINIDL_RUNS", "runs"),
-        help="default: %(default)s, or what MINIDL_RUNS says",
-    )  # fmt: skip
+        "folder",
+        metavar="DIR",
+        nargs="?",
+        default=os.environ.get("MINIDL_RUNS", "runs"),
+        help="folder of runs (default: %(default)s, or the value of MINIDL_RUNS)",
+    )
     command.add_argument(
-        "--sort", choices=COLUMNS, default="run", metavar="COLUMN",
-        help=f"of {', '.join(COLUMNS)} (default: %(default)s, the oldest first)",
-    )  # fmt: skip
-    command.add_argument("--json", action="store_true", help="print JSON")
+        "--sort",
+        choices=COLUMNS,
+        default="run",
+        metavar="COLUMN",
+        help=f"one of {', '.join(COLUMNS)} (default: %(default)s, oldest first)",
+    )
+    add_json(command)
 
 
 def runs(options: argparse.Namespace) -> int:
-    """Print one line for each run."""
-    found, others = find_runs(options.folder)
-    rows = [run.summary() for run in found]
-    rows.sort(key=lambda row: _order(row, options.sort))
-    for sentence in others:
-        print(f"minidl: left out {sentence}", file=sys.stderr)
+    """Print one line per run; return 1 if there is none."""
+    found, skipped = find_runs(options.folder)
+    rows = sorted((run.summary() for run in found), key=lambda row: _order(row, options.sort))
+    for message in skipped:
+        print(f"minidl: skipped {message}", file=sys.stderr)
     if options.json:
         print(json.dumps(rows, indent=2))
     elif rows:
-        print(table([_shown(row) for row in rows]))
+        table = [COLUMNS, *(tuple(_cell(row, name) for name in COLUMNS) for row in rows)]
+        right = [i for i, name in enumerate(COLUMNS) if name not in TEXT_COLUMNS]
+        print("\n".join(format_table(table, right)))
     if not rows:
-        print(
-            f"minidl: {options.folder}: no runs yet; minidl train DIR writes one", file=sys.stderr
-        )
+        print(f"minidl: {options.folder}: no runs. `minidl train` creates them.", file=sys.stderr)
     return 0 if rows else 1
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return rows aligned under their names: text to the left, numbers to the right."""
-    names = list(rows[0])
-    cells = [[_text(name, row.get(name)) for name in names] for row in rows]
-    widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
-    left = [all(isinstance(row.get(name), str) for row in rows) for name in names]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if to_left else cell.rjust(width)
-            for cell, width, to_left in zip(line, widths, left, strict=True)
-        )
-        for line in [names, *cells]
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of the table: epochs as "3/20"."""
-    planned = "-" if row["planned"] is None else row["planned"]
-    return {**{name: row[name] for name in COLUMNS}, "epochs": f"{row['epochs']}/{planned}"}
-
-
-def _text(name: str, value: Any) -> str:
+def _cell(row: dict[str, Any], name: str) -> str:
+    """Return the text of a table cell."""
+    value = row[name]
+    if name == "epochs":
+        return f"{value}/{'-' if row['planned'] is None else row['planned']}"
     if value is None:
         return "-"
     if name == "seconds":
@@ -89,9 +73,9 @@ def _text(name: str, value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _order(row: dict[str, Any], column: str):
-    """Return a key: the best first, and what has no such number last."""
+def _order(row: dict[str, Any], column: str) -> tuple[int, Any]:
+    """Return a sort key: best first, missing values last."""
     value = row[column]
     if value is None:
-        return (1, 0)
-    return (0, -value if column in LARGEST_FIRST else value)
+        return 1, 0
+    return 0, -value if column in DESCENDING else value

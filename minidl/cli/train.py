@@ -1,4 +1,4 @@
-"""``minidl train``: a folder of photos becomes a classifier, from scratch or on a base."""
+"""The command ``minidl train``: train a classifier of photos, from scratch or on a base."""
 
 from __future__ import annotations
 
@@ -8,190 +8,95 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-import minidl
-from minidl.callbacks import ModelCheckpoint, TerminateOnNaN
+from minidl import applications, data, optimizers
+from minidl.applications import small_cnn
+from minidl.applications.transfer import transfer_classifier
+from minidl.callbacks import History, ModelCheckpoint, TerminateOnNaN
 from minidl.cli.check import warn_of_leaks
-from minidl.cli.predict import report
+from minidl.cli.evaluate import print_evaluation
+from minidl.cli.options import AddCommand, option_name
 from minidl.cli.run_folder import Run
-from minidl.cli.train_options import BASES, SCRATCH, TRANSFER
+from minidl.cli.train_options import BASES, SCRATCH, TRANSFER, add_training_options
+from minidl.common import plotting
 from minidl.common.output_paths import PLOTS, check_output
+from minidl.common.seeding import set_random_seed
+from minidl.data.listing import find_classes
 from minidl.evaluation.classifier import class_names
+from minidl.kernels.runtime.thread_pool import get_num_threads
+from minidl.models.loading import load_model
+from minidl.models.model import Model
+from minidl.optimizers.schedules import CosineDecay
 
-__all__ = ["train"]
+__all__ = ["add_train_command", "train"]
+
+
+def add_train_command(add: AddCommand) -> None:
+    """Add the command to the parser."""
+    add_training_options(
+        add(train, "train a classifier on a folder of photos, from scratch or on a base")
+    )
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train a classifier on a folder of photos, from scratch or on a pretrained base."""
-    from minidl.common import plotting
-    from minidl.data import ImageFolder
-
-    output = Path(options.output)
-    model = minidl.load_model(output) if options.resume else None
-    _settle(options, model)
+    """Train a classifier on a folder of photos; return 1 if the training was interrupted."""
+    model = load_model(options.output) if options.resume else None
+    _resolve_options(options, model)
     _check_before_training(options, model)
     if options.test:
         warn_of_leaks(options.folder, options.test)
-    minidl.set_random_seed(options.seed)
-    common: dict[str, Any] = {
-        "image_size": (options.image_size, options.image_size),
-        "batch_size": options.batch_size,
-        "seed": options.seed,
-    }
-    split = {"validation_split": options.validation_split} if options.validation_split else {}
-    training = ImageFolder(
-        options.folder, **common, **split, subset="training" if split else None,
-        class_names=class_names(model) if model else None,
-    )  # fmt: skip
-    validation = None
-    if split:
-        validation = ImageFolder(
-            options.folder, **common, **split, subset="validation", shuffle=False,
-            class_names=training.class_names,
-        )  # fmt: skip
+    set_random_seed(options.seed)
+    training, validation = _datasets(options, model)
     print(f"{len(training.files)} photos of {', '.join(training.class_names)}", flush=True)
-
     if model:
-        _prolong(model, options.epochs, options.epochs * len(training))
+        _extend_schedule(model, options.epochs, options.epochs * len(training))
     else:
         model = _new_model(options, training)
-    run = _run_of(options, model, training)
-    older = _stamp(output)
-    began = time.perf_counter()
-    history = model.fit(
-        training, validation_data=validation, epochs=options.epochs, resume=options.resume,
-        augmented_passes=options.augmented_passes,
-        callbacks=[
-            TerminateOnNaN(), ModelCheckpoint(output),
-            *(run.callbacks(validation is not None) if run else []),
-        ],
-    )  # fmt: skip
-    if run:
-        if _stamp(output) != older:  # a training that diverged has written nothing
-            run.keep(output)
-        _close(run, model, history, time.perf_counter() - began)
-    _check_converged(model, options)
+    run = _run_folder(options, model, training)
+    history = _fit(options, model, training, validation, run)
     if history.epoch:
-        print(f"Model: {output}")
+        print(f"Model: {options.output}")
     if history.interrupted:
         return 1
     if options.plot:
         plotting.plot_history(history, options.plot, str(options.folder))
         print(f"Learning curves: {options.plot}")
     if options.test:
-        results = report(model, options.test, options.batch_size, as_json=False)
+        results = print_evaluation(model, options.test, options.batch_size)
         if run:
-            run.finish(test=results, state="finished")
-    _report(options, run, model, history, training, validation)
+            run.finish(test=results)
+    _write_reports(options, run, model, history, training, validation)
     return 0
 
 
-def _run_of(options: argparse.Namespace, model, training) -> Run | None:
-    """Return the folder to note this training in: a new one, or that of the training resumed."""
-    if not options.runs:
-        return None
-    if options.resume and "run" in model.metadata:
-        with contextlib.suppress(ValueError):  # it has been moved or deleted
-            run = Run(model.metadata["run"])
-            run.amend(epochs=options.epochs)
-            return run
-    config = {name: getattr(options, name) for name in (*SCRATCH, "folder", "test", "output")}
-    names, counts = training.class_names, np.bincount(training.labels)
-    config["photos"] = dict(zip(names, counts.tolist(), strict=True))
-    config["command"] = _command(options)
-    run = Run.new(options.runs, options.base or "small_cnn", config)
-    model.metadata["run"] = str(run.folder.resolve())  # whence ever it will be resumed
-    print(f"Run: {run.folder}", flush=True)
-    return run
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from the one that will replace it."""
-    with contextlib.suppress(OSError):
-        state = path.stat()
-        return state.st_ino, state.st_mtime_ns
-    return None
-
-
-def _close(run: Run, model, history, seconds: float) -> None:
-    """Note how the training ended."""
-    state = "interrupted" if history.interrupted else "finished"
-    # A test from before the training was resumed says nothing of this model.
-    run.finish(seconds, state="diverged" if model.stop_training else state, test=None)
-
-
-def _report(options: argparse.Namespace, run: Run | None, model, *trained) -> None:
-    """Write the report where it was asked for; into the run's folder, where it can be drawn."""
-    if options.report:
-        _write_report(options, options.report, model, *trained)
-        print(f"Report: {options.report}")
-        if run:
-            shutil.copyfile(options.report, run.report)
-    elif run and (options.test or options.validation_split):
-        with contextlib.suppress(ImportError):  # no matplotlib, no report
-            _write_report(options, run.report, model, *trained)
-            print(f"Report: {run.report}")
-
-
-def _write_report(options, path, model, history, training, validation) -> None:
-    """Write the report of the test photos, or of the validation part where there are none."""
-    from minidl import data
-    from minidl.report import write
-
-    test, part = validation, "validation"
-    if options.test:
-        part = "test"
-        test = data.ImageFolder(
-            options.test, options.image_size, options.batch_size, shuffle=False,
-            class_names=training.class_names,
-        )  # fmt: skip
-    findings = data.check(options.folder, options.test)
-    write(
-        path, model, test, part=part, history=history, train_data=training,
-        validation_data=validation, findings=findings, command=_command(options),
-    )  # fmt: skip
-
-
-def _command(options: argparse.Namespace) -> str:
-    """Return a line that repeats this training, whatever the defaults will be."""
-    words = ["minidl", "train", options.folder]
-    for name in (*SCRATCH, "test", "output", "report"):
-        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif value not in (None, False) or name in ("seed", "validation_split"):  # these may be 0
-            words += [option, str(value)]
-    return f"MINIDL_NUM_THREADS={minidl.get_num_threads()} {shlex.join(words)}"
-
-
-def _settle(options: argparse.Namespace, model) -> None:
-    """Fill in what was not given: as the training to be resumed began, else the defaults."""
-    noted = model.metadata.get("training") if model else _defaults(options)
-    if not isinstance(noted, dict) or not noted.keys() >= SCRATCH.keys():
+def _resolve_options(options: argparse.Namespace, model: Model | None) -> None:
+    """Set omitted options: to those of the training to resume, else to the defaults."""
+    stored = model.metadata.get("training") if model else _defaults(options)
+    if not isinstance(stored, dict) or not stored.keys() >= SCRATCH.keys():
         raise ValueError(
-            f"{options.output}: holds no training of minidl train; in Python, load_model and "
-            "fit(resume=True) continue with it"
+            f"{options.output}: was not created by `minidl train`. To resume it, call load_model "
+            "and fit(resume=True) in Python."
         )
     for name in SCRATCH:
-        given, value = getattr(options, name), noted[name]
+        given, value = getattr(options, name), stored[name]
         if given is None:
             setattr(options, name, value)
         elif model and given != value and name != "epochs":
-            option = f"--{name.replace('_', '-')}"
+            option = option_name(name)
             began = f"without {option}" if value is False else f"with {option} {value}"
             raise ValueError(
-                f"{options.output}: its training began {began}; leave {option} out to resume it, "
-                "or --resume to begin anew"
+                f"{options.output}: the training began {began}. Omit {option} to resume it, or "
+                "omit --resume to train anew."
             )
 
 
 def _defaults(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what applies where an option is not given; refuse those that need a base."""
+    """Return the defaults of omitted options; raise for options that need or exclude a base."""
     if options.base and options.no_augmentation:
-        raise ValueError("--no-augmentation: with --base photos are not varied anyway")
+        raise ValueError("--no-augmentation: not needed with --base, which augments no photos")
     if options.weights == "":
         raise ValueError("--weights: expected the name of a file, received none")
     if options.base:
@@ -199,95 +104,224 @@ def _defaults(options: argparse.Namespace) -> dict[str, Any]:
         return {**TRANSFER, "image_size": BASES[options.base][1], "weights": weights}
     for name in ("weights", "until", "augmented_passes"):
         if getattr(options, name) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} goes with --base NETWORK")
+            raise ValueError(f"{option_name(name)}: only valid with --base NETWORK")
     return SCRATCH
 
 
-def _check_before_training(options: argparse.Namespace, model) -> None:
-    """Raise for what would otherwise fail when the training is over."""
-    from minidl.common import plotting
-    from minidl.data.listing import find_classes
-
-    kept = [options.folder, options.test]  # each result is kept from the photos and the others
+def _check_before_training(options: argparse.Namespace, model: Model | None) -> None:
+    """Raise for anything that would fail only after the training."""
+    used = [options.folder, options.test]  # no result may overwrite a photo or another result
     for name, suffixes in (("output", ()), ("plot", PLOTS), ("report", ())):
         path = getattr(options, name)
         if path is not None:
-            check_output(f"--{name}", path, suffixes, kept)
-            kept.append(path)
+            check_output(option_name(name), path, suffixes, used)
+            used.append(path)
     if options.plot or options.report:
         plotting.require_matplotlib()
     if options.report and not options.test and not options.validation_split:
         raise ValueError(
-            "--report: needs photos that were not trained on: --test DIR, or a "
-            "--validation-split above 0"
+            "--report: expected held-out photos, received none. Add --test DIR, or a "
+            "--validation-split above 0."
         )
     if options.test:
         classes = list(find_classes(options.test))
-        wanted = sorted(class_names(model) if model else find_classes(options.folder))
-        if classes != wanted:
-            raise ValueError(f"{options.test}: expected the classes {wanted}, found {classes}")
+        expected = sorted(class_names(model) if model else find_classes(options.folder))
+        if classes != expected:
+            raise ValueError(f"{options.test}: expected the classes {expected}, received {classes}")
 
 
-def _new_model(options: argparse.Namespace, training):
-    """Build and compile the network for the folder's classes; note how its training begins."""
+def _datasets(
+    options: argparse.Namespace, model: Model | None
+) -> tuple[data.ImageFolder, data.ImageFolder | None]:
+    """Return the training and the validation photos."""
+    settings: dict[str, Any] = {
+        "image_size": options.image_size,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "class_names": class_names(model) if model else None,
+    }
+    if not options.validation_split:
+        return data.ImageFolder(options.folder, **settings), None
+    settings["validation_split"] = options.validation_split
+    training = data.ImageFolder(options.folder, **settings, subset="training")
+    settings["class_names"] = training.class_names
+    return training, data.ImageFolder(
+        options.folder, **settings, subset="validation", shuffle=False
+    )
+
+
+def _new_model(options: argparse.Namespace, training: data.ImageFolder) -> Model:
+    """Build and compile a network for the folder's classes; store the options in it."""
     names = training.class_names
-    build = _on_base if options.base else _from_scratch
-    model, optimizer = build(options, training)
+    if options.base:
+        base = getattr(applications, BASES[options.base][0])(
+            options.weights,
+            include_top=False,
+            input_shape=training.image_shape,
+            until=options.until,
+        )
+        model = transfer_classifier(
+            base, len(names), augment=options.augmented_passes > 0, name="pets"
+        )
+    else:
+        model = small_cnn(
+            training.image_shape, len(names), augment=not options.no_augmentation, name="pets"
+        )
+    schedule = _schedule(options.epochs * len(training), options.learning_rate)
     loss = "binary_crossentropy" if len(names) == 2 else "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizers.AdamW(schedule, weight_decay=0.05), loss, metrics=["accuracy"])
     model.metadata["class_names"] = list(names)
     model.metadata["training"] = {name: getattr(options, name) for name in SCRATCH}
     return model
 
 
-def _from_scratch(options: argparse.Namespace, training):
-    from minidl import optimizers
-    from minidl.applications import small_cnn
-
-    model = small_cnn(
-        training.image_shape, len(training.class_names), augment=not options.no_augmentation,
-        name="pets",
-    )  # fmt: skip
-    schedule = _schedule(options.epochs * len(training), options.learning_rate)
-    return model, optimizers.AdamW(schedule, weight_decay=0.05)
-
-
-def _on_base(options: argparse.Namespace, training):
-    from minidl import applications, optimizers
-    from minidl.applications.transfer import transfer_classifier
-
-    network = getattr(applications, BASES[options.base][0])
-    base = network(
-        options.weights, include_top=False, input_shape=training.image_shape, until=options.until
-    )
-    model = transfer_classifier(
-        base, len(training.class_names), augment=options.augmented_passes > 0, name="pets"
-    )
-    schedule = _schedule(options.epochs * len(training), options.learning_rate)
-    return model, optimizers.AdamW(schedule, weight_decay=0.05)
-
-
-def _schedule(steps: int, peak: float):
-    """Return a learning rate that rises a little while, then falls to zero within `steps`."""
-    from minidl.optimizers.schedules import CosineDecay
-
+def _schedule(steps: int, peak: float) -> CosineDecay:
+    """Return a learning rate that warms up during 5 % of the steps, then decays to zero."""
     return CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=max(1, steps // 20))
 
 
-def _prolong(model, epochs: int, steps: int) -> None:
-    """Make a schedule last as long as the training, so that no epoch learns at rate zero."""
-    noted, old = model.metadata["training"], model.optimizer.learning_rate
-    noted["epochs"] = max(noted["epochs"], epochs)
+def _extend_schedule(model: Model, epochs: int, steps: int) -> None:
+    """Extend the schedule to the steps of a resumed training: beyond its end the rate is zero."""
+    stored, old = model.metadata["training"], model.optimizer.learning_rate
+    stored["epochs"] = max(stored["epochs"], epochs)
     if getattr(old, "decay_steps", steps) < steps and hasattr(old, "warmup_target"):
         model.optimizer.learning_rate = _schedule(steps, old.warmup_target)
 
 
-def _check_converged(model, options: argparse.Namespace) -> None:
-    """Raise where a callback has ended the training: here, they do so for divergence only."""
-    if model.stop_training:
-        output = Path(options.output)
-        kept = f"; {output} keeps the model from before" if output.exists() else ""
-        raise RuntimeError(
-            "training diverged: the loss is not a finite number any more; train anew with a "
-            f"--learning-rate below {options.learning_rate:g}{kept}"
+def _run_folder(
+    options: argparse.Namespace, model: Model, training: data.ImageFolder
+) -> Run | None:
+    """Return the run folder of this training: a new one, or that of the resumed training."""
+    if not options.runs:
+        return None
+    if options.resume and "run" in model.metadata:
+        with contextlib.suppress(ValueError):  # moved or deleted
+            run = Run(model.metadata["run"])
+            run.amend(epochs=options.epochs)
+            return run
+    config = {name: getattr(options, name) for name in (*SCRATCH, "folder", "test", "output")}
+    counts = np.bincount(np.asarray(training.labels)).tolist()
+    config["photos"] = dict(zip(training.class_names, counts, strict=True))
+    config["command"] = _command(options)
+    run = Run.new(options.runs, options.base or "small_cnn", config)
+    model.metadata["run"] = str(run.folder.resolve())  # valid in any working directory
+    print(f"Run: {run.folder}", flush=True)
+    return run
+
+
+def _fit(
+    options: argparse.Namespace,
+    model: Model,
+    training: data.ImageFolder,
+    validation: data.ImageFolder | None,
+    run: Run | None,
+) -> History:
+    """Train the model and store the result in the run folder; raise if the loss diverged."""
+    output = Path(options.output)
+    before, start = _file_version(output), time.perf_counter()
+    history = model.fit(
+        training,
+        validation_data=validation,
+        epochs=options.epochs,
+        resume=options.resume,
+        augmented_passes=options.augmented_passes,
+        callbacks=[
+            TerminateOnNaN(),
+            ModelCheckpoint(output),
+            *(run.callbacks(validation is not None) if run else []),
+        ],
+    )
+    diverged = model.stop_training  # of these callbacks, only TerminateOnNaN sets it
+    if run:
+        if _file_version(output) != before:  # a training that diverged has written nothing
+            run.keep(output)
+        state = "diverged" if diverged else "interrupted" if history.interrupted else "finished"
+        # A test result from before the training was resumed is obsolete.
+        run.finish(time.perf_counter() - start, state, test=None)
+    if diverged:
+        _raise_diverged(options)
+    return history
+
+
+def _file_version(path: Path) -> tuple[int, int] | None:
+    """Return inode and modification time of a file, which change when it is replaced."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
+
+
+def _raise_diverged(options: argparse.Namespace) -> NoReturn:
+    kept = ""
+    if Path(options.output).exists():
+        kept = f" {options.output} keeps the model from before."
+    raise RuntimeError(
+        "training diverged: the loss is no longer finite. Train anew with a --learning-rate below "
+        f"{options.learning_rate:g}.{kept}"
+    )
+
+
+def _write_reports(
+    options: argparse.Namespace,
+    run: Run | None,
+    model: Model,
+    history: History,
+    training: data.ImageFolder,
+    validation: data.ImageFolder | None,
+) -> None:
+    """Write the report to --report, and to the run folder if matplotlib is installed."""
+    arguments = options, model, history, training, validation
+    if options.report:
+        _write_report(options.report, *arguments)
+        if run:
+            shutil.copyfile(options.report, run.report)
+    elif run and (options.test or options.validation_split):
+        with contextlib.suppress(ImportError):  # matplotlib is missing
+            _write_report(run.report, *arguments)
+
+
+def _write_report(
+    path: str | Path,
+    options: argparse.Namespace,
+    model: Model,
+    history: History,
+    training: data.ImageFolder,
+    validation: data.ImageFolder | None,
+) -> None:
+    """Write a report on the test photos, or on the validation photos if there are none."""
+    from minidl.report import write
+
+    tested, part = validation, "validation"
+    if options.test:
+        part = "test"
+        tested = data.ImageFolder(
+            options.test,
+            options.image_size,
+            options.batch_size,
+            shuffle=False,
+            class_names=training.class_names,
         )
+    write(
+        path,
+        model,
+        tested,
+        part=part,
+        history=history,
+        train_data=training,
+        validation_data=validation,
+        findings=data.check(options.folder, options.test),
+        command=_command(options),
+    )
+    print(f"Report: {path}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return a command line that repeats this training without relying on defaults."""
+    words = ["minidl", "train", options.folder]
+    for name in (*SCRATCH, "test", "output", "report"):
+        value = getattr(options, name)
+        if value is True:
+            words.append(option_name(name))
+        elif value not in (None, False) or name in ("seed", "validation_split"):  # these may be 0
+            words += [option_name(name), str(value)]
+    return f"MINIDL_NUM_THREADS={get_num_threads()} {shlex.join(words)}"

@@ -1,10 +1,10 @@
-"""``minidl info --warm-up``: compile every kernel once, so that the first real use need not.
+"""Compilation of all kernels in advance, for ``minidl info --warm-up``.
 
-Numba compiles a kernel for the types of its arguments when it is first called, and keeps the
-result on disk. So each kernel is called, by small networks that train and predict in float32.
+Numba compiles a kernel for the types of its arguments at the first call, and caches the result on
+disk. Small networks that train and predict in float32 therefore call every kernel once.
 
->>> from minidl.cli.warm_up import chores
->>> [name for name, _ in chores()][:2]
+>>> from minidl.cli.warm_up import warm_up_tasks
+>>> [name for name, _ in warm_up_tasks()][:2]
 ['convolutions', 'activations']
 """
 
@@ -15,31 +15,33 @@ from collections.abc import Callable
 import numpy as np
 
 from minidl import layers, losses, optimizers
-from minidl.layers.base import Layer
+from minidl.applications.small_cnn import augmentation
 from minidl.layers.symbolic import Input
+from minidl.losses import Loss
 from minidl.models.model import Model
 from minidl.models.sequential import Sequential
+from minidl.optimizers import Optimizer
 
-__all__ = ["chores", "warm_up"]
+__all__ = ["warm_up", "warm_up_tasks"]
 
 
 def warm_up(progress: bool = True) -> None:
-    """Call all kernels; where they have been compiled before, that takes a second or two.
+    """Call all kernels once. If they are cached, this takes one or two seconds.
 
     Parameters
     ----------
     progress : bool
-        Whether to draw a bar.
+        Whether to draw a progress bar.
     """
     from tqdm.auto import tqdm
 
-    bar = tqdm(chores(), disable=not progress, unit="kind", dynamic_ncols=True)
-    for name, chore in bar:
+    bar = tqdm(warm_up_tasks(), disable=not progress, unit="kind", dynamic_ncols=True)
+    for name, task in bar:
         bar.set_description(f"Compiling {name}")
-        chore()
+        task()
 
 
-def chores() -> list[tuple[str, Callable[[], None]]]:
+def warm_up_tasks() -> list[tuple[str, Callable[[], None]]]:
     """Return the kinds of kernels, each with a function that calls them."""
     return [
         ("convolutions", _convolutions),
@@ -50,8 +52,10 @@ def chores() -> list[tuple[str, Callable[[], None]]]:
     ]
 
 
-def _train(model: Model, y, optimizer="sgd", loss="mse") -> None:
-    """Take one step on pictures of noise, and predict."""
+def _train(
+    model: Model, y: np.ndarray, optimizer: str | Optimizer = "sgd", loss: str | Loss = "mse"
+) -> None:
+    """Train on one batch of noise, and predict."""
     x = np.random.default_rng(0).random((4, *model.input_shape[1:]), np.float32)
     model.compile(optimizer, loss)
     model.fit(x, y, verbose=0)
@@ -61,7 +65,7 @@ def _train(model: Model, y, optimizer="sgd", loss="mse") -> None:
 def _convolutions() -> None:
     x = Input((20, 20, 3))
     y = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
-    y = layers.Conv2D(64, 3, padding="same", activation="relu")(y)  # by Winograd
+    y = layers.Conv2D(64, 3, padding="same", activation="relu")(y)  # Winograd
     y = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=2, padding="same")(y))
     y = layers.ReLU()(layers.Add()([y, layers.Conv2D(4, 1, use_bias=False)(y)]))
     y = layers.DepthwiseConv2D(3, activation="relu")(layers.MaxPooling2D(2)(y))
@@ -70,24 +74,24 @@ def _convolutions() -> None:
     model = Model(x, y)
     _train(model, np.zeros((4, 2)))
     model.freeze()
-    model.compile("sgd", "mse")
-    for layer in model.layers[:1]:
-        layer.trainable = True  # gradients through frozen BatchNormalization
-    model.fit(np.zeros((4, 20, 20, 3), np.float32), np.zeros((4, 2)), verbose=0)
+    model.layers[0].trainable = True  # gradients through frozen BatchNormalization
+    _train(model, np.zeros((4, 2)))
 
 
 def _activations() -> None:
-    kinds: list[Layer] = [
-        layers.ReLU(), layers.Sigmoid(), layers.Tanh(), layers.SiLU(), layers.GELU(),
-        layers.GELU(approximate=True), layers.Softmax(),
-    ]  # fmt: skip
-    for kind in kinds:
-        _train(Sequential([Input((5,)), layers.Dense(4), kind]), np.zeros((4, 4)))
+    for layer in (
+        layers.ReLU(),
+        layers.Sigmoid(),
+        layers.Tanh(),
+        layers.SiLU(),
+        layers.GELU(),
+        layers.GELU(approximate=True),
+        layers.Softmax(),
+    ):
+        _train(Sequential([Input((5,)), layers.Dense(4), layer]), np.zeros((4, 4)))
 
 
 def _augmentation() -> None:
-    from minidl.applications.small_cnn import augmentation
-
     for fill_mode in ("reflect", "constant", "nearest", "wrap"):
         stack = [Input((9, 9, 3)), layers.Dense(3), layers.RandomRotation(0.1, fill_mode)]
         _train(Sequential([*stack, layers.Flatten(), layers.Dense(1)]), np.zeros((4, 1)))
@@ -109,9 +113,12 @@ def _losses() -> None:
 
 
 def _optimizers() -> None:
-    for kind in (
-        optimizers.SGD(momentum=0.9), optimizers.SGD(momentum=0.9, nesterov=True),
-        optimizers.Adam(), optimizers.AdamW(), optimizers.RMSprop(),
+    for optimizer in (
+        optimizers.SGD(momentum=0.9),
+        optimizers.SGD(momentum=0.9, nesterov=True),
+        optimizers.Adam(),
+        optimizers.AdamW(),
+        optimizers.RMSprop(),
         optimizers.SGD(clipnorm=1.0),
-    ):  # fmt: skip
-        _train(Sequential([Input((5,)), layers.Dense(1)]), np.zeros((4, 1)), optimizer=kind)
+    ):
+        _train(Sequential([Input((5,)), layers.Dense(1)]), np.zeros((4, 1)), optimizer=optimizer)

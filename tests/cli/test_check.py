@@ -174,7 +174,8 @@ def test_train_warns_of_leaks_and_trains_all_the_same(photos, held_out, tmp_path
     assert lines == [
         "minidl: warning: 1 of the 6 test photos is also among the training photos, such as "
         f"{held_out / 'cats' / 'leaked.jpg'}",
-        f"  so the test will flatter; see minidl check {photos} --test {held_out}",
+        "  Test accuracy will be overestimated. For the list: "
+        f"minidl check {photos} --test {held_out}",
     ]
     assert "accuracy" in out
 

@@ -212,7 +212,7 @@ def test_train_resume_refuses_options_that_contradict(photos, trained, capsys):
         given = [option] if value is None else [option, value]
         command = ["train", photos, "--resume", "--output", trained, "--epochs", 3, *given]
         line = refused(capsys, *command)
-        assert f"began {began}; leave {option} out" in line
+        assert f"began {began}. Omit {option}" in line
     assert trained.read_bytes() == before
 
 
@@ -220,7 +220,7 @@ def test_train_resume_refuses_a_model_of_another_kind_of_training(photos, tmp_pa
     path = tmp_path / "m.h5"
     Sequential([Input((32, 32, 3)), layers.Flatten(), layers.Dense(1, "sigmoid")]).save(path)
     line = refused(capsys, "train", photos, "--resume", "--output", path)
-    assert "holds no training of minidl train" in line
+    assert "was not created by `minidl train`" in line
 
 
 def test_train_that_diverges_says_so_and_keeps_the_model_before(photos, tmp_path, capsys):
@@ -539,7 +539,7 @@ def test_predict_refuses_a_model_that_takes_no_images_or_gives_no_classes(photo,
     Sequential([Input((3,)), layers.Dense(1)]).save(path)
     assert "does not take images" in refused(capsys, "predict", path, photo)
     Sequential([Input((32, 32, 3)), layers.Conv2D(2, 1)]).save(path)
-    assert "no classifier" in refused(capsys, "predict", path, photo)
+    assert "not a classifier" in refused(capsys, "predict", path, photo)
     model = Sequential([Input((32, 32, 3)), layers.Flatten(), layers.Dense(3, "softmax")])
     model.metadata["class_names"] = ["cats", "dogs"]
     model.save(path)
@@ -568,7 +568,7 @@ def test_info(capsys):
         (["train"], ["DIR"]),
         (["predict", "model.h5"], ["IMAGE"]),
         (["train", "x", "--epochs", "0"], ["--epochs", "from 1", "'0'"]),
-        (["train", "x", "--epochs", "many"], ["--epochs", "whole number", "'many'"]),
+        (["train", "x", "--epochs", "many"], ["--epochs", "an integer", "'many'"]),
         (["train", "x", "--validation-split", "1.5"], ["--validation-split", "'1.5'"]),
         (["train", "x", "--learning-rate", "nan"], ["--learning-rate", "'nan'"]),
         (["train", "x", "--seed", "-1"], ["--seed", "'-1'"]),

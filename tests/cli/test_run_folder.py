@@ -89,12 +89,12 @@ def test_an_epoch_that_was_trained_twice_counts_once(tmp_path):
     [
         ("config.json", "{", "config.json"),
         ("config.json", "[1]", "JSON object"),
-        ("config.json", '{"kind": "other"}', "not written by minidl train"),
+        ("config.json", '{"kind": "other"}', "expected a file of `minidl train`"),
         ("config.json", '{"kind": "minidl run", "epochs": "many"}', "'epochs': expected int"),
         ("config.json", '{"kind": "minidl run", "base": ["vgg16"]}', "'base': expected str"),
         ("metrics.csv", "epoch,loss\n0,much\n", "metrics.csv"),
-        ("metrics.csv", "loss\n0.5\n", "line 2 has no whole number as its epoch"),
-        ("metrics.csv", "epoch,loss\n0,1\nnan,0.5\n", "line 3 has no whole number"),
+        ("metrics.csv", "loss\n0.5\n", "line 2: expected an integer epoch"),
+        ("metrics.csv", "epoch,loss\n0,1\nnan,0.5\n", "line 3: expected an integer epoch"),
         ("metrics.csv", "epoch,loss\n0,0.5,7\n", "metrics.csv"),
         ("metrics.csv", "epoch,loss\n0,\0\n", "metrics.csv"),
         ("result.json", '{"test": [0.9]}', "'test': expected dict"),
@@ -135,11 +135,11 @@ def test_a_run_that_diverged_is_told_in_json_that_others_can_read(tmp_path, caps
 
 def test_mistakes_are_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with refused(DataError, "file", "no folder can be made"):
+    with refused(DataError, "file", "cannot create a folder"):
         Run.new(tmp_path / "file", "a", CONFIG)
     with refused(DataError, "no such folder"):
         find_runs(tmp_path / "nowhere")
-    with refused(FileFormatError, "no run of minidl train"):
+    with refused(FileFormatError, "was not created by `minidl train`"):
         Run(tmp_path)
     run = Run.new(tmp_path, "a", CONFIG)
     assert json.loads((run.folder / "config.json").read_text())["kind"] == "minidl run"

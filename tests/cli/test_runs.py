@@ -111,7 +111,7 @@ def test_the_table_compares_runs(photos, tmp_path, capsys):
 
 def test_where_there_are_no_runs_it_says_so(tmp_path, capsys):
     assert main(["runs", str(tmp_path)]) == 1
-    assert "no runs yet" in capsys.readouterr().err
+    assert "no runs" in capsys.readouterr().err
     assert main(["runs", str(tmp_path / "nowhere")]) == 1
     assert "no such folder" in capsys.readouterr().err
 

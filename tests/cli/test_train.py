@@ -81,7 +81,9 @@ def test_what_would_have_no_effect_is_refused(photos, weights, tmp_path, capsys)
 
 def test_options_that_need_a_base_say_so(photos, capsys):
     for option, value in (("--weights", "w.h5"), ("--until", "mixed8"), ("--augmented-passes", 2)):
-        assert f"{option} goes with --base" in refused(capsys, "train", photos, option, value)
+        assert f"{option}: only valid with --base" in refused(
+            capsys, "train", photos, option, value
+        )
 
 
 def test_wrong_weights_are_refused_before_anything_is_trained(photos, weights, tmp_path, capsys):

@@ -8,37 +8,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from minidl.layers.base import Layer
+from minidl.layers.base import Layer, Shape
 
-__all__ = ["Node", "count_readers"]
+__all__ = ["Node", "count_consumers"]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One call of a layer: nodes are numbered in topological order.
+    """One call of a layer; its output tensor has the node's number, its position in the graph.
 
     Attributes
     ----------
     layer : Layer
     inputs : tuple of int
-        The numbers of the nodes whose outputs the layer reads; empty for model inputs.
-    shape : tuple
-        The output's shape, batch first.
+        Numbers of the tensors that the layer reads; empty for model inputs.
+    shape : tuple of int or None
+        Shape of the output, batch first.
     """
 
     layer: Layer
     inputs: tuple[int, ...]
-    shape: tuple[int | None, ...]
+    shape: Shape
 
 
-def count_readers(nodes, count: int, outputs) -> list[int]:
-    """Return how often each of `count` tensors is read by `nodes`; outputs are read once more."""
-    readers = [0] * count
-    for node in nodes:
-        for i in node.inputs:
-            readers[i] += 1
-    for i in outputs:
-        readers[i] += 1
-    return readers
+def count_consumers(
+    inputs: Iterable[tuple[int, ...]], count: int, outputs: Iterable[int]
+) -> list[int]:
+    """Return how often each tensor is read.
+
+    Parameters
+    ----------
+    inputs : iterable of tuple of int
+        The numbers that each node reads.
+    count : int
+        Number of tensors of the graph.
+    outputs : iterable of int
+        Numbers of the graph's outputs, which the caller reads once more.
+    """
+    consumers = [0] * count
+    for numbers in (*inputs, outputs):
+        for i in numbers:
+            consumers[i] += 1
+    return consumers

@@ -1,6 +1,6 @@
-"""Where a partly frozen network can be cut: features below, a head to train above.
+"""Splitting of a partly frozen network: frozen features below, a trainable head above.
 
-The features of a sample are the same in every epoch, so they need to be computed only once.
+The features of a sample are the same in every epoch, so they can be computed once.
 
 >>> from minidl import Input, Sequential, layers
 >>> from minidl.graph.training.split import split_frozen
@@ -18,24 +18,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minidl.graph.network import Network
+from minidl.graph.node import Node
 
 __all__ = ["Split", "split_frozen"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """A network in two parts, made of its own layers.
+    """A network in two parts, which share its layers.
 
     Attributes
     ----------
     features : Network
-        From the model's inputs to all that the head reads.
+        From the network's inputs to the tensors that the head reads.
     head : Network
-        From there to the model's outputs.
+        From these tensors to the network's outputs.
     is_random : bool
-        Whether the features of a sample differ from one pass in training to the next.
+        Whether the features of a sample differ between training passes.
     flags : tuple of bool
-        See :func:`trainable_flags`: with other flags the cut may be elsewhere.
+        Result of :func:`trainable_flags`: for other flags the split may differ.
     """
 
     features: Network
@@ -45,13 +46,13 @@ class Split:
 
 
 def split_frozen(network: Network, random_input: bool = False) -> Split | None:
-    """Return the largest frozen part and the rest, or None where no layer with weights is frozen.
+    """Return the largest frozen part and the rest, or None if no layer with weights is frozen.
 
     Parameters
     ----------
     network : Network
     random_input : bool
-        Whether random layers, such as augmentation, may lie below the frozen ones.
+        Whether the features may contain random layers, such as augmentation.
     """
     if not network.trainable_weights:
         return None
@@ -59,10 +60,10 @@ def split_frozen(network: Network, random_input: bool = False) -> Split | None:
     if not any(network.nodes[i].layer.parameters for i in below):
         return None
     read = {j for i, node in enumerate(network.nodes) if i not in below for j in node.inputs}
-    cut = [i for i in sorted(below) if i in read or i in network.output_numbers]
-    tensors = [network.tensors[i] for i in cut]
+    read.update(network.output_numbers)
+    tensors = [network.tensors[i] for i in sorted(below & read)]
     between = tensors[0] if len(tensors) == 1 else tensors
-    is_random = any(not _same_each_time(network.nodes[i].layer) for i in below)
+    is_random = not all(_is_deterministic(network.nodes[i]) for i in below)
     return Split(
         Network(network.input, between, name=f"{network.name}_features"),
         Network(between, network.output, name=f"{network.name}_head"),
@@ -84,31 +85,30 @@ def trainable_flags(network: Network) -> tuple[bool, ...]:
 
 
 def _frozen_nodes(network: Network, random_input: bool) -> set[int]:
-    """Return the nodes whose outputs are features; the model's inputs are among them."""
+    """Return the nodes whose outputs are features, the model's inputs among them."""
     nodes = network.nodes
     inputs = set(network.input_numbers)
-    untrained, same = set(inputs), set(inputs)  # no gradient arrives; and nothing random below
+    untrained, deterministic = set(inputs), set(inputs)  # including all nodes below
     for i, node in enumerate(nodes):
         if i in inputs or node.layer.trainable_weights:
             continue
         if untrained.issuperset(node.inputs):
             untrained.add(i)
-        if same.issuperset(node.inputs) and _same_each_time(node.layer):
-            same.add(i)
+        if deterministic.issuperset(node.inputs) and _is_deterministic(node):
+            deterministic.add(i)
     if not random_input:
-        return same
-    # Random layers count as long as there is a frozen layer with weights above them: the
+        return deterministic
+    # Random layers are features if a frozen layer with weights is above them: this includes the
     # augmentation, but not the dropout of the head.
-    wanted = set(inputs)
+    features = set(inputs)
     for i in reversed(range(len(nodes))):
-        if i in wanted or (i in untrained and nodes[i].layer.parameters):
-            wanted.update((i, *nodes[i].inputs))
+        if i in features or (i in untrained and nodes[i].layer.parameters):
+            features.update((i, *nodes[i].inputs))
     for i, node in enumerate(nodes):
-        follows = node.inputs and wanted.issuperset(node.inputs)
-        if follows and i in untrained and _same_each_time(node.layer):
-            wanted.add(i)
-    return wanted & untrained
+        if i in untrained and _is_deterministic(node) and features.issuperset(node.inputs):
+            features.add(i)
+    return features & untrained
 
 
-def _same_each_time(layer) -> bool:
-    return layer.capabilities.ignores_training
+def _is_deterministic(node: Node) -> bool:
+    return node.layer.capabilities.ignores_training

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl import Input, Model, Sequential, layers
-from minidl.graph.training.frozen_segments import Segment
+from minidl.graph.training.frozen_segments import FrozenSegment
 
 X = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype(np.float32)
 Y = np.arange(6) % 2
@@ -23,11 +23,11 @@ def frozen_base_model(*before):
 def segments(model):
     """Return the names of the layers in each frozen part of a training step."""
     executor = model._executor
-    timetable = executor.timetable(executor._needs(need_dx=False), training=True)
+    order = executor.execution_order(executor._needs_gradient(need_dx=False), training=True)
     return [
         [model.nodes[i].layer.name for i in item.numbers]
-        for item in timetable.items
-        if isinstance(item, Segment)
+        for item in order.items
+        if isinstance(item, FrozenSegment)
     ]
 
 

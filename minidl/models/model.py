@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.callbacks.callback import Callback, History
+from minidl.callbacks.callback import Callback
+from minidl.callbacks.history import History
 from minidl.callbacks.progress import format_logs
 from minidl.common.errors import MinidlError, ShapeError
 from minidl.common.seeding import draw_seed

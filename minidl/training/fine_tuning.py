@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.callbacks.callback import History
+from minidl.callbacks.history import History
 from minidl.common.argument_checks import check_integer, check_number
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
@@ -77,7 +77,7 @@ def fine_tune(
         if part == "base" and count and not whole.interrupted:
             _unfreeze(model, base, unfreeze_from, lr_multiplier)
         if count and not whole.interrupted:
-            _append(whole, _fit(model, train, val, len(whole.epoch), count, fit_arguments))
+            whole.extend(_fit(model, train, val, len(whole.epoch), count, fit_arguments))
     return whole
 
 
@@ -137,11 +137,3 @@ def _fit(model, train, val, initial_epoch: int, count: int, arguments) -> Histor
         x, y, sample_weight=weight, validation_data=val, initial_epoch=initial_epoch,
         epochs=initial_epoch + count, **arguments,
     )  # fmt: skip
-
-
-def _append(whole: History, part: History) -> None:
-    whole.epoch += part.epoch
-    whole.seconds += part.seconds
-    whole.interrupted = part.interrupted
-    for name, values in part.history.items():
-        whole.history.setdefault(name, []).extend(values)

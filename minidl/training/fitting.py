@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minidl.callbacks.callback import Callback, CallbackGroup, History
-from minidl.callbacks.progress import ProgressBar
+from minidl.callbacks.callback import Callback, CallbackGroup
+from minidl.callbacks.history import History
+from minidl.callbacks.progress import ProgressBar, display_mode
 from minidl.common.argument_checks import check_integer
 from minidl.common.errors import DataError
 from minidl.data.array_checks import holds_batches
@@ -85,7 +86,7 @@ def fit(trainer: Trainer, arguments: FitArguments) -> History:
         arguments.cache_features,
         arguments.augmented_passes,
         steps=arguments.steps_per_epoch,
-        progress=bar.bars,
+        progress=display_mode(arguments.verbose) == "bar",
         seed=model.seed,
     )
     validation = _validation_dataset(trainer, validation_data, arguments, train, cache)

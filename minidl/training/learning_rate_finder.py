@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.callbacks.progress import ProgressBar, new_bar
+from minidl.callbacks.progress import Progress
 from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError
 from minidl.data.pipeline import as_dataset
@@ -151,10 +151,9 @@ def find_learning_rate(
     trainer = model._compiled("find_learning_rate")
     data = as_dataset(x, y, batch_size=batch_size, shuffle=True, seed=model.seed)
     rates = np.geomspace(low, high, steps)
-    hidden = not ProgressBar(verbose).bars
     before = _State(model)
     try:
-        with new_bar(total=steps, desc="Learning rates", unit="batch", disable=hidden) as bar:
+        with Progress("Learning rates", steps, verbose) as bar:
             losses = _train(trainer, _endless(data), rates, bar)
     finally:
         before.restore()

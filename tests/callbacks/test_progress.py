@@ -14,7 +14,7 @@ import pytest
 from support.tiny import blobs, classifier, refused
 
 from minidl.callbacks import LambdaCallback
-from minidl.callbacks.progress import ProgressBar, format_logs
+from minidl.callbacks.progress import Progress, ProgressBar, display_mode, format_logs
 
 X, Y = blobs()
 
@@ -80,7 +80,7 @@ def test_an_interrupted_bar_is_closed(monkeypatch, capsys):
     model = classifier()
     stop = LambdaCallback(on_train_batch_begin=interrupt)
     model.fit(X, Y, callbacks=[bar, stop], verbose=0)
-    assert bar.bar is None
+    assert bar.progress is None
 
 
 @pytest.mark.parametrize(("kernel", "widgets"), [(True, True), (True, False), (False, True)])
@@ -88,9 +88,8 @@ def test_a_bar_in_a_notebook_that_can_draw_one(kernel, widgets, monkeypatch):
     shell = SimpleNamespace(kernel=None) if kernel else SimpleNamespace()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if widgets else None)
-    bar = ProgressBar("auto")
-    assert (bar.bars, bar.lines) == ((True, False) if kernel and widgets else (False, True))
-    assert ProgressBar(0).bars is ProgressBar(0).lines is False
+    assert display_mode("auto") == ("bar" if kernel and widgets else "lines")
+    assert display_mode(0) == "nothing"
 
 
 def test_wrong_verbose():
@@ -138,3 +137,32 @@ def test_a_real_terminal():
     assert process.wait() == 0
     assert b"Epoch 1/1: 100%" in shown
     assert b"4/4" in shown
+
+
+def one_pass(verbose):
+    with Progress("Evaluation", total=3, verbose=verbose) as progress:
+        for loss in (3.0, 2.0, 1.0):
+            progress.update({"loss": loss})
+        progress.finish({"loss": 2.0})
+
+
+def test_a_pass_on_a_terminal_fills_its_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    one_pass("auto")
+    assert "3/3" in terminal.getvalue()
+    assert "loss 2.0000" in terminal.getvalue()
+
+
+def test_a_pass_elsewhere_prints_one_line(capsys):
+    one_pass(2)
+    assert re.fullmatch(r"Evaluation - \d+\.\d s - loss 2\.0000\n", capsys.readouterr().out)
+    one_pass(0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_closes_the_bar_without_a_line(capsys):
+    with pytest.raises(ZeroDivisionError), Progress("Evaluation", 2, verbose=1) as progress:
+        1 / 0
+    assert progress.bar.disable  # tqdm's mark of a closed bar
+    assert capsys.readouterr().out == ""

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minidl.callbacks.progress import new_bar
+from minidl.callbacks.progress import Progress
 from minidl.common.argument_checks import check_choice
 from minidl.data.pipeline import Dataset, epoch_order
 from minidl.formats.architecture import describe
@@ -147,7 +147,7 @@ class FeatureCache:
         """Return the features of all batches, kept in memory or in a file."""
         total = len(ordered) * max(1, passes)
         limit = MEMORY_LIMIT if self._is_minidls else math.inf
-        with FeatureWriter(key, total, limit) as writer, _bar(total, self.progress) as bar:
+        with FeatureWriter(key, total, limit) as writer, self._progress(total) as bar:
             for number in range(max(1, passes)):
                 for batch_number, batch in enumerate(ordered.batches(0)):
                     x, y, weight = unpack(batch)
@@ -156,6 +156,9 @@ class FeatureCache:
                     writer.append(number, self._features_of(x, rng), y, weight)
                     bar.update()
             return writer.finish(getattr(ordered, "files", None))
+
+    def _progress(self, total: int) -> Progress:
+        return Progress("Features", total, verbose=1 if self.progress else 0, leave=False)
 
     def _features_of(self, x, rng: list[int] | None) -> list[np.ndarray]:
         """Return the features of one batch; `rng` seeds the random layers, None for none."""
@@ -288,7 +291,3 @@ def _foreign(network: Network) -> list[type]:
 
 def _memory() -> int:
     return sum(features.memory for features in _kept.values())
-
-
-def _bar(total: int, shown: bool):
-    return new_bar(total=total, desc="Features", unit="batch", disable=not shown, leave=False)

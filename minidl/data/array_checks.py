@@ -1,4 +1,4 @@
-"""What a user may pass as data, checked once and turned into arrays.
+"""Conversion of the arrays and batches that users pass as data.
 
 >>> from minidl.data.array_checks import as_arrays
 >>> as_arrays([[1, 2], [3, 4]], "x").shape
@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from minidl.common.argument_checks import check_integer
@@ -14,115 +17,144 @@ from minidl.common.errors import DataError
 from minidl.common.seeding import draw_seed
 
 __all__ = [
+    "Arrays",
+    "Batch",
     "as_arrays",
     "as_batch",
     "as_floats",
     "common_length",
-    "fixed_seed",
+    "describe_value",
     "holds_batches",
-    "shown",
+    "resolve_seed",
     "take",
 ]
 
+Arrays: TypeAlias = np.ndarray | list[np.ndarray]  # a list for several inputs or outputs
+Batch: TypeAlias = tuple[Any, ...]  # (x, y) or (x, y, sample_weight), each Arrays or None
 
-def as_arrays(value, name: str) -> np.ndarray | list[np.ndarray]:
-    """Return `value` as an array of numbers, a list or tuple of arrays as a list of them."""
+NAMES = ("x", "y", "sample_weight")
+
+
+def as_arrays(value: object, name: str) -> Arrays:
+    """Return `value` as an array of numbers, a list or tuple of arrays as a list of arrays.
+
+    Raises
+    ------
+    DataError
+        If `value` contains anything but numbers, or is a single number.
+    """
     if isinstance(value, (list, tuple)) and value and all(_is_array(item) for item in value):
         return [_as_array(item, f"{name}[{i}]") for i, item in enumerate(value)]
     return _as_array(value, name)
 
 
-def _as_array(value, name: str) -> np.ndarray:
+def _as_array(value: object, name: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{name}: cannot be made an array ({error})") from None
+        raise DataError(f"{name}: cannot be converted to an array ({error})") from None
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{name}: expected numbers, received {shown(value)} ({array.dtype})")
+        received = f"{describe_value(value)} ({array.dtype})"
+        raise DataError(f"{name}: expected numbers, received {received}")
     if array.ndim == 0:
-        raise DataError(f"{name}: expected an array of samples, received {shown(value)}")
+        raise DataError(f"{name}: expected an array of samples, received {describe_value(value)}")
     return array
 
 
-def _is_array(value) -> bool:
+def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") and np.ndim(value) > 0
 
 
-def as_floats(x):
-    """Return integers and half floats as float32, which is what layers compute with."""
-    if isinstance(x, list):
-        return [as_floats(part) for part in x]
+def as_floats(x: Arrays) -> Arrays:
+    """Return integers and float16 as float32; float32 and float64 stay."""
+    return [_as_floats(part) for part in x] if isinstance(x, list) else _as_floats(x)
+
+
+def _as_floats(x: np.ndarray) -> np.ndarray:
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
 
 
-def as_batch(item, where: str) -> tuple:
-    """Return an item of a user's iterable as (x, y) or (x, y, sample_weight), checked."""
+def as_batch(item: object, where: str) -> Batch:
+    """Return an item of a user's iterable as (x, y) or (x, y, sample_weight).
+
+    Raises
+    ------
+    DataError
+        If `item` is not ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, is empty, or its parts
+        differ in length.
+    """
     parts = tuple(item) if isinstance(item, (list, tuple)) else (item,)
     if not 1 <= len(parts) <= 3 or parts[0] is None:
         raise DataError(
-            f"{where}: expected x, (x, y) or (x, y, sample_weight), received {shown(item)}"
+            f"{where}: expected x, (x, y) or (x, y, sample_weight), received {describe_value(item)}"
         )
-    names = ("x", "y", "sample_weight")
-    arrays = [
+    arrays: list[Any] = [
         None if part is None else as_arrays(part, f"{where}: {name}")
-        for name, part in zip(names, parts, strict=False)
+        for name, part in zip(NAMES, parts, strict=False)
     ]
-    if common_length(*arrays, where=f"{where}: ") == 0:
-        raise DataError(f"{where}: expected at least one sample, received none")
-    arrays[0] = as_floats(arrays[0])
-    return (*arrays, None) if len(arrays) == 1 else tuple(arrays)
+    common_length(arrays, f"{where}: ")
+    return as_floats(arrays[0]), *(arrays[1:] or [None])
 
 
-def holds_batches(x) -> bool:
-    """Tell an iterable of batches from an array, a list of numbers and a list of arrays."""
-    if hasattr(x, "__array__"):
-        return False
-    if not isinstance(x, (list, tuple)):
-        return True
-    return bool(x) and all(
-        isinstance(item, (list, tuple)) and _starts_with_array(item) for item in x
-    )
+def holds_batches(x: object) -> bool:
+    """Return whether `x` is an iterable of batches, not an array, numbers or a list of arrays."""
+    if isinstance(x, (list, tuple)):
+        return bool(x) and all(
+            isinstance(item, (list, tuple)) and _starts_with_array(item) for item in x
+        )
+    return not hasattr(x, "__array__")
 
 
-def _starts_with_array(batch) -> bool:
+def _starts_with_array(batch: list[Any] | tuple[Any, ...]) -> bool:
     first = batch[0] if batch else None
     return _is_array(first) or (isinstance(first, (list, tuple)) and _starts_with_array(first))
 
 
-def common_length(x, y=None, sample_weight=None, where: str = "") -> int:
-    """Return the number of samples; raise DataError where the arrays differ in it."""
-    lengths = {}
-    for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+def common_length(parts: Sequence[Arrays | None], where: str = "") -> int:
+    """Return the number of samples in `parts`: x, y and sample_weight, or the first of them.
+
+    Raises
+    ------
+    DataError
+        If the arrays differ in length or are empty.
+    """
+    lengths: dict[str, int] = {}
+    for name, value in zip(NAMES, parts, strict=False):
         if isinstance(value, list):
-            lengths.update({f"{name}[{i}]": len(part) for i, part in enumerate(value)})
+            lengths |= {f"{name}[{i}]": len(part) for i, part in enumerate(value)}
         elif value is not None:
             lengths[name] = len(value)
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} has {n}" for name, n in list(lengths.items())[:4])
         found += ", ..." if len(lengths) > 4 else ""
-        hint = "; a list of arrays means several inputs or outputs: np.stack makes it one array"
-        hint = hint if isinstance(x, list) or isinstance(y, list) else ""
-        raise DataError(f"{where}expected equal numbers of samples, but {found}{hint}")
-    return next(iter(lengths.values()))
+        hint = ". A list of arrays means several inputs or outputs: np.stack joins it to one array."
+        raise DataError(
+            f"{where}expected equal numbers of samples, received different lengths: {found}"
+            f"{hint if any(isinstance(part, list) for part in parts) else ''}"
+        )
+    length = next(iter(lengths.values()))
+    if length == 0:
+        raise DataError(f"{where or 'x: '}expected at least one sample, received none")
+    return length
 
 
-def take(value, rows):
-    """Return the `rows` of an array, of each array of a list, or of None."""
-    if value is None:
-        return None
-    return [part[rows] for part in value] if isinstance(value, list) else value[rows]
+def take(value: Any, rows: slice | np.ndarray) -> Any:
+    """Return the `rows` of an array or of each array of a list; None stays None."""
+    if isinstance(value, list):
+        return [part[rows] for part in value]
+    return None if value is None else value[rows]
 
 
-def fixed_seed(seed: int | np.random.Generator | None) -> int:
-    """Return `seed` as an int that can be kept; draw one from a Generator or for None."""
+def resolve_seed(where: str, seed: int | np.random.Generator | None) -> int:
+    """Return `seed` as an int; draw one from a Generator, or from the global one for None."""
     if seed is None:
         return draw_seed()
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63 - 1))
-    return check_integer("Dataset", "seed", seed, 0)
+    return check_integer(where, "seed", seed, 0)
 
 
-def shown(value) -> str:
+def describe_value(value: object) -> str:
     """Return a short description of a wrong argument."""
     text = repr(value)
     return f"{type(value).__name__} {text}" if len(text) <= 60 else type(value).__name__

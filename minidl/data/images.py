@@ -1,6 +1,6 @@
-"""From an image file to an array: decode, turn upright, convert the colours, resize.
+"""Image decoding: upright orientation, color conversion, resizing.
 
-Whatever the file holds, the result is uint8 of shape (H, W, C), or one clear DataError.
+The result is always uint8 of shape (H, W, C); a file that cannot be used raises DataError.
 
 >>> import io
 >>> from PIL import Image
@@ -13,13 +13,15 @@ Whatever the file holds, the result is uint8 of shape (H, W, C), or one clear Da
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from minidl.common.argument_checks import check_pair
+from minidl.common.argument_checks import check_choice, check_pair
 from minidl.common.errors import DataError
 from minidl.common.image_extensions import IMAGE_EXTENSIONS
 
@@ -28,18 +30,19 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "IMAGE_FORMATS",
     "MAX_PIXELS",
-    "as_image_size",
     "load_image",
+    "read_file",
 ]
 
-
-MAX_PIXELS = 80_000_000  # a file that declares more is taken for an attack (240 MB as RGB)
+MAX_BYTES = 2**30  # no photo of MAX_PIXELS needs more
+MAX_PIXELS = 80_000_000  # 240 MB as RGB; a file that declares more is treated as an attack
 
 COLOR_CHANNELS = {"rgb": 3, "grayscale": 1}
 
-# A closed list: some of Pillow's other readers start external programs.
+# A closed list, because some of Pillow's other readers start external programs.
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
+# How to turn an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,30 +55,34 @@ _UPRIGHT = {
 
 
 def load_image(
-    source: str | os.PathLike | bytes | Image.Image,
+    source: str | os.PathLike[str] | bytes | Image.Image,
     image_size: int | tuple[int, int] | None = None,
     color_mode: str = "rgb",
 ) -> np.ndarray:
     """Return an image as an array of uint8, shape (H, W, 3), or (H, W, 1) for "grayscale".
 
-    EXIF orientation is applied. Transparent pixels are laid over white. 16-bit grey is
-    scaled to 8 bits, CMYK and palettes are converted. Of an animation, the first frame is
-    taken. A large JPEG is decoded at a reduced size, at least twice that asked for.
+    EXIF orientation is applied. Transparent pixels are laid over white. 16-bit gray is scaled to
+    8 bits; CMYK and palettes are converted. The first frame of an animation is used. A large JPEG
+    is decoded at a reduced size, at least twice `image_size`.
 
     Parameters
     ----------
     source : str, path, bytes or PIL.Image.Image
         A file's name, a file's content, or an image that Pillow has opened.
     image_size : int or (height, width), optional
-        Size to resize to (bilinear, antialiased; the aspect ratio is not kept). An int
-        means a square. By default the size stays.
+        Size in pixels to resize to; an int means a square. The resampling is bilinear with
+        antialiasing, and the aspect ratio is not kept. By default the size stays.
     color_mode : {"rgb", "grayscale"}
-        Which channels the result has.
+        The channels of the result.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (H, W, C)
 
     Raises
     ------
     DataError
-        If the file is missing, empty, damaged, cut off, no image, or declares more than
+        If the file is missing, empty, damaged, truncated, not an image, or declares more than
         ``MAX_PIXELS`` pixels.
     ValueError
         For a wrong `image_size` or `color_mode`.
@@ -86,58 +93,50 @@ def load_image(
     >>> load_image(Image.new("L", (4, 2), 128), color_mode="grayscale").shape
     (2, 4, 1)
     """
-    size = as_image_size(image_size)
-    if color_mode not in COLOR_CHANNELS:
-        known = ", ".join(map(repr, COLOR_CHANNELS))
-        raise ValueError(f"color_mode: expected one of {known}, received {color_mode!r}")
+    size = None if image_size is None else check_pair("load_image", "image_size", image_size)
+    check_choice("load_image", "color_mode", color_mode, COLOR_CHANNELS)
+    name = "image in memory"
     if isinstance(source, Image.Image):
-        return _guarded(lambda: _to_array(source, size, color_mode), "image in memory")
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        name, file, length = "image in memory", io.BytesIO(source), len(source)
-    elif isinstance(source, (str, os.PathLike)):
-        name, file, length = str(source), os.fspath(source), _file_length(source)
-    else:
+        with _pillow_errors(name):
+            return _to_array(source, size, color_mode)
+    if isinstance(source, (str, os.PathLike)):
+        name, source = str(source), read_file(source)
+    if not isinstance(source, (bytes, bytearray, memoryview)):
         kind = type(source).__name__
         raise DataError(f"load_image: expected a path, bytes or a PIL image, received {kind}")
-    if length == 0:
+    if len(source) == 0:
         raise DataError(f"{name}: the file is empty (0 bytes)")
-
-    def decode() -> np.ndarray:
-        with Image.open(file, formats=IMAGE_FORMATS) as image:
-            _check_pixels(image)
-            if size is not None:
-                # Half-sized steps of the JPEG decoder itself; the larger side counts for both,
-                # since the EXIF orientation may swap them.
-                draft = 2 * max(size)
-                image.draft("L" if color_mode == "grayscale" else "RGB", (draft, draft))
-            return _to_array(image, size, color_mode)
-
-    return _guarded(decode, name)
+    with _pillow_errors(name), Image.open(io.BytesIO(source), formats=IMAGE_FORMATS) as image:
+        _check_pixels(image)
+        if size is not None:
+            # The JPEG decoder halves sizes by itself. The larger side counts for both, because
+            # the EXIF orientation may swap them.
+            draft = 2 * max(size)
+            image.draft("L" if color_mode == "grayscale" else "RGB", (draft, draft))
+        return _to_array(image, size, color_mode)
 
 
-def as_image_size(image_size) -> tuple[int, int] | None:
-    """Return (height, width) for a pair or, as a square, for an int; None stays None."""
-    if image_size is None:
-        return None
-    return check_pair("images", "image_size", image_size)
-
-
-def _file_length(path) -> int:
-    """Return the file's length in bytes, or raise DataError where there is no such file."""
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of an image file, or raise DataError if it cannot be read."""
     try:
-        length = os.stat(path).st_size
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
+        size = os.stat(path).st_size
+        is_file = os.path.isfile(path)
+        if is_file and size <= MAX_BYTES:
+            with open(path, "rb") as file:
+                return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be opened ({reason})") from None
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: expected an image file, found a folder or a device")
-    return length
+    reason = f"too large ({size:,} bytes)" if is_file else "a folder or a device"
+    raise DataError(f"{path}: expected an image file, received {reason}")
 
 
-def _guarded(decode, name: str) -> np.ndarray:
-    """Call `decode` and turn whatever Pillow raises for a bad file into a DataError."""
+@contextlib.contextmanager
+def _pillow_errors(name: str) -> Iterator[None]:
+    """Turn any exception that Pillow raises for a bad file into a DataError."""
     try:
-        return decode()
+        yield
+        return
     except DataError as error:
         reason = str(error)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -146,7 +145,7 @@ def _guarded(decode, name: str) -> np.ndarray:
         reason = f"is not an image of a known format ({', '.join(IMAGE_FORMATS)})"
     except MemoryError:
         reason = "does not fit in memory"
-    # A damaged file makes Pillow's readers raise almost anything: OSError, SyntaxError,
+    # Pillow's readers raise almost any exception for a damaged file: OSError, SyntaxError,
     # struct.error, zlib.error, KeyError...
     except Exception as error:
         reason = f"is damaged or cut off ({error or type(error).__name__})"
@@ -162,16 +161,16 @@ def _check_pixels(image: Image.Image) -> None:
 
 
 def _to_array(image: Image.Image, size: tuple[int, int] | None, color_mode: str) -> np.ndarray:
+    """Return an opened image as uint8, shape (H, W, C): upright, converted and resized."""
     _check_pixels(image)
     image.load()
     orientation = _orientation(image)
     image = _to_eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if color_mode == "grayscale" and image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")  # not every mode can be converted straight to grey
+        image = image.convert("RGB")  # not every mode can be converted directly to gray
     image = image.convert("L" if color_mode == "grayscale" else "RGB")
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
@@ -184,12 +183,12 @@ def _to_array(image: Image.Image, size: tuple[int, int] | None, color_mode: str)
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF data does not make the picture worthless
+    except Exception:  # the image is usable in spite of damaged EXIF data
         return 1
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 0-255; Pillow's own conversion would clip it instead."""
+    """Scale 16-bit gray to 0-255, which Pillow would clip instead."""
     if image.mode == "F":
         raise DataError("has floating-point pixels, whose range is not defined; save it as 8 bits")
     if not image.mode.startswith("I"):

@@ -1,4 +1,4 @@
-"""Which images a folder holds, and which class each of them belongs to.
+"""Listings of image folders: the images, and the class of each image.
 
 >>> import pathlib, tempfile
 >>> from minidl.data.listing import find_classes
@@ -26,36 +26,36 @@ LAYOUT_HINT = (
 
 
 def find_images(directory: str) -> list[str]:
-    """Return all image files in `directory` and below it, sorted.
+    """Return all image files in `directory` and its subfolders, sorted.
 
-    Hidden files and folders (a leading dot) and other extensions are left out. Links to
-    folders are followed, but no folder is visited twice, and none above `directory`.
+    Hidden files and folders (with a leading dot) and files with other extensions are ignored.
+    Links to folders are followed, but no folder is visited twice, and no parent of `directory`.
 
     Raises
     ------
     DataError
-        If `directory` is no folder, or holds no images.
+        If `directory` is not a folder or contains no images.
     """
-    images = _walk(directory, _with_parents(directory, itself=False))
+    images = _walk(directory, _real_parents(directory))
     if not images:
-        raise DataError(f"{directory}: holds no images ({', '.join(IMAGE_EXTENSIONS)})")
+        raise _no_images(directory)
     return images
 
 
 def find_classes(directory: str) -> dict[str, list[str]]:
     """Return the image files of each class, both sorted by name.
 
-    A class is a folder within `directory`, or else, where all images lie in `directory`
-    itself, what their names have before the first of at least two dots.
+    A class is a folder within `directory`. If all images are in `directory` itself, the class is
+    the part of a file's name before the first of at least two dots.
 
     Raises
     ------
     DataError
-        If `directory` is no folder, holds no images, or a class has none.
+        If `directory` is not a folder, contains no images, or has an empty class.
     """
     folders, files = _list(directory)
-    seen = _with_parents(directory)
-    found = {os.path.basename(folder): _walk(folder, set(seen)) for folder in folders}
+    visited = {os.path.realpath(directory), *_real_parents(directory)}
+    found = {os.path.basename(folder): _walk(folder, set(visited)) for folder in folders}
     if any(found.values()):
         for name, images in found.items():
             if not images:
@@ -63,62 +63,55 @@ def find_classes(directory: str) -> dict[str, list[str]]:
                 raise DataError(f"{folder}: this class folder holds no images")
         return found
     if not files:
-        raise DataError(f"{directory}: holds no images ({', '.join(IMAGE_EXTENSIONS)})")
-    names = [os.path.basename(file) for file in files]
-    if not all(name.count(".") >= 2 for name in names):
-        raise DataError(f"{directory}: holds images but no classes; {LAYOUT_HINT}")
-    classes = {name.split(".")[0]: [] for name in names}
-    for file, name in zip(files, names, strict=True):
-        classes[name.split(".")[0]].append(file)
+        raise _no_images(directory)
+    classes: dict[str, list[str]] = {}
+    for file in files:
+        label, *rest = os.path.basename(file).split(".")
+        if len(rest) < 2:
+            raise DataError(f"{directory}: holds images but no classes; {LAYOUT_HINT}")
+        classes.setdefault(label, []).append(file)
     return dict(sorted(classes.items()))
 
 
-def _with_parents(directory: str, itself: bool = True) -> set[str]:
-    """Return the real paths of the folders above `directory`, and of itself."""
-    real = Path(os.path.realpath(directory))
-    return {str(path) for path in ([real] if itself else []) + list(real.parents)}
+def _no_images(directory: str) -> DataError:
+    return DataError(f"{directory}: holds no images ({', '.join(IMAGE_EXTENSIONS)})")
+
+
+def _real_parents(directory: str) -> set[str]:
+    return {str(path) for path in Path(os.path.realpath(directory)).parents}
 
 
 def _walk(folder: str, visited: set[str]) -> list[str]:
-    """Return the images in `folder` and below, sorted, without the `visited` folders."""
-    images, waiting = [], [folder]
-    while waiting:
-        folder = waiting.pop()
+    """Return the images in `folder` and its subfolders, sorted, without the `visited` folders."""
+    images, pending = [], [folder]
+    while pending:
+        folder = pending.pop()
         real = os.path.realpath(folder)
-        if real in visited:  # a link that leads back
-            continue
-        visited.add(real)
-        folders, files = _list(folder)
-        images += files
-        waiting += reversed(folders)
+        if real not in visited:  # else a link that leads back
+            visited.add(real)
+            folders, files = _list(folder)
+            images += files
+            pending += reversed(folders)
     return sorted(images)
 
 
 def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Return a folder's folders and images, sorted, without hidden ones."""
+    """Return a folder's subfolders and images, sorted, without hidden ones."""
     if not os.path.isdir(folder):
         found = "a file" if os.path.exists(folder) else "nothing there"
         raise DataError(f"{folder}: expected a folder of images, found {found}")
     try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    folders = [entry.path for entry in entries if _is_folder(entry)]
-    # A broken link counts as a file: reading it will say what is wrong.
+    paths = [os.path.join(folder, name) for name in names]
+    folders = [path for path in paths if os.path.isdir(path)]
+    # A broken link counts as a file, so that reading it reports the problem.
     files = [
-        entry.path
-        for entry in entries
-        if entry.name.lower().endswith(IMAGE_EXTENSIONS)
-        and (entry.is_file(follow_symlinks=False) or entry.is_symlink())
-        and not _is_folder(entry)
+        path
+        for path in paths
+        if path.lower().endswith(IMAGE_EXTENSIONS)
+        and not os.path.isdir(path)
+        and (os.path.isfile(path) or os.path.islink(path))
     ]
     return folders, files
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    # Not entry.is_dir() alone: it fails on a link to itself.
-    if entry.is_symlink():
-        return os.path.isdir(entry.path)
-    return entry.is_dir(follow_symlinks=False)

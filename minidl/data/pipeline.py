@@ -1,7 +1,7 @@
-"""Batches for training: from arrays, from any Python iterable, and prepared ahead of time.
+"""Datasets: batches from arrays or any Python iterable, prepared ahead of time.
 
-A :class:`Dataset` hands out one epoch of batches at a time. The order of epoch e depends
-on the seed and on e only, so a resumed run sees what an uninterrupted one would have seen.
+A :class:`Dataset` yields the batches of one epoch at a time. The order of an epoch depends only on
+the seed and the number of the epoch, so a resumed run repeats an uninterrupted one.
 
 >>> import numpy as np
 >>> from minidl.data import ArrayDataset
@@ -17,20 +17,23 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minidl.common.argument_checks import check_fraction, check_integer
 from minidl.common.errors import DataError
 from minidl.data.array_checks import (
+    NAMES,
+    Batch,
     as_arrays,
     as_batch,
     as_floats,
     common_length,
-    fixed_seed,
+    describe_value,
     holds_batches,
-    shown,
+    resolve_seed,
     take,
 )
 
@@ -44,37 +47,47 @@ __all__ = [
     "split_arrays",
 ]
 
+T = TypeVar("T")
+
 _END = object()
 
 
 class Dataset:
     """Base class: a source of batches ``(x, y)`` or ``(x, y, sample_weight)``.
 
-    A data set of one's own writes ``batches`` and, where the number of batches is known,
-    ``__len__``; where its samples have a fixed order, also ``in_order`` and ``fingerprint``, so
-    that features of a frozen base can be kept. `x` and `y` are arrays, or lists of arrays for
-    models with several inputs or outputs; `y` is None where there are no labels.
+    A subclass defines ``batches`` and, if the number of batches is known, ``__len__``. If its
+    samples have a fixed order, it also defines ``in_order`` and ``fingerprint``, so that the
+    features of a frozen base can be cached. `x` and `y` are arrays, or lists of arrays for
+    models with several inputs or outputs; `y` is None if there are no labels.
+
+    Examples
+    --------
+    >>> class Ones(Dataset):
+    ...     def batches(self, epoch=0):
+    ...         yield np.ones((4, 2)), np.ones(4)
+    >>> [x.shape for x, y in Ones()]
+    [(4, 2)]
     """
 
-    batch_size, shuffle, seed = 32, False, 0  # how features of its samples are handed out
+    batch_size, shuffle, seed = 32, False, 0  # how cached features of the samples are batched
 
-    def batches(self, epoch: int = 0) -> Iterator[tuple]:
+    def batches(self, epoch: int = 0) -> Iterator[Batch]:
         """Return an iterator over the batches of one epoch."""
         raise NotImplementedError(f"{type(self).__name__}.batches")
 
     def in_order(self) -> Dataset | None:
-        """Return the same samples in an order that never changes, or None if there is none."""
+        """Return the same samples in a constant order, or None if there is none."""
         return None
 
     def fingerprint(self) -> str | None:
-        """Return a text that differs where the samples or labels differ; None: not known."""
+        """Return a hash of the samples and labels, or None if it is not known."""
         return None
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch; TypeError where it is not known."""
+        """Return the number of batches of an epoch; raise TypeError if it is not known."""
         raise TypeError(f"{type(self).__name__}: the number of batches is not known")
 
-    def __iter__(self) -> Iterator[tuple]:
+    def __iter__(self) -> Iterator[Batch]:
         """Return an iterator over one epoch; each further call gives the next epoch."""
         epoch = self.__dict__.get("_next_epoch", 0)
         self._next_epoch = epoch + 1
@@ -82,28 +95,30 @@ class Dataset:
 
 
 class ArrayDataset(Dataset):
-    """Batches cut from arrays in memory.
+    """Batches of arrays in memory.
 
     Parameters
     ----------
-    x : array-like, or list of arrays
+    x : array-like, or list of arrays, shape (N, ...)
         The samples, along the first axis; a list or tuple of arrays for several inputs.
-        Integers reach the model as float32, floats as they are.
-    y : array-like, or list of arrays, optional
+        Integers and float16 are converted to float32.
+    y : array-like, or list of arrays, shape (N, ...), optional
         The labels.
-    sample_weight : array-like of shape (n,), optional
-        How much each sample counts.
+    sample_weight : array-like, shape (N,), optional
+        Factor of each sample's loss.
     batch_size : int
-        The last batch may be smaller.
+        Samples per batch; the last batch may be smaller.
     shuffle : bool
         Whether each epoch has its own random order.
     seed : int, numpy.random.Generator or None
-        Decides the orders. None draws one from minidl's global generator.
+        Determines the orders. None draws a seed from minidl's global generator.
 
     Raises
     ------
     DataError
-        If the arrays differ in length, are empty, or hold no numbers.
+        If the arrays differ in length, are empty, or do not contain numbers.
+    ValueError
+        For a wrong `batch_size` or `seed`.
 
     Examples
     --------
@@ -113,41 +128,46 @@ class ArrayDataset(Dataset):
     (2, [0, 1, 2, 3, 4])
     """
 
-    def __init__(self, x, y=None, sample_weight=None, batch_size=32, shuffle=False, seed=None):
-        self.x = as_arrays(x, "x")
-        self.y = None if y is None else as_arrays(y, "y")
-        self.sample_weight = None
-        if sample_weight is not None:
-            self.sample_weight = as_arrays(sample_weight, "sample_weight")
-        self.batch_size = check_integer("Dataset", "batch_size", batch_size, 1)
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self.x, self.y, self.sample_weight = _as_parts(x, y, sample_weight)
+        self.batch_size = check_integer("ArrayDataset", "batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
-        self.seed = fixed_seed(seed)
+        self.seed = resolve_seed("ArrayDataset", seed)
         if sample_weight is not None and y is None:
             raise DataError("sample_weight: needs labels y to weigh, received y=None")
-        self.count = common_length(self.x, self.y, self.sample_weight)
-        if self.count == 0:
-            raise DataError("x: expected at least one sample, received none")
+        self.count = common_length((self.x, self.y, self.sample_weight))
 
-    def batches(self, epoch: int = 0) -> Iterator[tuple]:
+    def batches(self, epoch: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
         order = epoch_order(self.count, self.seed, epoch) if self.shuffle else None
         for start in range(0, self.count, self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            rows = rows if order is None else order[rows]
+            part = slice(start, start + self.batch_size)
+            rows = part if order is None else order[part]
             batch = (as_floats(take(self.x, rows)), take(self.y, rows))
             yield batch if self.sample_weight is None else (*batch, take(self.sample_weight, rows))
 
     def in_order(self) -> Dataset | None:
+        """Return the same samples without shuffling."""
         if type(self) is not ArrayDataset:
-            return super().in_order()  # a class of the user's own may change what comes out
+            return super().in_order()  # a user's subclass may change the batches
         return ArrayDataset(self.x, self.y, self.sample_weight, self.batch_size)
 
     def fingerprint(self) -> str:
+        """Return a hash of the arrays."""
         digest = hashlib.blake2b()
         for part in (self.x, self.y, self.sample_weight):
-            for array in part if isinstance(part, (list, tuple)) else [part]:
+            for array in part if isinstance(part, list) else [part]:
                 array = np.asarray([] if array is None else array)
                 digest.update(f"{array.shape} {array.dtype}".encode())
-                digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1))
+                digest.update(np.ascontiguousarray(array).reshape(-1).data)
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -155,22 +175,22 @@ class ArrayDataset(Dataset):
 
 
 class IterableDataset(Dataset):
-    """Batches from any Python iterable: a list, a generator, a loader, a function.
+    """Batches of any Python iterable: a list, a generator, a loader, a function.
 
     Each item is ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``.
 
     Parameters
     ----------
     iterable : iterable or callable
-        A list or another object that can be iterated again gives an epoch each time. A
-        function is called for each epoch and returns an iterator. A generator can run only
-        once: endless ones go on where the last epoch stopped, others give a single epoch.
+        A list, or another object that supports repeated iteration, gives one epoch per
+        iteration. A function is called for each epoch and returns an iterator. A generator runs
+        only once: an endless one continues where the last epoch stopped, others give one epoch.
 
     Raises
     ------
     DataError
-        If it is not iterable; and while iterating: for an exhausted generator, an epoch
-        without batches, or a batch that is none.
+        If `iterable` is not iterable; while iterating: for an exhausted generator, an epoch
+        without batches, or an item of another form.
 
     Examples
     --------
@@ -183,61 +203,61 @@ class IterableDataset(Dataset):
     [(4, 3), (4, 3), (4, 3), (4, 3)]
     """
 
-    def __init__(self, iterable: Iterable):
+    def __init__(self, iterable: Iterable[Any] | Callable[[], Iterable[Any]]) -> None:
         if not callable(iterable) and not isinstance(iterable, Iterable):
             kind = type(iterable).__name__
             raise DataError(f"data: expected an iterable of batches, received {kind}")
         self.iterable = iterable
         self._received = 0
 
-    def batches(self, epoch: int = 0) -> Iterator[tuple]:
+    def batches(self, epoch: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
         source, name = self.iterable, type(self.iterable).__name__
         if not isinstance(source, Iterable):
             source = source()
             if not isinstance(source, Iterable):
-                raise DataError(f"the {name} returned {shown(source)}, expected batches")
+                received = describe_value(source)
+                raise DataError(f"{name}: expected an iterable of batches, received {received}")
         number = 0
         for number, item in enumerate(source, start=1):
             self._received += 1
             yield as_batch(item, f"batch {number} of the {name}")
         if number == 0 and self._received and source is self.iterable:
             raise DataError(
-                f"the {name} is exhausted after {self._received} batches; for "
-                "several epochs pass a list, or a function that returns a new generator"
+                f"{name}: exhausted after {self._received} batches. For several epochs pass a "
+                "list, or a function that returns a new generator."
             )
         if number == 0:
-            raise DataError(f"the {name} gave no batches")
+            raise DataError(f"{name}: expected at least one batch, received none")
 
     def __len__(self) -> int:
-        if not hasattr(self.iterable, "__len__"):
-            return super().__len__()
-        return len(self.iterable)
+        return len(self.iterable) if isinstance(self.iterable, Sized) else super().__len__()
 
 
 def as_dataset(
-    x,
-    y=None,
-    sample_weight=None,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
     batch_size: int | None = None,
     shuffle: bool = False,
     seed: int | np.random.Generator | None = None,
 ) -> Dataset:
-    """Return a Dataset for whatever `fit`, `evaluate` and `predict` are given.
+    """Return the data that `fit`, `evaluate` or `predict` received as a Dataset.
 
     Parameters
     ----------
     x : Dataset, array-like, list of arrays, iterable of batches, or callable
-        A Dataset is returned as it is. A list of ``(x, y)`` tuples is a list of batches, a
-        list of arrays several inputs.
+        A Dataset is returned unchanged. A list of ``(x, y)`` tuples is a list of batches; a
+        list of arrays is several inputs.
     y, sample_weight, batch_size, shuffle, seed
-        See :class:`ArrayDataset`; batch_size None means 32. Only arrays can have `y`,
-        `sample_weight` and `batch_size`; other sources bring theirs, in their own order.
+        See :class:`ArrayDataset`; batch_size None means 32. `y`, `sample_weight` and
+        `batch_size` are only allowed with arrays; other sources contain their own.
 
     Raises
     ------
     DataError
-        For what cannot be a source of data, such as a path, a dict or None, and for
-        arguments that only arrays can have.
+        If `x` is not a source of data, such as a path, a dict or None; for arguments that are
+        only allowed with arrays.
 
     Examples
     --------
@@ -245,23 +265,31 @@ def as_dataset(
     2
     """
     if x is None or isinstance(x, (str, bytes, os.PathLike, dict, int, float)):
-        hint = "; for a folder of images use minidl.data.ImageFolder"
-        hint = hint if isinstance(x, (str, os.PathLike)) else ""
+        hint = ". For a folder of images use minidl.data.ImageFolder."
         raise DataError(
-            f"x: expected arrays, a Dataset or an iterable of batches, received {shown(x)}{hint}"
+            "x: expected arrays, a Dataset or an iterable of batches, received "
+            f"{describe_value(x)}{hint if isinstance(x, (str, os.PathLike)) else ''}"
         )
     if not isinstance(x, Dataset) and not holds_batches(x):
         size = 32 if batch_size is None else batch_size
         return ArrayDataset(x, y, sample_weight, batch_size=size, shuffle=shuffle, seed=seed)
-    only_arrays = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
-    for name, value in only_arrays.items():
+    for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
         if value is not None:
-            raise DataError(f"{name}: a {type(x).__name__} brings its own, expected None")
+            kind = type(x).__name__
+            received = describe_value(value)
+            raise DataError(f"{name}: expected None with data of type {kind}, received {received}")
     return x if isinstance(x, Dataset) else IterableDataset(x)
 
 
-def split_arrays(x, y, sample_weight, fraction: float) -> tuple[tuple, tuple]:
-    """Cut off the last `fraction` of the samples for validation, as Keras does.
+def split_arrays(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Batch, Batch]:
+    """Split off the last `fraction` of the samples for validation, as Keras does.
+
+    Parameters
+    ----------
+    x, y, sample_weight
+        See :class:`ArrayDataset`.
+    fraction : float
+        The share of the validation samples, between 0 and 1.
 
     Returns
     -------
@@ -283,28 +311,38 @@ def split_arrays(x, y, sample_weight, fraction: float) -> tuple[tuple, tuple]:
     (8, [8, 9])
     """
     check_fraction("fit", "validation_split", fraction, exclusive="both")
-    parts = [
-        None if value is None else as_arrays(value, name)
-        for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
-    ]
-    count = common_length(*parts)
-    cut = math.floor(count * (1 - fraction))
-    if not 0 < cut < count:
+    parts = _as_parts(x, y, sample_weight)
+    count = common_length(parts)
+    first = math.floor(count * (1 - fraction))  # of the validation samples
+    if not 0 < first < count:
         raise DataError(
-            f"validation_split: {fraction} of {count} samples leaves nothing to train on or "
-            "to validate with"
+            f"validation_split: {fraction} of {count} samples leaves no samples for training or "
+            "none for validation"
         )
-    train, validation = (
-        tuple(take(part, rows) for part in parts) for rows in (slice(cut), slice(cut, None))
-    )
-    return train, validation
+    train = tuple(take(part, slice(first)) for part in parts)
+    return train, tuple(take(part, slice(first, None)) for part in parts)
 
 
-def prefetch(iterable: Iterable, depth: int = 2) -> Iterator:
-    """Yield the items of `iterable`, made up to `depth` ahead by a background thread.
+def _as_parts(*values: Any) -> list[Any]:
+    """Return x, y and sample_weight as arrays; None stays None."""
+    return [
+        None if value is None and name != "x" else as_arrays(value, name)
+        for name, value in zip(NAMES, values, strict=True)
+    ]
 
-    An exception of the iterable is raised here in its turn. When the consumer stops early
-    (``break``, ``close()``, Ctrl-C), the thread ends after the item it is working on.
+
+def prefetch(iterable: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+    """Yield the items of `iterable`, prepared up to `depth` ahead by a background thread.
+
+    An exception of the iterable is raised after the items before it. If the consumer stops early
+    (``break``, ``close()``, Ctrl-C), the thread ends after its current item.
+
+    Parameters
+    ----------
+    iterable : iterable
+        The source. It runs in the background thread.
+    depth : int
+        Number of items to prepare ahead.
 
     Examples
     --------
@@ -312,7 +350,7 @@ def prefetch(iterable: Iterable, depth: int = 2) -> Iterator:
     [0, 1, 2]
     """
     free = threading.Semaphore(max(1, depth))
-    ready: queue.SimpleQueue = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
     stopped = threading.Event()
     thread = threading.Thread(
         target=_run_ahead,
@@ -321,7 +359,7 @@ def prefetch(iterable: Iterable, depth: int = 2) -> Iterator:
         daemon=True,
     )
     try:
-        thread.start()  # within the try: Ctrl-C may come before start() returns
+        thread.start()  # within the try, because Ctrl-C may come before start() returns
         while True:
             item, error = ready.get()
             if error is not None:
@@ -333,15 +371,20 @@ def prefetch(iterable: Iterable, depth: int = 2) -> Iterator:
     finally:
         stopped.set()
         free.release()
-        # The garbage collector may close this generator in any thread, even in that one. A
-        # source that hangs must not hold up the consumer for ever: the thread is a daemon.
+        # The garbage collector may close this generator in any thread, even in that one. The
+        # consumer does not wait forever for a source that hangs: the thread is a daemon.
         if thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout=10)
 
 
-def _run_ahead(iterable, free, ready, stopped) -> None:
-    """Fill the queue `ready`, one item for each permit of `free`, until `stopped`."""
-    iterator = None
+def _run_ahead(
+    iterable: Iterable[Any],
+    free: threading.Semaphore,
+    ready: queue.SimpleQueue[tuple[Any, BaseException | None]],
+    stopped: threading.Event,
+) -> None:
+    """Fill the queue `ready`, one item per permit of `free`, until `stopped`."""
+    iterator: Any = None
     try:
         iterator = iter(iterable)
         while True:
@@ -356,9 +399,9 @@ def _run_ahead(iterable, free, ready, stopped) -> None:
         ready.put((_END, error))
     finally:
         if hasattr(iterator, "close"):
-            iterator.close()  # in this thread, where a generator's own clean-up belongs
+            iterator.close()  # in this thread, where the cleanup of a generator belongs
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the random order of `count` samples in an epoch: a function of (seed, epoch)."""
+    """Return the random order of `count` samples, a function of `seed` and `epoch`."""
     return np.random.default_rng([seed, epoch]).permutation(count)

@@ -61,7 +61,7 @@ def test_warnings_do_not_fail_but_errors_do(photos, held_out, capsys):
     assert lines[3].startswith(
         "error    leak             photos/cats/0.jpg and held_out/cats/leaked"
     )
-    assert lines[-1].endswith("what is found spoils results")
+    assert lines[-1].endswith("fix the errors before training")
 
 
 def test_json_names_the_files_of_each_group(photos, held_out, capsys):

@@ -1,4 +1,4 @@
-"""Folders of photos: layouts, labels, splits, unreadable files, memory."""
+"""ImageFolder: labels, splits, unreadable files, memory."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ COLORS = {"cats": (250, 0, 0), "dogs": (0, 250, 0), "owls": (0, 0, 250)}
 
 
 def save(path, color=(250, 0, 0), number=0):
-    """Save a picture whose blue-green-red means tell its class, its first pixel its number."""
+    """Save a picture of one color, with its number in the first pixel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", (8, 6), color)
     image.putpixel((0, 0), (number, number, number))
@@ -25,7 +25,7 @@ def save(path, color=(250, 0, 0), number=0):
 
 
 def make_photos(root, **counts):
-    """Make class folders such as cats=3, dogs=2, every picture with a number of its own."""
+    """Make class folders such as cats=3, dogs=2; every picture has its own number."""
     number = 0
     for name, count in counts.items():
         for i in range(count):
@@ -49,9 +49,6 @@ def photos(tmp_path):
     return make_photos(tmp_path / "photos", dogs=6, cats=4)
 
 
-# Layout
-
-
 def test_classes_and_files_are_sorted_and_batches_hold_raw_rgb(photos):
     data = read(photos)
     assert data.class_names == ["cats", "dogs"]
@@ -71,30 +68,6 @@ def test_classes_and_files_are_sorted_and_batches_hold_raw_rgb(photos):
     np.testing.assert_array_equal(x[0], load_image(data.files[0]))
 
 
-def test_only_visible_images_count_and_subfolders_belong_to_their_class(photos):
-    save(photos / "cats" / "more" / "deep" / "x.JPG")
-    save(photos / "cats" / ".hidden.png")
-    save(photos / "cats" / ".trash" / "x.png")
-    save(photos / ".cache" / "x.png")
-    save(photos / "stray.png")
-    (photos / "cats" / "notes.txt").write_text("no image")
-    data = read(photos)
-    assert data.class_names == ["cats", "dogs"]
-    assert data.labels.tolist().count(0) == 5
-    assert data.files[4].endswith("x.JPG")
-
-
-def test_kaggles_flat_layout_takes_the_class_from_the_name(tmp_path):
-    for name in ("dog.1.png", "cat.2.png", "cat.10.png", "dog.x.y.png"):
-        save(tmp_path / name)
-    data = read(tmp_path)
-    assert data.class_names == ["cat", "dog"]
-    assert [os.path.basename(file) for file in data.files] == [
-        "cat.10.png", "cat.2.png", "dog.1.png", "dog.x.y.png",
-    ]  # fmt: skip
-    assert data.labels.tolist() == [0, 0, 1, 1]
-
-
 def test_unicode_names_work(tmp_path):
     for name in ("кошки/рыжий кот.png", "いぬ/çà et là.png"):
         save(tmp_path / name)
@@ -103,23 +76,10 @@ def test_unicode_names_work(tmp_path):
     assert sum(len(y) for _, y in data.batches()) == 2
 
 
-def test_links_that_lead_back_neither_hang_nor_mix_classes(photos):
-    (photos / "cats" / "up").symlink_to(photos)
-    (photos / "cats" / "self").symlink_to(photos / "cats")
-    (photos / "cats" / "ring").symlink_to("ring")
-    (photos / "cats" / "side").mkdir()
-    (photos / "cats" / "side" / "back").symlink_to(photos / "cats" / "side")
-    (photos / "linked").symlink_to(make_photos(photos.parent / "elsewhere", owls=2) / "owls")
-    data = read(photos)
-    assert data.class_names == ["cats", "dogs", "linked"]
-    assert np.bincount(data.labels).tolist() == [4, 6, 2]
-    assert len(read(photos, label_mode=None).files) == 12
-
-
 # Labels
 
 
-def test_label_modes_have_keras_shapes(photos):
+def test_label_modes_have_the_shapes_of_keras(photos):
     def first(mode):
         return next(read(photos, label_mode=mode, batch_size=10).batches())[1]
 
@@ -130,7 +90,7 @@ def test_label_modes_have_keras_shapes(photos):
     assert first(None) is None
 
 
-def test_without_labels_any_folder_of_images_will_do(tmp_path, photos):
+def test_without_labels_no_class_folders_are_needed(tmp_path, photos):
     flat = tmp_path / "flat"
     for name in ("b.png", "a.png", "deeper/c.png"):
         save(flat / name)
@@ -156,7 +116,7 @@ def test_grayscale_has_one_channel_and_an_int_means_a_square(photos):
     assert next(data.batches())[0].shape == (4, 5, 5, 1)
 
 
-def test_load_arrays_gives_all_as_uint8(photos):
+def test_load_arrays_returns_all_images_as_uint8(photos):
     x, y = read(photos, shuffle=True).load_arrays()
     assert x.shape == (10, 6, 8, 3)
     assert x.dtype == np.uint8
@@ -168,7 +128,7 @@ def test_load_arrays_gives_all_as_uint8(photos):
 # Order
 
 
-def test_shuffled_epochs_can_be_resumed(photos):
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch(photos):
     data = read(photos, shuffle=True, seed=3)
     epochs = [numbers_of(data, epoch) for epoch in range(3)]
     assert epochs[0] != epochs[1]
@@ -178,12 +138,12 @@ def test_shuffled_epochs_can_be_resumed(photos):
     assert numbers_of(read(photos, shuffle=True, seed=unseeded.seed)) == numbers_of(unseeded)
 
 
-def test_labels_follow_their_pictures_through_the_shuffle(photos):
+def test_shuffling_keeps_labels_and_images_together(photos):
     for x, y in read(photos, shuffle=True, seed=1).batches(5):
         np.testing.assert_array_equal(x[:, 1, 1, 1] > 0, y == 1)
 
 
-def test_an_unreadable_file_changes_nothing_for_the_others(photos):
+def test_an_unreadable_file_does_not_change_the_order_of_the_others(photos):
     (photos / "cats" / "bad.png").write_bytes(b"")
     first = read(photos, shuffle=True, seed=2)
     with pytest.warns(UserWarning, match="could not be read"):
@@ -232,7 +192,7 @@ def test_the_split_depends_on_the_seed_alone(tmp_path):
         {"validation_split": 0.2, "subset": "training", "seed": np.random.default_rng(0)},
     ],
 )
-def test_half_a_split_is_refused(photos, options):
+def test_incomplete_or_wrong_splits_raise_value_error(photos, options):
     with pytest.raises(ValueError, match=r"validation_split|subset"):
         read(photos, **options)
 
@@ -240,7 +200,7 @@ def test_half_a_split_is_refused(photos, options):
 # Unreadable files
 
 
-def test_unreadable_files_are_skipped_and_named_once(photos):
+def test_unreadable_files_are_skipped_with_one_warning(photos):
     (photos / "cats" / "empty.png").write_bytes(b"")
     (photos / "dogs" / "text.jpg").write_text("no image")
     (photos / "dogs" / "gone.png").symlink_to("nowhere.png")
@@ -258,7 +218,7 @@ def test_unreadable_files_are_skipped_and_named_once(photos):
     ]
     assert "empty" in data.skipped[0][1]
     assert str(photos) not in data.skipped[0][1]
-    # What is left matches the rows of the epoch.
+    # The remaining files match the rows of the epoch.
     assert len(data.files) == 10
     np.testing.assert_array_equal(data.labels, np.concatenate([y for _, y in data.batches(1)]))
     with warnings.catch_warnings():
@@ -266,7 +226,7 @@ def test_unreadable_files_are_skipped_and_named_once(photos):
         assert sum(len(y) for _, y in data.batches(2)) == 10
 
 
-def test_the_warning_names_five_files_at_most(photos):
+def test_the_warning_names_at_most_five_files(photos):
     for i in range(7):
         (photos / "cats" / f"bad{i}.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="and 2 more") as caught:
@@ -275,7 +235,7 @@ def test_the_warning_names_five_files_at_most(photos):
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_a_bad_file_is_tried_once_only(photos, cache, monkeypatch):
+def test_an_unreadable_file_is_tried_only_once(photos, cache, monkeypatch):
     (photos / "cats" / "bad.png").write_bytes(b"")
     tried = []
 
@@ -292,14 +252,14 @@ def test_a_bad_file_is_tried_once_only(photos, cache, monkeypatch):
     assert len(tried) == 1 + 10 * (1 if cache else 2)
 
 
-def test_a_batch_without_a_readable_file_is_left_out(photos):
+def test_a_batch_without_readable_files_is_skipped(photos):
     for i in range(4):
         (photos / "cats" / f"{i}.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="could not be read"):
         assert [len(y) for _, y in read(photos).batches()] == [4, 2]
 
 
-def test_nothing_readable_is_an_error(photos):
+def test_a_folder_without_readable_files_raises_data_error(photos):
     for file in photos.rglob("*.png"):
         file.write_bytes(b"")
     with pytest.raises(DataError, match=r"none of the 10 files.*empty"):
@@ -311,7 +271,7 @@ def test_nothing_readable_is_an_error(photos):
 # Memory and threads
 
 
-def test_later_epochs_come_from_memory_when_the_images_fit(photos, monkeypatch):
+def test_later_epochs_use_cached_images_if_they_fit(photos, monkeypatch):
     automatic, never = read(photos), read(photos, cache=False)
     monkeypatch.setattr(minidl.data.folder, "CACHE_LIMIT", 6 * 8 * 3 * 10 - 1)
     too_large, always = read(photos), read(photos, cache=True)
@@ -326,14 +286,14 @@ def test_later_epochs_come_from_memory_when_the_images_fit(photos, monkeypatch):
             numbers_of(data, 2)
 
 
-def test_batches_can_be_changed_without_changing_later_epochs(photos):
+def test_modified_batches_do_not_change_later_epochs(photos):
     data = read(photos)
     for x, _ in data.batches(0):
         x[:] = 0
     assert numbers_of(data, 1) != [0] * 10
 
 
-def test_stopping_early_leaves_no_thread_behind(photos):
+def test_stopping_early_ends_all_threads(photos):
     data = read(photos, batch_size=1)
     for stop_after in range(3):
         for number, _ in enumerate(data.batches(stop_after)):
@@ -342,14 +302,14 @@ def test_stopping_early_leaves_no_thread_behind(photos):
     deadline = time.monotonic() + 5
     while left := [t.name for t in threading.enumerate() if t.name.startswith("minidl-")]:
         if time.monotonic() > deadline:
-            pytest.fail(f"threads left behind: {left}")
+            pytest.fail(f"running threads: {left}")
         time.sleep(0.01)
 
 
 # Wrong arguments
 
 
-def test_a_missing_folder_a_file_and_an_empty_folder(tmp_path):
+def test_missing_and_empty_folders_raise_data_error(tmp_path):
     with pytest.raises(DataError, match="nothing there"):
         ImageFolder(tmp_path / "missing")
     save(tmp_path / "photo.png")
@@ -361,27 +321,27 @@ def test_a_missing_folder_a_file_and_an_empty_folder(tmp_path):
             ImageFolder(tmp_path / "empty", **options)
 
 
-def test_a_folder_with_one_class(tmp_path):
+def test_one_class_raises_data_error(tmp_path):
     make_photos(tmp_path, cats=3)
     with pytest.raises(DataError, match=r"two classes or more, found only 'cats'.*photos/cats"):
         ImageFolder(tmp_path)
     assert len(ImageFolder(tmp_path, label_mode=None).files) == 3
 
 
-def test_images_without_classes(tmp_path):
+def test_images_without_classes_raise_data_error(tmp_path):
     save(tmp_path / "1.png")
     save(tmp_path / "cat.2.png")
     with pytest.raises(DataError, match=r"no classes.*photos/dogs"):
         ImageFolder(tmp_path)
 
 
-def test_a_class_without_images(photos):
+def test_a_class_without_images_raises_data_error(photos):
     (photos / "zebras").mkdir()
     with pytest.raises(DataError, match=r"zebras: this class folder holds no images"):
         ImageFolder(photos)
 
 
-def test_class_names_that_do_not_match(photos):
+def test_class_names_must_match_the_folders(photos):
     for names in (["cats"], ["cats", "dogs", "owls"], ["cat", "dog"], ["cats", "cats"]):
         with pytest.raises(DataError, match="expected the classes"):
             ImageFolder(photos, class_names=names)
@@ -408,6 +368,37 @@ def test_binary_labels_need_two_classes(tmp_path):
         ("cache", "always"),
     ],
 )
-def test_wrong_arguments_are_named(photos, name, value):
+def test_wrong_arguments_raise_value_error_with_their_name(photos, name, value):
     with pytest.raises(ValueError, match=name):
         ImageFolder(photos, **{name: value})
+
+
+# Fixed order
+
+
+def test_in_order_is_the_order_of_the_files_and_shares_cached_images(photos):
+    data = read(photos, shuffle=True, seed=3)
+    ordered = data.in_order()
+    assert numbers_of(ordered, 0) == numbers_of(ordered, 1) != numbers_of(data, 0)
+    assert ordered.files == data.files
+    assert data.shuffle
+    for file in photos.rglob("*.png"):
+        file.unlink()
+    assert sorted(numbers_of(data, 1)) == list(range(10))
+
+
+def test_in_order_of_a_subclass_is_unknown(photos):
+    class Own(ImageFolder):
+        """A subclass may change the batches."""
+
+    assert Own(photos).in_order() is None
+
+
+def test_the_fingerprint_changes_with_files_and_settings(photos):
+    first = read(photos).fingerprint()
+    assert read(photos, shuffle=True, batch_size=2).fingerprint() == first
+    assert read(photos, image_size=5).fingerprint() != first
+    assert read(photos, class_names=["dogs", "cats"]).fingerprint() != first
+    save(photos / "cats" / "0.png", (1, 2, 3), 77)
+    os.utime(photos / "cats" / "0.png", ns=(0, 0))
+    assert read(photos).fingerprint() != first

@@ -1,4 +1,4 @@
-"""Decoding: every colour mode becomes RGB or grey, and bad files end in one clear sentence."""
+"""Image decoding: color modes, sizes, orientation, and errors of bad files."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from minidl.common.errors import DataError
-from minidl.data.images import MAX_PIXELS, as_image_size, load_image
+from minidl.data.images import MAX_PIXELS, load_image, read_file
 
 
 def encode(image, file_format="PNG", **options):
@@ -19,7 +19,7 @@ def encode(image, file_format="PNG", **options):
 
 
 def photo(height=300, width=400):
-    """Return a smooth picture with some edges: what a JPEG decoder meets in practice."""
+    """Return a smooth picture with some edges, similar to a photo."""
     y, x = np.mgrid[:height, :width].astype(float)
     red = 127 + 100 * np.sin(x / 23) * np.cos(y / 31)
     green = 255 * x / width
@@ -28,7 +28,7 @@ def photo(height=300, width=400):
 
 
 def png_header(width, height):
-    """Return a PNG that declares a size and holds next to no pixels."""
+    """Return a PNG that declares a size but contains few pixels."""
 
     def chunk(kind, data):
         return (
@@ -50,7 +50,7 @@ def test_rgb_png_is_returned_pixel_by_pixel(tmp_path):
         loaded = load_image(source)
         assert loaded.dtype == np.uint8
         np.testing.assert_array_equal(loaded, pixels)
-        loaded[0, 0, 0] = 1  # an array of one's own, not a view of Pillow's memory
+        loaded[0, 0, 0] = 1  # a new array, not a view of Pillow's memory
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_resizing_is_antialiased():
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "I;16", "I"])
-def test_every_mode_of_a_plain_grey_picture_becomes_the_same_rgb(mode):
-    grey = 255 if mode == "1" else 102
+def test_every_mode_of_a_gray_picture_becomes_the_same_rgb(mode):
+    gray = 255 if mode == "1" else 102
     if mode in ("I;16", "I"):
-        image = Image.fromarray(np.full((4, 5), grey * 257, np.uint16))
+        image = Image.fromarray(np.full((4, 5), gray * 257, np.uint16))
         image = image.convert("I") if mode == "I" else image
     else:
-        image = Image.new("L", (5, 4), grey).convert("RGB").convert(mode)
+        image = Image.new("L", (5, 4), gray).convert("RGB").convert(mode)
     data = encode(image, "TIFF" if mode in ("CMYK", "I") else "PNG")
     assert Image.open(io.BytesIO(data)).mode == mode
-    np.testing.assert_allclose(load_image(data), np.full((4, 5, 3), grey), atol=1)
+    np.testing.assert_allclose(load_image(data), np.full((4, 5, 3), gray), atol=1)
     np.testing.assert_allclose(
-        load_image(data, color_mode="grayscale"), np.full((4, 5, 1), grey), atol=1
+        load_image(data, color_mode="grayscale"), np.full((4, 5, 1), gray), atol=1
     )
 
 
-def test_16_bit_grey_keeps_its_range():
+def test_16_bit_gray_keeps_its_range():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(1, 256)
     loaded = load_image(encode(Image.fromarray(ramp)), color_mode="grayscale")
     np.testing.assert_allclose(loaded[0, :, 0], np.arange(256), atol=1)
@@ -114,7 +114,7 @@ def test_exif_orientation_turns_the_picture_upright(orientation, image_size):
     upright = Image.new("RGB", (300, 400), "white")
     upright.paste("red", (0, 0, 150, 200))  # top left
     upright.paste("blue", (150, 200, 300, 400))  # bottom right
-    # What a camera held in that orientation stores: the inverse of turning it upright.
+    # A camera in this orientation stores the inverse of the correction.
     stored = (
         upright.transpose(
             {
@@ -143,7 +143,7 @@ def test_exif_orientation_turns_the_picture_upright(orientation, image_size):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_damaged_exif_data_does_not_cost_the_photo():
+def test_damaged_exif_data_is_ignored():
     data = encode(photo(20, 30), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff garbage")
     assert load_image(data).shape == (20, 30, 3)
 
@@ -161,7 +161,7 @@ def test_reduced_decoding_stays_close_to_a_full_one(size, color_mode):
     assert np.quantile(difference, 0.999) < 8
 
 
-def test_an_open_pillow_image_is_left_as_it_was():
+def test_an_open_pillow_image_is_not_changed():
     image = Image.open(io.BytesIO(encode(photo(800, 800), "JPEG")))
     load_image(image, 20)
     assert image.size == (800, 800)
@@ -184,7 +184,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("name", BAD_FILES)
 @pytest.mark.parametrize("image_size", [None, 32])
-def test_a_bad_file_is_a_data_error_that_names_it_and_the_reason(tmp_path, name, image_size):
+def test_a_bad_file_raises_data_error_with_its_name_and_the_reason(tmp_path, name, image_size):
     content, reason = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(content)
@@ -195,14 +195,14 @@ def test_a_bad_file_is_a_data_error_that_names_it_and_the_reason(tmp_path, name,
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_bomb_is_refused_whatever_the_warning_filters_say():
+def test_a_decompression_bomb_is_rejected_under_any_warning_filter():
     for side in (9_000, 12_000, 65_000):
         with pytest.raises(DataError, match="bomb"):
             load_image(png_header(side, side))
     assert MAX_PIXELS < 9_000 * 9_000
 
 
-def test_what_is_no_file_is_a_data_error(tmp_path):
+def test_missing_files_and_wrong_sources_raise_data_error(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         load_image(tmp_path / "missing.jpg")
     with pytest.raises(DataError, match="folder"):
@@ -216,11 +216,20 @@ def test_what_is_no_file_is_a_data_error(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, -1, (3,), (3, 4, 5), (3, 0), 2.5, (2.0, 3), True, "ab"])
-def test_a_wrong_size_is_refused(size):
+def test_a_wrong_size_raises_value_error(size):
     with pytest.raises(ValueError, match="image_size"):
-        as_image_size(size)
+        load_image(encode(photo(8, 8)), size)
 
 
-def test_a_wrong_color_mode_is_refused():
-    with pytest.raises(ValueError, match="'rgb', 'grayscale', received 'bgr'"):
+def test_a_wrong_color_mode_raises_value_error():
+    with pytest.raises(ValueError, match="'rgb' or 'grayscale', received 'bgr'"):
         load_image(encode(photo(8, 8)), color_mode="bgr")
+
+
+def test_read_file_returns_the_content_up_to_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"content")
+    assert read_file(path) == b"content"
+    monkeypatch.setattr("minidl.data.images.MAX_BYTES", 6)
+    with pytest.raises(DataError, match=r"a\.bin: expected an image file, received too large"):
+        read_file(path)

@@ -1,4 +1,4 @@
-"""Batches from arrays and iterables, orders that can be resumed, and a thread that ends."""
+"""Datasets from arrays and iterables, orders of epochs, splits, and prefetching."""
 
 import gc
 import itertools
@@ -54,7 +54,7 @@ def test_each_epoch_holds_every_sample_once_with_its_own_label(n, size, shuffle)
     assert sorted(labels_of(data, 3)) == list(range(n))
 
 
-def test_an_epochs_order_depends_on_the_seed_and_the_epoch_only():
+def test_the_order_of_an_epoch_depends_on_the_seed_and_the_epoch_only():
     x, y = np.zeros((50, 1)), np.arange(50)
     data = ArrayDataset(x, y, shuffle=True, seed=4)
     epochs = [labels_of(data, epoch) for epoch in range(3)]
@@ -64,7 +64,7 @@ def test_an_epochs_order_depends_on_the_seed_and_the_epoch_only():
     assert labels_of(ArrayDataset(x, y, shuffle=True, seed=5), 0) != epochs[0]
 
 
-def test_without_a_seed_the_global_generator_decides():
+def test_without_a_seed_the_global_generator_determines_the_order():
     x, y = np.zeros((50, 1)), np.arange(50)
 
     def order():
@@ -74,19 +74,16 @@ def test_without_a_seed_the_global_generator_decides():
     assert order() == order()
 
 
-def test_a_for_loop_sees_one_epoch_and_the_next_loop_the_next_one():
+def test_each_for_loop_yields_the_next_epoch():
     data = ArrayDataset(np.zeros((30, 1)), np.arange(30), shuffle=True, seed=0)
     for epoch in range(2):
         assert [int(label) for _, y in data for label in y] == labels_of(data, epoch)
 
 
 def test_integers_become_float32_and_floats_stay():
-    for given_type, expected in [
-        ("uint8", "float32"), ("bool", "float32"), ("float16", "float32"),
-        ("float32", "float32"), ("float64", "float64"),
-    ]:  # fmt: skip
-        (x, y), *_ = ArrayDataset(np.ones((2, 3), given_type), np.array([0, 1])).batches()
-        assert x.dtype == expected
+    for dtype in ("uint8", "bool", "float16", "float32", "float64"):
+        (x, y), *_ = ArrayDataset(np.ones((2, 3), dtype), np.array([0, 1])).batches()
+        assert x.dtype == ("float64" if dtype == "float64" else "float32")
         assert y.dtype.kind == "i"
 
 
@@ -120,7 +117,7 @@ def test_without_labels_y_is_none():
         ({"x": np.zeros((0, 2))}, "at least one sample"),
         ({"x": np.float32(3)}, "array of samples"),
         ({"x": np.array(["a", "b"])}, "expected numbers"),
-        ({"x": [[1, 2], [3]]}, "x: cannot be made an array"),
+        ({"x": [[1, 2], [3]]}, "x: cannot be converted to an array"),
         ({"x": np.zeros(3), "y": ["cat", "dog", "cat"]}, "y: expected numbers"),
         ({"x": np.zeros(3), "sample_weight": np.ones(3)}, "needs labels"),
         ({"x": np.zeros(3), "batch_size": 0}, "batch_size"),
@@ -128,9 +125,33 @@ def test_without_labels_y_is_none():
         ({"x": np.zeros(3), "seed": -1}, "seed"),
     ],
 )
-def test_wrong_arrays_are_refused_clearly(arguments, message):
+def test_wrong_arrays_raise_value_error(arguments, message):
     with pytest.raises(ValueError, match=message):
         ArrayDataset(**arguments)
+
+
+def test_in_order_ignores_shuffling():
+    data = ArrayDataset(np.zeros((9, 1)), np.arange(9), batch_size=4, shuffle=True, seed=0)
+    assert labels_of(data.in_order(), 5) == list(range(9))
+    assert data.in_order().batch_size == 4
+
+
+def test_fingerprints_differ_with_values_types_and_shapes():
+    x, y = np.zeros((4, 2)), np.zeros(4)
+    variants = [
+        (x, y),
+        (x + 1, y),
+        (x.astype(np.float32), y),
+        (x.reshape(4, 2, 1), y),
+        (x, None),
+        (x, y + 1),
+        ([x, x], y),
+        (np.asfortranarray(np.arange(8.0).reshape(4, 2)), y),
+    ]
+    prints = [ArrayDataset(*arrays).fingerprint() for arrays in variants]
+    assert len(set(prints)) == len(prints)
+    ordered = np.arange(8.0).reshape(4, 2)
+    assert ArrayDataset(ordered, y, shuffle=True).fingerprint() == prints[-1]
 
 
 # Iterables
@@ -139,7 +160,7 @@ def test_wrong_arrays_are_refused_clearly(arguments, message):
 BATCH = (np.zeros((4, 2), np.float32), np.arange(4))
 
 
-def test_a_list_and_a_function_give_an_epoch_each_time():
+def test_a_list_and_a_function_give_one_epoch_per_iteration():
     for source in ([BATCH, BATCH], lambda: iter([BATCH, BATCH])):
         data = IterableDataset(source)
         assert [len(list(data.batches(epoch))) for epoch in range(3)] == [2, 2, 2]
@@ -148,14 +169,14 @@ def test_a_list_and_a_function_give_an_epoch_each_time():
         len(IterableDataset(lambda: iter([BATCH])))
 
 
-def test_an_exhausted_generator_says_so_in_the_second_epoch():
+def test_the_second_epoch_of_an_exhausted_generator_raises_data_error():
     data = IterableDataset(BATCH for _ in range(3))
     assert len(list(data.batches(0))) == 3
     with pytest.raises(DataError, match=r"exhausted after 3 batches.*function"):
         list(data.batches(1))
 
 
-def test_an_endless_generator_goes_on_where_the_last_epoch_stopped():
+def test_an_endless_generator_continues_where_the_last_epoch_stopped():
     data = IterableDataset((np.full((1, 1), i), [0]) for i in itertools.count())
     seen = []
     for epoch in range(2):
@@ -165,7 +186,7 @@ def test_an_endless_generator_goes_on_where_the_last_epoch_stopped():
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
-def test_batches_of_an_iterable_are_brought_into_form():
+def test_batches_of_an_iterable_are_converted():
     x = np.zeros((4, 2), np.uint8)
     data = IterableDataset([x, (x,), [x, [0, 1, 0, 1]], (x, None), (x, np.zeros(4), np.ones(4))])
     batches = list(data.batches())
@@ -177,16 +198,16 @@ def test_batches_of_an_iterable_are_brought_into_form():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ([], "no batches"),
+        ([], "expected at least one batch, received none"),
         (["ab"], "batch 1 of the list: x"),
         ([BATCH, {"x": 1}], "batch 2 of the list"),
         ([(1, 2, 3, 4)], "received tuple"),
         ([(np.zeros((4, 2)), np.zeros(3))], "batch 1.*x has 4, y has 3"),
         ([(np.zeros((0, 2)), np.zeros(0))], "at least one sample"),
-        (lambda: None, "returned NoneType None"),
+        (lambda: None, "expected an iterable of batches, received NoneType None"),
     ],
 )
-def test_wrong_batches_are_refused_clearly(source, message):
+def test_wrong_batches_raise_data_error(source, message):
     with pytest.raises(DataError, match=message):
         list(IterableDataset(source).batches())
 
@@ -194,7 +215,7 @@ def test_wrong_batches_are_refused_clearly(source, message):
 # as_dataset
 
 
-def test_as_dataset_recognises_its_sources():
+def test_as_dataset_recognizes_its_sources():
     x, y = np.zeros((6, 2)), np.zeros(6)
     data = ArrayDataset(x, y)
     assert as_dataset(data) is data
@@ -209,24 +230,28 @@ def test_as_dataset_recognises_its_sources():
 
 
 @pytest.mark.parametrize("x", [None, 3, 2.5, {"a": [1]}, object(), [], b"bytes"])
-def test_as_dataset_refuses_what_holds_no_data(x):
+def test_as_dataset_rejects_values_without_data(x):
     with pytest.raises(DataError, match="expected"):
         as_dataset(x)
 
 
-def test_as_dataset_tells_the_user_of_a_path_about_image_folder():
+def test_as_dataset_suggests_image_folder_for_a_path():
     with pytest.raises(DataError, match="ImageFolder"):
         as_dataset("photos/train")
 
 
-def test_as_dataset_refuses_labels_beside_a_source_that_has_its_own():
-    with pytest.raises(DataError, match="y: a generator brings its own"):
+def test_as_dataset_rejects_labels_with_a_source_that_contains_its_own():
+    with pytest.raises(
+        DataError, match="y: expected None with data of type generator, received ndarray"
+    ):
         as_dataset((BATCH for _ in range(2)), y=np.zeros(4))
-    with pytest.raises(DataError, match="sample_weight: a ArrayDataset"):
+    with pytest.raises(
+        DataError, match="sample_weight: expected None with data of type ArrayDataset"
+    ):
         as_dataset(ArrayDataset(np.zeros(3)), sample_weight=np.ones(3))
 
 
-def test_a_data_set_of_ones_own_needs_only_batches():
+def test_a_subclass_of_dataset_needs_only_batches():
     class Own(Dataset):
         def batches(self, epoch=0):
             yield BATCH
@@ -249,7 +274,7 @@ def test_validation_split_takes_the_last_samples():
     assert [len(part) for part in parts] == [5, 5]
 
 
-def test_a_split_without_training_or_validation_samples_is_refused():
+def test_a_split_without_training_or_validation_samples_raises_value_error():
     for fraction in (0, 1, -0.5, 1.5):
         with pytest.raises(ValueError, match="validation_split"):
             split_arrays(np.zeros(10), None, None, fraction)
@@ -262,7 +287,7 @@ def test_a_split_without_training_or_validation_samples_is_refused():
 # prefetch
 
 
-def test_prefetch_keeps_items_and_order_and_runs_ahead_by_its_depth_only():
+def test_prefetch_keeps_the_order_and_prepares_at_most_depth_items():
     made = []
 
     def source():
@@ -279,7 +304,7 @@ def test_prefetch_keeps_items_and_order_and_runs_ahead_by_its_depth_only():
     assert wait_until(lambda: not prefetch_threads())
 
 
-def test_prefetch_raises_the_sources_exception_in_its_turn():
+def test_prefetch_raises_the_exception_of_the_source_after_its_items():
     def source():
         yield 1
         raise DataError("photo.jpg: broken")
@@ -324,7 +349,7 @@ def test_prefetch_ends_its_thread_and_its_source_when_the_consumer_stops(end):
 def test_ctrl_c_while_waiting_for_a_slow_source_ends_the_thread():
     def source():
         yield 0
-        time.sleep(0.05)  # by now the main thread waits for item 1
+        time.sleep(0.05)  # until the main thread waits for item 1
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # as Ctrl-C does
         time.sleep(0.1)
         yield 1
@@ -334,7 +359,7 @@ def test_ctrl_c_while_waiting_for_a_slow_source_ends_the_thread():
     assert wait_until(lambda: not prefetch_threads())
 
 
-def test_prefetch_that_is_never_started_makes_no_thread():
+def test_prefetch_starts_its_thread_at_the_first_item():
     items = prefetch(itertools.count())
     assert not prefetch_threads()
     items.close()

@@ -365,7 +365,7 @@ def test_a_mistake_in_evaluate_and_predict_is_named():
         (X[:, :3], Y, ShapeError, ["(None, 4)", "(32, 3)"]),
         (X * 1j, Y, DataError, ["numbers", "complex"]),
         ("cat.jpg", None, DataError, ["cat.jpg", "ImageFolder"]),
-        (iter([]), None, DataError, ["no batches"]),
+        (iter([]), None, DataError, ["at least one batch"]),
     ):
         with refused(error, *words):
             model.predict(x)

@@ -1,4 +1,4 @@
-"""Pictures with texture enough to be recognised, and what becomes of photos on their way."""
+"""Textured pictures, modified copies of them, and damaged files."""
 
 import io
 
@@ -9,7 +9,7 @@ from minidl.datasets.cartoon_pets import cartoon_pets
 
 
 def textured(count, size=(120, 160), seed=0):
-    """Return RGB images: cartoons over clouds of their own."""
+    """Return RGB images of cartoons, each blended with its own clouds."""
     cartoons, _ = cartoon_pets(count, size=size[0], seed=seed)
     images = []
     for i, cartoon in enumerate(cartoons):
@@ -22,23 +22,25 @@ def textured(count, size=(120, 160), seed=0):
 
 
 def encoded(image, kind="JPEG", **options):
-    """Return the bytes of a file that holds `image`."""
+    """Return the content of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}) | options)
     return file.getvalue()
 
 
 def half(image):
+    """Return an image at half its size."""
     return image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC)
 
 
 def cut(image, left=0.05, top=0.05, right=0.05, bottom=0.05):
+    """Return an image without the given fractions at its edges."""
     width, height = image.size
     box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
     return image.crop(tuple(round(edge) for edge in box))
 
 
-# What the doctor has to call a copy of this kind, and how the copy is made.
+# Kinds of copies: the relation that the doctor reports, and a function that makes the copy.
 COPIES = {
     "at quality 40": ("recompressed copy", lambda image: encoded(image, quality=40)),
     "half": ("resized copy", lambda image: encoded(half(image))),
@@ -55,10 +57,35 @@ COPIES = {
     "squeezed": ("resized copy", lambda image: encoded(image.resize((128, 128)))),
 }
 
-# What the doctor has to say about a file that is no photo any more.
+# Kinds of damage: the problem that the doctor reports, and a function that damages a file.
 RUINS = {
     "cut off": ("truncated", lambda data: data[: len(data) * 2 // 3]),
     "cut off early": ("truncated", lambda data: data[:100]),
     "text": ("not an image", lambda data: b"this is not a photo at all\n" * 20),
     "nothing": ("empty file", lambda data: b""),
 }
+
+
+def put(path, data):
+    """Write a file, with its folder, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def write_classes(root, images):
+    """Write images as JPEG in turn into the class folders cats and dogs; return `root`."""
+    for i, image in enumerate(images):
+        put(root / ("cats", "dogs")[i % 2] / f"{i}.jpg", encoded(image))
+    return root
+
+
+def open_image(path):
+    """Return the RGB image of a file."""
+    return Image.open(path).convert("RGB")
+
+
+def single(report, kind):
+    """Return the only finding of a kind."""
+    (found,) = [finding for finding in report.findings if finding.kind == kind]
+    return found

@@ -1,1 +1,1 @@
-"""The data set doctor: damaged files, duplicates and train/test leaks."""
+"""The dataset doctor: damaged files, duplicates and train/test leaks."""

@@ -1,18 +1,19 @@
-"""Photos of one set or two, and the groups of those that are the same.
+"""Groups of duplicates in one or two sets of photos.
 
->>> from minidl.data.doctor.collection import Collection
+>>> from minidl.data.doctor.collection import DuplicateGroup
 >>> from minidl.data.doctor.examine import Photo
->>> photos = [Photo("a", width=9, height=9, bytes=7), Photo("b", width=9, height=9, bytes=8)]
->>> collection = Collection(photos, labels=["cats", "cats"], sets=[0, 0])
->>> collection.add_pair(0, 1, "resized copy")
->>> collection.describe([0, 1]).files, collection.surplus([0, 1])
+>>> a, b = Photo("a", width=9, height=9, file_size=7), Photo("b", width=9, height=9, file_size=8)
+>>> group = DuplicateGroup([a, b], [(a, b, "recompressed copy")])
+>>> group.describe().files, group.files_to_drop()
 (('a', 'b'), ['a'])
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import defaultdict
+from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -20,125 +21,136 @@ from minidl.data.doctor.duplicates import Copy, Groups, find_copies
 from minidl.data.doctor.examine import Photo
 from minidl.data.doctor.findings import Group
 
-__all__ = ["Collection"]
+__all__ = ["DuplicateGroup", "find_groups"]
 
 
-class Collection:
-    """Photos with their labels and with the set, 0 or 1 for the test, that each belongs to."""
+@dataclass
+class DuplicateGroup:
+    """Photos that are copies of each other.
 
-    def __init__(self, photos: list[Photo], labels: list[str], sets: list[int]):
-        self.photos, self.labels, self.sets = photos, labels, sets
-        self.pairs: dict[int, list[tuple[int, str]]] = {}  # position: other, relation
+    Attributes
+    ----------
+    photos : list of Photo
+        All copies.
+    pairs : list of (Photo, Photo, str)
+        How copies are related. The pairs connect all photos of the group.
+    """
 
-    def add_pair(self, i: int, j: int, relation: str) -> None:
-        """Note that two positions show the same photo."""
-        self.pairs.setdefault(i, []).append((j, relation))
+    photos: list[Photo]
+    pairs: list[tuple[Photo, Photo, str]]
 
-    def count(self, k: int, names: Iterable[str]) -> dict[str, int]:
-        """Return how many readable photos each class of a set has."""
-        counts = dict.fromkeys(names, 0)
-        for photo, label, own in zip(self.photos, self.labels, self.sets, strict=True):
-            if own == k and photo.readable:
-                counts[label] += 1
-        return counts
+    @property
+    def labels(self) -> list[str]:
+        """The classes of the photos, sorted; several are a contradiction."""
+        return sorted({photo.label for photo in self.photos})
 
-    def groups(self, only_leaks: bool = False) -> list[list[int]]:
-        """Return the positions of photos that are the same, and note their relations.
+    @property
+    def is_leak(self) -> bool:
+        """Whether the photo is in the training set and in the test set."""
+        return len({photo.subset for photo in self.photos}) > 1
 
-        With `only_leaks`, copies within one set are not looked for.
-        """
-        readable = [i for i, photo in enumerate(self.photos) if photo.readable]
-        contents: dict[bytes, int] = {}
-        rest: list[int] = []  # one of each content and set
-        seen = set()
-        for i in readable:
-            digest = self.photos[i].digest
-            if contents.setdefault(digest, i) != i:
-                self.add_pair(contents[digest], i, "exact copy")
-            if (digest, self.sets[i]) not in seen:
-                seen.add((digest, self.sets[i]))
-                rest.append(i)
-        self._add_near_copies(rest, only_leaks)
-        groups = Groups(len(self.photos))
-        for i, j, _ in self._all_pairs(self.pairs):
-            groups.join(i, j)
-        return groups.lists()
-
-    def _add_near_copies(self, rest: list[int], only_leaks: bool) -> None:
-        if not rest:
-            return
-        place = {i: k for k, i in enumerate(rest)}
-        pairs = self._all_pairs(self.pairs)
-        known = [(place[i], place[j]) for i, j, _ in pairs if i in place and j in place]
-        split = sum(self.sets[i] == 0 for i in rest) if only_leaks else None
-        gray = np.stack([self.photos[i].gray for i in rest])
-        colors = np.stack([self.photos[i].colors for i in rest])
-        for copy in find_copies(gray, colors, split, known):
-            i, j = rest[copy.first], rest[copy.second]
-            self.add_pair(i, j, _relation(self.photos[i], self.photos[j], copy))
-
-    def _all_pairs(self, positions: Iterable[int]) -> list[tuple[int, int, str]]:
-        return [(i, j, text) for i in positions for j, text in self.pairs.get(i, ())]
-
-    def describe(self, group: list[int]) -> Group:
-        """Return a group as the report shows it."""
-        pairs = self._all_pairs(group)
+    def describe(self) -> Group:
+        """Return the group as the report shows it, with paths instead of photos."""
         return Group(
-            tuple(self.photos[i].file for i in group),
-            tuple((self.photos[i].file, self.photos[j].file, text) for i, j, text in pairs),
+            tuple(photo.file for photo in self.photos),
+            tuple((a.file, b.file, relation) for a, b, relation in self.pairs),
         )
 
-    def contradicts(self, group: list[int]) -> bool:
-        """Whether the same photo has several labels."""
-        return len({self.labels[i] for i in group}) > 1
+    def files_to_drop(self) -> list[str]:
+        """Return the files to delete: surplus copies and links, never the target of a kept link."""
+        files, links = _separate_links(self.photos)
+        if len({photo.label for photo in files}) == 1:
+            files.remove(max(files, key=_preference))
+        return [photo.file for photo in (*files, *links)]
 
-    def leaks(self, group: list[int]) -> bool:
-        """Whether the same photo is in both sets."""
-        return len({self.sets[i] for i in group}) > 1
 
-    def surplus(self, group: list[int]) -> list[str]:
-        """Return the files of a group to drop: links, but never what a kept one leads to."""
-        own, links = self._apart(group)
-        drop = own if self.contradicts(own) else [i for i in own if i != self._best(own)]
-        return [self.photos[i].file for i in (*drop, *links)]
+def _preference(photo: Photo) -> tuple[int, int, int]:
+    """Return the key of the photo to keep: a test photo, then the largest."""
+    return photo.subset, photo.width * photo.height, photo.file_size
 
-    def _apart(self, group: list[int]) -> tuple[list[int], list[int]]:
-        """Return one position of each file on the disk, and those that are links to them."""
-        # A linked folder, or one within the other, leads twice to the same entry.
-        entries = {_entry(self.photos[i].file): i for i in group}
-        targets: dict[str, list[str]] = {}
-        for entry in sorted(entries, key=entries.__getitem__):
-            targets.setdefault(os.path.realpath(entry), []).append(entry)
-        own = [target if target in same else same[0] for target, same in targets.items()]
-        links = [entry for same in targets.values() for entry in same if entry not in own]
-        return [entries[entry] for entry in own], [entries[entry] for entry in links]
 
-    def _best(self, group: list[int]) -> int:
-        """Return which one to keep: a photo of the test, if there is one; the largest."""
-        last = max(self.sets[i] for i in group)
-        return max(
-            (i for i in group if self.sets[i] == last),
-            key=lambda i: (self.photos[i].width * self.photos[i].height, self.photos[i].bytes, -i),
-        )
+def _separate_links(photos: list[Photo]) -> tuple[list[Photo], list[Photo]]:
+    """Return one photo per file on the disk, and the photos that are links to them."""
+    # Through a linked folder, two paths lead to the same directory entry.
+    positions = {_entry(photo.file): i for i, photo in enumerate(photos)}
+    targets = defaultdict(list)
+    for entry in sorted(positions, key=positions.__getitem__):
+        targets[os.path.realpath(entry)].append(entry)
+    files = [target if target in entries else entries[0] for target, entries in targets.items()]
+    links = [entry for entries in targets.values() for entry in entries if entry not in files]
+    kept = sorted(positions[entry] for entry in files)
+    return [photos[i] for i in kept], [photos[positions[entry]] for entry in links]
 
 
 def _entry(file: str) -> str:
-    """Return in which folder of the disk a file is listed, and under which name."""
+    """Return the path of a directory entry: links in the folder's path are resolved."""
     folder, name = os.path.split(os.path.abspath(file))
     return os.path.join(os.path.realpath(folder), name)
 
 
-def _relation(a: Photo, b: Photo, copy: Copy) -> str:
-    """Name how two files of the same photo differ, such as "mirrored, resized copy"."""
-    words = [
-        word
-        for word, holds in (
-            ("mirrored", copy.mirrored), ("cropped", copy.cropped),
-            ("grayscale", copy.one_is_gray),
-        )
-        if holds
-    ]  # fmt: skip
-    # A cropped photo has another size anyway. Sorted: one may lie on its side, by EXIF upright.
-    if not copy.cropped and sorted((a.width, a.height)) != sorted((b.width, b.height)):
-        words.append("resized")
-    return ", ".join(words or ["recompressed"]) + " copy"
+def find_groups(photos: list[Photo], only_leaks: bool = False) -> list[DuplicateGroup]:
+    """Return the groups of photos that are copies of each other.
+
+    Parameters
+    ----------
+    photos : list of Photo
+        The training photos first. Unreadable ones are ignored.
+    only_leaks : bool
+        Whether to compare training photos with test photos only, which is faster.
+
+    Examples
+    --------
+    >>> find_groups([])
+    []
+    """
+    pairs: list[tuple[int, int, str]] = []
+    first_of: dict[object, int] = {}
+    unique: list[int] = []  # one photo of each content and subset
+    for i, photo in enumerate(photos):
+        if not photo.readable:
+            continue
+        first = first_of.setdefault(photo.digest, i)
+        if first != i:
+            pairs.append((first, i, "exact copy"))
+        if first_of.setdefault((photo.digest, photo.subset), i) == i:
+            unique.append(i)
+    if unique:
+        pairs += _find_near_copies(photos, unique, pairs, only_leaks)
+    groups = Groups(len(photos))
+    for i, j, _ in pairs:
+        groups.join(i, j)
+    related = defaultdict(list)
+    for i, j, relation in sorted(pairs, key=itemgetter(0)):
+        related[groups.find(i)].append((photos[i], photos[j], relation))
+    return [
+        DuplicateGroup([photos[i] for i in group], related[groups.find(group[0])])
+        for group in groups.lists()
+    ]
+
+
+def _find_near_copies(
+    photos: list[Photo], unique: list[int], exact: list[tuple[int, int, str]], only_leaks: bool
+) -> list[tuple[int, int, str]]:
+    """Return pairs (i, j, relation) among the photos at the positions `unique`."""
+    rank = {i: k for k, i in enumerate(unique)}
+    found = find_copies(
+        np.stack([photos[i].gray for i in unique]),
+        np.stack([photos[i].colors for i in unique]),
+        split=sum(photos[i].subset == 0 for i in unique) if only_leaks else None,
+        joined=[(rank[i], rank[j]) for i, j, _ in exact if j in rank],
+    )
+    pairs = [(unique[copy.first], unique[copy.second], copy) for copy in found]
+    return [(i, j, _describe_relation(photos[i], photos[j], copy)) for i, j, copy in pairs]
+
+
+def _describe_relation(a: Photo, b: Photo, copy: Copy) -> str:
+    """Return how two copies differ, such as "mirrored, resized copy"."""
+    # A cropped photo has another size anyway. Sorted, because EXIF may rotate one of them.
+    resized = not copy.cropped and sorted((a.width, a.height)) != sorted((b.width, b.height))
+    words = {
+        "mirrored": copy.mirrored,
+        "cropped": copy.cropped,
+        "grayscale": copy.one_is_gray,
+        "resized": resized,
+    }
+    return ", ".join([word for word, holds in words.items() if holds] or ["recompressed"]) + " copy"

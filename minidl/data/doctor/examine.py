@@ -1,4 +1,4 @@
-"""One file looked at: is it a photo that can be trained on, and of what kind?
+"""Examination of one file: whether it is a usable photo, and its properties.
 
 >>> from minidl.data.doctor.examine import examine_bytes
 >>> photo = examine_bytes("cat.jpg", b"to be or not to be")
@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,35 +18,66 @@ from PIL import Image
 
 from minidl.common.errors import DataError
 from minidl.data.doctor.duplicates import reduce_pictures
-from minidl.data.images import IMAGE_FORMATS, load_image
+from minidl.data.images import IMAGE_FORMATS, load_image, read_file
 
 __all__ = ["EXTENSIONS", "Photo", "examine", "examine_bytes", "format_of"]
 
-SIDE = 64  # of the thumbnails
-LARGEST_FILE = 2**30  # bytes; no photo of up to 80 million pixels needs more
+THUMBNAIL_SIZE = 64  # pixels
 
 EXTENSIONS = {
-    "BMP": (".bmp",), "GIF": (".gif",), "JPEG": (".jpg", ".jpeg", ".jfif"), "PNG": (".png",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",),
-}  # fmt: skip
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
 
-_BEGINNINGS = {
-    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"RIFF": "WEBP", b"BM": "BMP",
-    b"II*\0": "TIFF", b"MM\0*": "TIFF",
-}  # fmt: skip
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"RIFF": "WEBP",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """What is known of a file.
+    """Properties of one examined file; those after `opened` are set for readable photos.
 
-    `problem` is empty, or says in two or three words why the file cannot be used, and `reason`
-    in a sentence. `opened` tells whether the file had any content to judge. The others are set for
-    readable photos: Pillow's names of `format` and `mode`, the size in pixels, a `digest` of the
-    content, and the thumbnail of :func:`minidl.data.doctor.duplicates.reduce_pictures`.
+    Attributes
+    ----------
+    file : str
+        The path.
+    label : str
+        The class.
+    subset : int
+        0 for training, 1 for test.
+    problem : str
+        Why the file cannot be used, in two or three words; empty for a readable photo.
+    reason : str
+        The same in a sentence.
+    opened : bool
+        Whether the content of the file could be read from the disk.
+    format, mode : str
+        Pillow's names of the file format and the color mode.
+    width, height : int
+        Size in pixels.
+    file_size : int
+        Size of the file in bytes.
+    digest : bytes
+        Hash of the content.
+    gray, colors : numpy.ndarray
+        Thumbnails, see :func:`minidl.data.doctor.duplicates.reduce_pictures`.
     """
 
     file: str
+    label: str = ""
+    subset: int = 0
     problem: str = ""
     reason: str = ""
     opened: bool = True
@@ -54,79 +85,80 @@ class Photo:
     mode: str = ""
     width: int = 0
     height: int = 0
-    bytes: int = 0
+    file_size: int = 0
     digest: bytes = b""
-    gray: np.ndarray | None = None
-    colors: np.ndarray | None = None
+    gray: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    colors: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     @property
     def readable(self) -> bool:
-        """Whether minidl can train on it."""
+        """Whether minidl can train on the file."""
         return not self.problem
 
 
-def examine(file: str) -> Photo:
-    """Return what there is to know of a file; whatever it holds, nothing is raised."""
+def examine(file: str, label: str = "", subset: int = 0) -> Photo:
+    """Return the properties of a file; no content of a file raises an exception."""
     try:
-        status = os.stat(file)
-        if not os.path.isfile(file):
-            return Photo(file, "unreadable", "is a folder or a device", opened=False)
-        if status.st_size > LARGEST_FILE:
-            return Photo(file, "unreadable", f"is too large ({status.st_size:,} bytes)")
-        with open(file, "rb") as stream:
-            return examine_bytes(file, stream.read())
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
-        reason = f"cannot be opened ({getattr(error, 'strerror', None) or error})"
-        return Photo(file, "unreadable", reason, opened=False)
+        photo = examine_bytes(file, read_file(file))
+    except DataError as error:
+        reason = str(error).removeprefix(f"{file}: ")
+        photo = Photo(file, problem="unreadable", reason=reason, opened=False)
+    return dataclasses.replace(photo, label=label, subset=subset)
 
 
 def examine_bytes(file: str, data: bytes) -> Photo:
-    """Return what there is to know of a file that holds `data`."""
-    if not data:
-        return Photo(file, "empty file", "holds nothing (0 bytes)")
+    """Return the properties of a file whose content is `data`."""
     try:
-        pixels = load_image(data, SIDE)
+        pixels = load_image(data, THUMBNAIL_SIZE)
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-            kind, mode, (width, height) = image.format or "", image.mode, image.size
+            file_format, mode, (width, height) = image.format or "", image.mode, image.size
     except DataError as error:
         reason = str(error).removeprefix("image in memory: ")
-        return Photo(file, _problem(data, reason), reason)
-    gray, colors = reduce_pictures(pixels[None])
-    digest = hashlib.blake2b(data, digest_size=16).digest()
+        return Photo(file, problem=_name_problem(data, reason), reason=reason)
+    (gray,), (colors,) = reduce_pictures(pixels[None])
     return Photo(
-        file, format=kind, mode=mode, width=width, height=height, bytes=len(data), digest=digest,
-        gray=gray[0], colors=colors[0],
-    )  # fmt: skip
+        file,
+        format=file_format,
+        mode=mode,
+        width=width,
+        height=height,
+        file_size=len(data),
+        digest=hashlib.blake2b(data, digest_size=16).digest(),
+        gray=gray,
+        colors=colors,
+    )
 
 
 def format_of(data: bytes) -> str:
-    """Return the format that a file's first bytes tell, or an empty string."""
-    for beginning, name in _BEGINNINGS.items():
-        if data.startswith(beginning) and (name != "WEBP" or data[8:12] == b"WEBP"):
+    """Return the image format of a file from its first bytes; empty if unknown."""
+    for signature, name in _SIGNATURES.items():
+        if data.startswith(signature) and (name != "WEBP" or data[8:12] == b"WEBP"):
             return name
     return ""
 
 
-def _problem(data: bytes, reason: str) -> str:
-    """Name what is wrong with data that could not be decoded."""
+def _name_problem(data: bytes, reason: str) -> str:
+    """Return the problem of data that could not be decoded, in two or three words."""
+    if not data:
+        return "empty file"
     if "decompression bomb" in reason or "floating-point" in reason:
         return "unreadable"
-    if _is_cut_off(data) or "truncated" in reason:
+    if _is_truncated(data) or "truncated" in reason:
         return "truncated"
     return "not an image" if "not an image" in reason else "unreadable"
 
 
-def _is_cut_off(data: bytes) -> bool:
-    """Say whether an image file lacks its end; False where that cannot be told."""
-    kind = format_of(data)
-    if kind == "JPEG":
-        return not data.rstrip(b"\0\r\n").endswith(b"\xff\xd9")
-    if kind == "PNG":
-        return b"IEND" not in data[-64:]
-    if kind == "GIF":
-        return not data.rstrip(b"\0").endswith(b";")
-    if kind == "WEBP":
-        return len(data) < int.from_bytes(data[4:8], "little") + 8
-    if kind == "BMP":
-        return len(data) < int.from_bytes(data[2:6], "little")
+def _is_truncated(data: bytes) -> bool:
+    """Return whether the end of an image file is missing; False if that is not known."""
+    match format_of(data):
+        case "JPEG":
+            return not data.rstrip(b"\0\r\n").endswith(b"\xff\xd9")
+        case "PNG":
+            return b"IEND" not in data[-64:]
+        case "GIF":
+            return not data.rstrip(b"\0").endswith(b";")
+        case "WEBP":
+            return len(data) < int.from_bytes(data[4:8], "little") + 8
+        case "BMP":
+            return len(data) < int.from_bytes(data[2:6], "little")
     return False

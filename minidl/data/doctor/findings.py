@@ -1,4 +1,4 @@
-"""What the dataset doctor found, to read, to print and to act upon.
+"""The report of the dataset doctor: findings, groups of duplicates, files to drop.
 
 >>> from minidl.data.doctor.findings import CheckReport, Finding
 >>> text = "a.jpg and b.jpg show the same photo: resized copy"
@@ -6,9 +6,9 @@
 >>> print(CheckReport("photos", classes={"cats": 3, "dogs": 3}, findings=[finding]))
 photos: 6 photos (cats 3, dogs 3)
 <BLANKLINE>
-error    leak  a.jpg and b.jpg show the same photo: resized copy
+error  leak  a.jpg and b.jpg show the same photo: resized copy
 <BLANKLINE>
-1 error, 0 warnings, 0 notes: what is found spoils results
+1 error, 0 warnings, 0 notes: fix the errors before training
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from minidl.common.text_table import format_table
+
 __all__ = ["SEVERITIES", "CheckReport", "Finding", "Group"]
 
 SEVERITIES = ("error", "warning", "note")
-SHOWN = 30  # findings of one kind that are printed
+MAX_ROWS = 30  # findings of one kind that are printed
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the doctor noticed.
+    """One problem that the doctor found.
 
     Attributes
     ----------
     kind : str
-        Such as "leak", "near-duplicate", "truncated".
+        Such as "leak", "near-duplicate" or "truncated".
     severity : {"error", "warning", "note"}
-        An error spoils results; a warning should be looked at; a note is good to know.
+        An error makes results wrong, a warning deserves a look, a note is information.
     message : str
         One sentence that names the files.
     files : tuple of str
-        All files that are concerned, with their folders.
+        Paths of all affected files.
     """
 
     kind: str
@@ -50,7 +52,12 @@ class Finding:
 class Group:
     """Files that show the same photo.
 
-    `pairs` are (file, file, relation) such as "resized copy"; they connect all files of the group.
+    Attributes
+    ----------
+    files : tuple of str
+        Paths of all copies.
+    pairs : tuple of (file, file, relation)
+        How copies are related, such as "resized copy". The pairs connect all files of the group.
     """
 
     files: tuple[str, ...]
@@ -59,18 +66,18 @@ class Group:
 
 @dataclass
 class CheckReport:
-    """What :func:`minidl.data.check` returns; ``str(report)`` is a table for the terminal.
+    """Result of :func:`minidl.data.check`; ``str(report)`` is a table for the terminal.
 
     Attributes
     ----------
     directory, test : str
-        The folders; `test` is None where there was none.
+        The checked folders. `test` is None if there was no test folder.
     classes, test_classes : dict of str to int
-        How many readable photos each class has.
+        Number of readable photos per class.
     findings : list of Finding
-        The errors first.
+        Errors first, then warnings, then notes.
     groups : list of Group
-        The files that show the same photo, in all sets together.
+        Duplicates within and between both folders.
     """
 
     directory: str
@@ -87,72 +94,49 @@ class CheckReport:
         return any(finding.severity == "error" for finding in self.findings)
 
     def files_to_drop(self) -> list[str]:
-        """Return the files without which no error and no duplicate is left; deletes nothing.
+        """Return the files to delete so that no error from files and no duplicate remains.
 
-        Of a leak the training copies, of other duplicates all but the largest, of contradicting
-        labels all copies, and what is damaged, cut off, empty or no image.
+        For leaks: the training copies. For other duplicates: all but the largest. For
+        contradicting labels: all copies. Damaged, truncated and empty files, and files that are
+        not images, are included. Nothing is deleted.
         """
         return list(self.drop)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as what ``json.dumps`` takes."""
-        return {
-            "directory": self.directory,
-            "test": self.test,
-            "classes": self.classes,
-            "test_classes": self.test_classes,
-            "spoils_results": self.spoils_results,
-            "findings": [
-                {**dataclasses.asdict(finding), "files": list(finding.files)}
-                for finding in self.findings
-            ],
-            "groups": [
-                {
-                    "files": list(group.files),
-                    "pairs": [
-                        {"files": [first, second], "relation": relation}
-                        for first, second, relation in group.pairs
-                    ],
-                }
-                for group in self.groups
-            ],
-            "files_to_drop": self.files_to_drop(),
-        }
+        """Return the report as values that ``json.dumps`` accepts."""
+        answer = dataclasses.asdict(self)
+        answer["spoils_results"] = self.spoils_results
+        answer["files_to_drop"] = answer.pop("drop")
+        for group in answer["groups"]:
+            group["pairs"] = [
+                {"files": files, "relation": relation} for *files, relation in group["pairs"]
+            ]
+        return answer
 
     def __str__(self) -> str:
-        lines = [_counts(self.directory, self.classes)]
+        lines = [_count_line(self.directory, self.classes)]
         if self.test is not None:
-            lines.append(_counts(self.test, self.test_classes))
-        lines += ["", *_table(self.findings), ""] if self.findings else [""]
-        return "\n".join([*lines, _verdict(self.findings)])
+            lines.append(_count_line(self.test, self.test_classes))
+        lines.append("")
+        if not self.findings:
+            return "\n".join([*lines, "nothing found"])
+        counts = Counter(finding.severity for finding in self.findings)
+        totals = ", ".join(f"{counts[s]:,} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES)
+        verdict = ": fix the errors before training" if self.spoils_results else ""
+        return "\n".join([*lines, *_table(self.findings), "", totals + verdict])
 
 
-def _counts(directory: str, classes: dict[str, int]) -> str:
-    each = ", ".join(f"{name} {count:,}" for name, count in classes.items())
-    return f"{directory}: {sum(classes.values()):,} photos ({each})"
+def _count_line(directory: str, classes: dict[str, int]) -> str:
+    counts = ", ".join(f"{name} {count:,}" for name, count in classes.items())
+    return f"{directory}: {sum(classes.values()):,} photos ({counts})"
 
 
 def _table(findings: list[Finding]) -> list[str]:
-    """Return aligned lines, not too many of one kind."""
-    width = max(len(finding.kind) for finding in findings)
-    totals, seen, lines = Counter((f.severity, f.kind) for f in findings), Counter(), []
+    """Return aligned lines, at most MAX_ROWS of one kind."""
+    rows: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
-        key = finding.severity, finding.kind
-        seen[key] += 1
-        row = f"{finding.severity:7}  {finding.kind:{width}}  "
-        if seen[key] <= SHOWN:
-            lines.append(row + finding.message)
-        elif seen[key] == totals[key]:
-            lines.append(f"{row}... and {totals[key] - SHOWN:,} more")
-    return lines
-
-
-def _verdict(findings: list[Finding]) -> str:
-    if not findings:
-        return "nothing found"
-    counts = Counter(finding.severity for finding in findings)
-    text = ", ".join(
-        f"{counts[severity]:,} {severity}{'' if counts[severity] == 1 else 's'}"
-        for severity in SEVERITIES
-    )
-    return text + (": what is found spoils results" if counts["error"] else "")
+        rows.setdefault((finding.severity, finding.kind), []).append(finding.message)
+    for key, messages in rows.items():
+        if len(messages) > MAX_ROWS:
+            rows[key] = [*messages[:MAX_ROWS], f"... and {len(messages) - MAX_ROWS:,} more"]
+    return format_table([(*key, message) for key, messages in rows.items() for message in messages])

@@ -1,130 +1,135 @@
-"""What is odd about single files: damaged, tiny, long, in strange colours, wrongly named.
+"""Findings about single files: damaged, tiny, elongated, in odd color modes, misnamed.
 
 >>> from minidl.data.doctor.examine import Photo
 >>> from minidl.data.doctor.symptoms import file_findings
 >>> photo = Photo("cat.jpg", format="PNG", mode="CMYK", width=300, height=200)
 >>> for finding in file_findings([photo], str):
 ...     print(f"{finding.severity}: {finding.message}")
+warning: 1 photo stored as CMYK, converted to RGB: cat.jpg (300x200)
 note: 1 photo PNG by content, not by extension (minidl goes by content): cat.jpg (300x200)
-warning: 1 photo stored with CMYK, converted to RGB: cat.jpg (300x200)
 """
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from minidl.data.doctor.examine import EXTENSIONS, Photo, examine, format_of
 from minidl.data.doctor.findings import Finding
 from minidl.data.images import IMAGE_EXTENSIONS
 
-__all__ = ["Shorten", "file_findings", "join_names", "overlooked", "shortener"]
+__all__ = ["Shorten", "file_findings", "ignored_files", "join_names", "path_shortener"]
 
-TINY = 32  # pixels; of smaller photos little can be seen
-EXTREME = 3.0  # of the longer side to the shorter: resizing to a square distorts it badly
-# Photos of telephones, by bytes 4 to 10 of their files.
-FOREIGN = {b"ftypavi": "AVIF", b"ftyphei": "HEIC", b"ftypmif": "HEIF"}
+MIN_SIDE = 32  # pixels; smaller photos show few details
+MAX_ASPECT = 3.0  # longer side to shorter side; resizing such photos to a square distorts them
 
+# Formats of phone cameras, by bytes 4 to 10 of their files.
+UNSUPPORTED = {b"ftypavi": "AVIF", b"ftyphei": "HEIC", b"ftypmif": "HEIF"}
+
+# Pillow's color modes other than RGB and L.
 _MODES = {
-    "1": "black and white", "CMYK": "CMYK", "P": "a palette", "PA": "a palette",
-    "RGBA": "transparency", "LA": "transparency", "La": "transparency", "RGBa": "transparency",
-    "I": "more than 8 bits", "YCbCr": "YCbCr", "LAB": "LAB", "HSV": "HSV",
-}  # fmt: skip
+    "black and white": ["1"],
+    "a palette": ["P", "PA"],
+    "transparency": ["RGBA", "LA", "La", "RGBa"],
+    "more than 8 bits": ["I"],
+    "CMYK": ["CMYK"],
+    "YCbCr": ["YCbCr"],
+    "LAB": ["LAB"],
+    "HSV": ["HSV"],
+}
 
 Shorten = Callable[[str], str]
 
 
-def shortener(folders: list[str]):
-    """Return a function that writes files without what all their folders have in common."""
-    absolute = [os.path.abspath(folder) for folder in folders]
+def path_shortener(folders: list[str]) -> Shorten:
+    """Return a function that makes paths relative to the common parent of `folders`."""
     try:
-        common = os.path.commonpath(absolute)
+        common = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     except ValueError:  # on different drives
         return str
     return lambda file: os.path.relpath(os.path.abspath(file), common)
 
 
-def file_findings(photos: list[Photo], short) -> Iterator[Finding]:
-    """Yield what is wrong with single files: the damaged one by one, the odd ones together."""
+def file_findings(photos: list[Photo], shorten: Shorten) -> Iterator[Finding]:
+    """Yield one finding per damaged file, and one per unusual property of readable photos."""
+    unusual = defaultdict(list)
     for photo in photos:
         if not photo.readable:
-            message = f"{short(photo.file)}: {photo.reason}; it is skipped"
+            message = f"{shorten(photo.file)}: {photo.reason}; the file is skipped"
             yield Finding(photo.problem, "warning", message, (photo.file,))
-    photos = [photo for photo in photos if photo.readable]
-    tiny = [p for p in photos if min(p.width, p.height) < TINY]
-    yield from _together("tiny", "warning", tiny, f"smaller than {TINY} pixels", short)
-    extreme = [p for p in photos if max(p.width, p.height) > EXTREME * min(p.width, p.height)]
-    text = f"more than {EXTREME:g} times as long as wide, distorted when resized to a square"
-    yield from _together("extreme aspect ratio", "warning", extreme, text, short)
-    wrong = [p for p in photos if not p.file.lower().endswith(EXTENSIONS.get(p.format, ()))]
-    for name in sorted({photo.format for photo in wrong}):
-        some = [photo for photo in wrong if photo.format == name]
-        text = f"{name} by content, not by extension (minidl goes by content)"
-        yield from _together("wrong extension", "note", some, text, short)
-    modes = {photo.mode: _mode(photo.mode) for photo in photos}
-    for name in sorted({name for name in modes.values() if name}):
-        some = [photo for photo in photos if modes[photo.mode] == name]
-        if name == "grayscale":
-            yield from _together("grayscale", "note", some, "without colours", short)
-        else:
-            text = f"stored with {name}, converted to RGB"
-            yield from _together("odd colour mode", "warning", some, text, short)
+            continue
+        for symptom in _symptoms(photo):
+            unusual[symptom].append(photo)
+    for (kind, severity, text), members in sorted(unusual.items()):
+        count = f"{len(members):,} photo{'s' * (len(members) != 1)}"
+        names = join_names([f"{shorten(p.file)} ({p.width}x{p.height})" for p in members])
+        files = tuple(photo.file for photo in members)
+        yield Finding(kind, severity, f"{count} {text}: {names}", files)
 
 
-def _mode(mode: str) -> str:
-    """Return what is special about one of Pillow's modes, or an empty string."""
-    if mode.startswith("I;"):
-        return "more than 8 bits"
-    return "grayscale" if mode == "L" else _MODES.get(mode, "")
+def _symptoms(photo: Photo) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, severity and description of each unusual property of a readable photo."""
+    short, long = sorted((photo.width, photo.height))
+    if short < MIN_SIDE:
+        yield "tiny", "warning", f"smaller than {MIN_SIDE} pixels"
+    if long > MAX_ASPECT * short:
+        text = f"with an aspect ratio above {MAX_ASPECT:g}, distorted when resized to a square"
+        yield "extreme aspect ratio", "warning", text
+    if not photo.file.lower().endswith(EXTENSIONS.get(photo.format, ())):
+        text = f"{photo.format} by content, not by extension (minidl goes by content)"
+        yield "wrong extension", "note", text
+    if photo.mode == "L":
+        yield "grayscale", "note", "without color"
+    for name, modes in _MODES.items():
+        if photo.mode.partition(";")[0] in modes:
+            yield "odd color mode", "warning", f"stored as {name}, converted to RGB"
 
 
-def _together(kind: str, severity: str, photos: list[Photo], text: str, short) -> Iterator[Finding]:
-    """Yield one finding of all `photos`, if there are any."""
-    if photos:
-        number = f"{len(photos):,} photo{'' if len(photos) == 1 else 's'}"
-        named = join_names([f"{short(p.file)} ({p.width}x{p.height})" for p in photos])
-        files = tuple(photo.file for photo in photos)
-        yield Finding(kind, severity, f"{number} {text}: {named}", files)
-
-
-def join_names(names: list[str], most: int = 5) -> str:
-    """Return names as a text, of many the first ones."""
-    if len(names) > most:
-        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1:,} more"
+def join_names(names: list[str], limit: int = 5) -> str:
+    """Return names as a list in prose; beyond `limit`, the rest are counted."""
+    if len(names) > limit:
+        names = [*names[: limit - 1], f"{len(names) - limit + 1:,} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def overlooked(directory: str, listed: set[str], short: Shorten) -> Iterator[Finding]:
-    """Yield the images that minidl leaves out because of their names or their place."""
-    for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+def ignored_files(directory: str, listed: set[str], shorten: Shorten) -> Iterator[Finding]:
+    """Yield a finding for each image that minidl ignores because of its name or location."""
+    for folder, subfolders, names in os.walk(directory):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(name for name in names if not name.startswith(".")):
             file = os.path.join(folder, name)
             if file in listed:
                 continue
-            if name.lower().endswith(IMAGE_EXTENSIONS):
-                if folder == directory:
-                    message = f"{short(file)}: it is left out, since it is in no class folder"
-                    yield Finding("left out", "warning", message, (file,))
+            if not name.lower().endswith(IMAGE_EXTENSIONS):
+                kind, reason = _check_extension(file)
+            elif folder == directory:
+                kind, reason = "left out", "ignored because it is in no class folder"
+            else:
                 continue
-            beginning = _beginning_of(file)
-            kind, foreign = format_of(beginning), FOREIGN.get(beginning[4:11])
-            if foreign:
-                message = f"{short(file)}: it is left out: minidl reads no {foreign}; convert it"
-                yield Finding("left out", "warning", message, (file,))
-            elif kind and examine(file).readable:
-                message = (
-                    f"{short(file)}: {kind} by content, but it is left out: its name should end "
-                    f"in {EXTENSIONS[kind][0]}"
-                )
-                yield Finding("wrong extension", "warning", message, (file,))
+            if reason:
+                yield Finding(kind, "warning", f"{shorten(file)}: {reason}", (file,))
 
 
-def _beginning_of(file: str) -> bytes:
+def _check_extension(file: str) -> tuple[str, str]:
+    """Return kind and reason of a finding if a file of unknown extension is an image."""
+    start = _read_start(file)
+    image_format = format_of(start)
+    if unsupported := UNSUPPORTED.get(start[4:11]):
+        return "left out", f"ignored because minidl cannot read {unsupported}; convert it to JPEG"
+    if image_format and examine(file).readable:
+        extension = EXTENSIONS[image_format][0]
+        text = f"{image_format} by content, but ignored; change its extension to {extension}"
+        return "wrong extension", text
+    return "", ""
+
+
+def _read_start(file: str) -> bytes:
+    """Return the first 16 bytes of a file, or none if it cannot be read."""
     try:
-        if not os.path.isfile(file):
-            return b""
-        with open(file, "rb") as stream:
-            return stream.read(16)
+        if os.path.isfile(file):
+            with open(file, "rb") as stream:
+                return stream.read(16)
     except OSError:
-        return b""
+        pass
+    return b""

@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from minidl.common.argument_checks import check_choice, check_pair
 from minidl.common.errors import DataError
@@ -41,17 +41,6 @@ COLOR_CHANNELS = {"rgb": 3, "grayscale": 1}
 
 # A closed list, because some of Pillow's other readers start external programs.
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-
-# How to turn an image upright, by its EXIF orientation.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def load_image(
@@ -164,7 +153,8 @@ def _to_array(image: Image.Image, size: tuple[int, int] | None, color_mode: str)
     """Return an opened image as uint8, shape (H, W, C): upright, converted and resized."""
     _check_pixels(image)
     image.load()
-    orientation = _orientation(image)
+    with contextlib.suppress(Exception):  # damaged EXIF data does not make an image unusable
+        image = ImageOps.exif_transpose(image)
     image = _to_eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -172,19 +162,10 @@ def _to_array(image: Image.Image, size: tuple[int, int] | None, color_mode: str)
     if color_mode == "grayscale" and image.mode not in ("L", "RGB"):
         image = image.convert("RGB")  # not every mode can be converted directly to gray
     image = image.convert("L" if color_mode == "grayscale" else "RGB")
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
     if size is not None and image.size != size[::-1]:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     pixels = np.array(image)  # (H, W) or (H, W, 3)
     return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # the image is usable in spite of damaged EXIF data
-        return 1
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

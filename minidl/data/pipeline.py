@@ -70,6 +70,7 @@ class Dataset:
     """
 
     batch_size, shuffle, seed = 32, False, 0  # how cached features of the samples are batched
+    _next_epoch = 0  # of __iter__
 
     def batches(self, epoch: int = 0) -> Iterator[Batch]:
         """Return an iterator over the batches of one epoch."""
@@ -89,8 +90,7 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Batch]:
         """Return an iterator over one epoch; each further call gives the next epoch."""
-        epoch = self.__dict__.get("_next_epoch", 0)
-        self._next_epoch = epoch + 1
+        epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
         return iter(self.batches(epoch))
 
 
@@ -208,7 +208,6 @@ class IterableDataset(Dataset):
             kind = type(iterable).__name__
             raise DataError(f"data: expected an iterable of batches, received {kind}")
         self.iterable = iterable
-        self._received = 0
 
     def batches(self, epoch: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
@@ -220,15 +219,12 @@ class IterableDataset(Dataset):
                 raise DataError(f"{name}: expected an iterable of batches, received {received}")
         number = 0
         for number, item in enumerate(source, start=1):
-            self._received += 1
             yield as_batch(item, f"batch {number} of the {name}")
-        if number == 0 and self._received and source is self.iterable:
-            raise DataError(
-                f"{name}: exhausted after {self._received} batches. For several epochs pass a "
-                "list, or a function that returns a new generator."
-            )
         if number == 0:
-            raise DataError(f"{name}: expected at least one batch, received none")
+            raise DataError(
+                f"{name}: expected at least one batch, received none. A generator runs only once: "
+                "for several epochs pass a list, or a function that returns a new generator."
+            )
 
     def __len__(self) -> int:
         return len(self.iterable) if isinstance(self.iterable, Sized) else super().__len__()
@@ -352,12 +348,26 @@ def prefetch(iterable: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     free = threading.Semaphore(max(1, depth))
     ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
     stopped = threading.Event()
-    thread = threading.Thread(
-        target=_run_ahead,
-        args=(iterable, free, ready, stopped),
-        name="minidl-prefetch",
-        daemon=True,
-    )
+
+    def run_ahead() -> None:
+        """Fill the queue `ready`, one item per permit of `free`, until `stopped`."""
+        iterator: Any = None
+        try:
+            iterator = iter(iterable)
+            item = None
+            while item is not _END:
+                free.acquire()
+                if stopped.is_set():
+                    return
+                item = next(iterator, _END)
+                ready.put((item, None))
+        except BaseException as error:
+            ready.put((_END, error))
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()  # in this thread, where the cleanup of a generator belongs
+
+    thread = threading.Thread(target=run_ahead, name="minidl-prefetch", daemon=True)
     try:
         thread.start()  # within the try, because Ctrl-C may come before start() returns
         while True:
@@ -375,31 +385,6 @@ def prefetch(iterable: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
         # consumer does not wait forever for a source that hangs: the thread is a daemon.
         if thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout=10)
-
-
-def _run_ahead(
-    iterable: Iterable[Any],
-    free: threading.Semaphore,
-    ready: queue.SimpleQueue[tuple[Any, BaseException | None]],
-    stopped: threading.Event,
-) -> None:
-    """Fill the queue `ready`, one item per permit of `free`, until `stopped`."""
-    iterator: Any = None
-    try:
-        iterator = iter(iterable)
-        while True:
-            free.acquire()
-            if stopped.is_set():
-                return
-            item = next(iterator, _END)
-            ready.put((item, None))
-            if item is _END:
-                return
-    except BaseException as error:
-        ready.put((_END, error))
-    finally:
-        if hasattr(iterator, "close"):
-            iterator.close()  # in this thread, where the cleanup of a generator belongs
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -301,6 +301,7 @@ def _write_report(
             shuffle=False,
             class_names=training.class_names,
         )
+    assert tested is not None  # ensured before the training
     write(
         path,
         model,

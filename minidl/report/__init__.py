@@ -1,10 +1,11 @@
-"""Reports for people: one HTML file that tells what a classifier can do and where it fails.
+"""HTML reports on classifiers: metrics, plots, mistakes and data in one file.
 
     from minidl import report
     report.write("report.html", model, test, history=history, train_data=train)
 
-The figures (``figures.py``) are plain NumPy, the plots (``plots.py``) matplotlib's SVG, the page
-(``page.py``, ``page.css``) one file that loads nothing. ``show_batch`` draws what is in a data set.
+The metrics (``statistics.py``) are computed by NumPy, the plots (``plots.py``) are SVG by
+matplotlib, and the page (``page.py``, ``page.css``) loads no other file. ``show_batch`` plots the
+first photos of a data set.
 
 >>> from minidl import report
 >>> callable(report.write), callable(report.show_batch)

@@ -1,4 +1,4 @@
-"""What a report says of how its model came about: data, training, machine.
+"""Facts about data, training, model and machine for a report.
 
 >>> import numpy as np
 >>> from minidl.report.facts import class_counts
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.environment import environment
+from minidl.models.model import Model
 from minidl.report.predictions import as_classes
 
 __all__ = [
@@ -27,35 +28,32 @@ __all__ = [
 
 
 def class_counts(data: Any, count: int) -> list[int] | None:
-    """Return how many samples of each class a data set has; None where it does not tell."""
-    if isinstance(data, tuple):
-        labels = data[1]
-    else:
-        labels = getattr(data, "labels", None)
-        labels = getattr(data, "y", None) if labels is None else labels
+    """Return the number of samples per class of a data set; None if its labels are unknown."""
+    labels = data[1] if isinstance(data, tuple) else getattr(data, "labels", None)
+    labels = getattr(data, "y", None) if labels is None else labels
     if labels is None:
         return None
     return np.bincount(as_classes(labels, count), minlength=count).tolist()
 
 
 def data_facts(data: dict[str, Any]) -> dict[str, str]:
-    """Return the folders of the parts of the data and what their photos are resized to."""
+    """Return the folders of the data, unreadable files, and the size of resized photos."""
     facts, sizes = {}, {}
-    for part, d in data.items():
-        if hasattr(d, "directory"):
-            facts[part.capitalize()] = str(d.directory)
-        if hasattr(d, "image_shape"):
-            height, width, _ = d.image_shape
+    for part, dataset in data.items():
+        if hasattr(dataset, "directory"):
+            facts[part.capitalize()] = str(dataset.directory)
+        if hasattr(dataset, "image_shape"):
+            height, width, _ = dataset.image_shape
             sizes[f"{width} \N{MULTIPLICATION SIGN} {height} pixels"] = part
-        if getattr(d, "skipped", None):
-            facts[f"Unreadable in {part}"] = ", ".join(file for file, _ in d.skipped)
+        if getattr(dataset, "skipped", None):
+            facts[f"Unreadable in {part}"] = ", ".join(file for file, _ in dataset.skipped)
     if sizes:
         facts["Resized to"] = ", ".join(sizes)
     return facts
 
 
-def training_facts(model, history: Any, train_data: Any) -> dict[str, str]:
-    """Return how a model was trained, as far as it, its history and its data tell."""
+def training_facts(model: Model, history: Any, train_data: Any) -> dict[str, str]:
+    """Return the settings and the duration of a training, as far as they are known."""
     facts = {}
     if model.epochs_seen:
         facts["Epochs"] = str(model.epochs_seen)
@@ -75,36 +73,37 @@ def training_facts(model, history: Any, train_data: Any) -> dict[str, str]:
     return facts
 
 
-def model_facts(model) -> dict[str, str]:
-    """Return the size of a model and of its frozen part."""
-    total = model.count_params()
+def model_facts(model: Model) -> dict[str, str]:
+    """Return the shapes and the number of parameters of a model, in total and frozen."""
     layers = [layer for layer in model.layers if layer.parameters]
     frozen = [layer for layer in layers if not layer.trainable]
-    facts = {"Input": _shape(model.input_shape), "Output": _shape(model.output_shape)}
-    facts["Parameters"] = f"{total:,}"
+    facts = {
+        "Input": _shape(model.input_shape),
+        "Output": _shape(model.output_shape),
+        "Parameters": f"{model.count_params():,}",
+    }
     if frozen:
-        held = sum(layer.count_params() for layer in frozen)
-        facts["Frozen"] = f"{held:,} of them, in {len(frozen)} of {len(layers)} layers with weights"
+        count = sum(layer.count_params() for layer in frozen)
+        facts["Frozen"] = f"{count:,} parameters, in {len(frozen)} of {len(layers)} layers"
     return facts
 
 
 def machine_facts() -> dict[str, str]:
     """Return versions, hardware and date."""
     known = environment()
-    versions = ", ".join(f"{name} {known[name]}" for name in ("python", "numpy", "numba", "pillow"))
+    packages = ("Python", "NumPy", "Numba", "Pillow")
     return {
         "minidl": known["minidl"],
-        "With": versions.replace("python", "Python").replace("numpy", "NumPy")
-        .replace("numba", "Numba").replace("pillow", "Pillow"),
+        "With": ", ".join(f"{name} {known[name.lower()]}" for name in packages),
         "Processor": known["processor"],
         "Threads": str(known["threads"]),
         "System": known["machine"],
         "Date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-    }  # fmt: skip
+    }
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words.
+    """Return a duration as text.
 
     Examples
     --------
@@ -114,18 +113,17 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 def _learning_rate(rate: Any) -> str:
     if isinstance(rate, (int, float)):
         return f"{rate:g}"
     config = rate.get_config() if hasattr(rate, "get_config") else {}
-    numbers = {n: v for n, v in config.items() if isinstance(v, (int, float)) and n != "name"}
+    numbers = {n: v for n, v in config.items() if isinstance(v, (int, float))}
     shown = ", ".join(f"{n.replace('_', ' ')} {v:g}" for n, v in numbers.items())
     return f"{type(rate).__name__} ({shown})" if shown else type(rate).__name__
 
 
-def _shape(shape) -> str:
+def _shape(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("any" if side is None else str(side) for side in shape[1:]) + ")"

@@ -1,4 +1,4 @@
-"""The photos of a report: small JPEGs within the page, each with its Grad-CAM overlay.
+"""Photos of a report: small JPEG images embedded in the page, with Grad-CAM overlays.
 
 >>> import numpy as np
 >>> from minidl.report.gallery import as_jpeg
@@ -9,19 +9,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from minidl.evaluation.explain import grad_cam, overlay
+from minidl.models.model import Model
 from minidl.report.predictions import TestSet
-from minidl.report.statistics import Answers
+from minidl.report.statistics import Predictions
 
 __all__ = ["Photo", "as_jpeg", "photos", "shows_images"]
 
-SIDE = 320  # pixels of the longer side: sharp on a phone, some 15 kB as JPEG
+SIDE = 320  # pixels of the longer side: sharp on a phone, about 15 kB as JPEG
 
 
 @dataclass(frozen=True)
@@ -30,48 +33,45 @@ class Photo:
 
     Attributes
     ----------
-    row : int
-        Of the test set.
     name, true, predicted : str
-    certainty, own : float
-        The probabilities of the predicted and of the right class.
+        File, true class and predicted class.
+    confidence, true_probability : float
+        Probabilities of the predicted and of the true class.
     width, height : int
+        Size in pixels.
     image : str
-        A data URI.
+        Photo as a data URI.
     overlay : str or None
-        A data URI; None where the model has no map of features to look at.
+        Photo with its Grad-CAM map as a data URI; None if the model has no feature maps.
     """
 
-    row: int
     name: str
     true: str
     predicted: str
-    certainty: float
-    own: float
+    confidence: float
+    true_probability: float
     width: int
     height: int
     image: str
     overlay: str | None
 
-    @property
-    def right(self) -> bool:
-        return self.true == self.predicted
 
-
-def shows_images(model) -> bool:
-    """Whether a model takes grey or RGB images, which people can look at."""
+def shows_images(model: Model) -> bool:
+    """Return whether a model accepts grayscale or RGB images."""
     return model.single_input and len(model.input_shape) == 4 and model.input_shape[3] in (1, 3)
 
 
-def photos(model, test: TestSet, answers: Answers, rows: list[int]) -> list[Photo]:
-    """Return the photos of some rows of the test set, with what spoke for the predicted class."""
+def photos(model: Model, test: TestSet, predictions: Predictions, rows: list[int]) -> list[Photo]:
+    """Return the photos of some samples, with Grad-CAM maps of the predicted class."""
     if not rows:
         return []
     inputs = test.inputs(rows)
-    maps = _maps(model, inputs, answers.decided[rows])
+    heatmaps: Sequence[np.ndarray | None] = [None] * len(rows)
+    with contextlib.suppress(ValueError):  # a model without feature maps, such as a dense one
+        heatmaps = list(grad_cam(model, inputs, class_index=predictions.predicted[rows]))
     return [
-        _photo(test, answers, row, image, heatmap)
-        for row, image, heatmap in zip(rows, inputs, maps, strict=True)
+        _photo(predictions, row, test.photo(row, image), heatmap)
+        for row, image, heatmap in zip(rows, inputs, heatmaps, strict=True)
     ]
 
 
@@ -82,33 +82,27 @@ def as_jpeg(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _maps(model, inputs: np.ndarray, classes: np.ndarray) -> list:
-    try:
-        return list(grad_cam(model, inputs, class_index=classes))
-    except ValueError:  # a model without maps of features, such as a dense one
-        return [None] * len(inputs)
-
-
-def _photo(test: TestSet, answers: Answers, row: int, image, heatmap) -> Photo:
-    picture = Image.fromarray(test.photo(row, image))
-    scale = min(SIDE / max(picture.size), max(1, SIDE // 2 / max(picture.size)))
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    pixels = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
-    covered = None
+def _photo(
+    predictions: Predictions, row: int, photo: np.ndarray, heatmap: np.ndarray | None
+) -> Photo:
+    height, width = photo.shape[:2]
+    side = max(height, width)
+    scale = min(SIDE / side, max(1, SIDE // 2 / side))  # enlarge small photos to half of SIDE
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    pixels = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
+    explained = None
     if heatmap is not None:
-        stretched = Image.fromarray(heatmap).resize(size, Image.Resampling.BILINEAR)
-        covered = as_jpeg(overlay(pixels, np.asarray(stretched).clip(0, 1)))
-    probabilities = answers.probabilities[row]
-    true, predicted = answers.labels[row], answers.decided[row]
+        resized = Image.fromarray(heatmap).resize(size, Image.Resampling.BILINEAR)
+        explained = as_jpeg(overlay(pixels, np.asarray(resized).clip(0, 1)))
+    true, predicted = predictions.labels[row], predictions.predicted[row]
     return Photo(
-        row=row,
-        name=answers.names[row],
-        true=answers.class_names[true],
-        predicted=answers.class_names[predicted],
-        certainty=float(probabilities[predicted]),
-        own=float(probabilities[true]),
+        name=predictions.names[row],
+        true=predictions.class_names[true],
+        predicted=predictions.class_names[predicted],
+        confidence=float(predictions.probabilities[row, predicted]),
+        true_probability=float(predictions.probabilities[row, true]),
         width=size[0],
         height=size[1],
         image=as_jpeg(pixels),
-        overlay=covered,
+        overlay=explained,
     )

@@ -1,7 +1,7 @@
-"""The report's page: one HTML document that needs nothing but itself.
+"""The page of a report: one self-contained HTML document.
 
-The style sheet beside this file is copied into the page; there is no script but the figures, as
-JSON, which no text in them can leave:
+The style sheet ``page.css`` is copied into the page. The page runs no script; it contains the
+metrics as JSON, escaped so that no text can end the element:
 
 >>> from minidl.report.page import as_json
 >>> as_json({"class": "</script>"})
@@ -20,24 +20,26 @@ from minidl.report.sections import Content
 
 __all__ = ["as_json", "render"]
 
+SECTIONS = (
+    ("results", "Results", sections.results),
+    ("training", "Training", sections.training),
+    ("confidence", "Confidence", sections.confidence),
+    ("mistakes", "Worst mistakes", sections.mistakes),
+    ("uncertain", "Least certain", sections.uncertain),
+    ("data", "Data", sections.data),
+    ("model", "Model", sections.model),
+    ("reproduce", "Reproduction", sections.reproduction),
+)
+
 
 def render(content: Content) -> str:
     """Return the page as text."""
-    parts = [
-        ("results", "Results", sections.results(content)),
-        ("training", "Training", sections.training(content)),
-        ("certainty", "Certainty", sections.certainty(content)),
-        ("mistakes", "Worst mistakes", sections.mistakes(content)),
-        ("uncertain", "Least certain", sections.uncertain(content)),
-        ("data", "Data", sections.data(content)),
-        ("model", "Model", sections.model(content)),
-        ("reproduce", "How it was made", sections.made(content)),
-    ]
-    shown = [part for part in parts if part[2]]
-    links = "".join(f'<a href="#{key}">{name}</a>' for key, name, _ in shown)
-    body = "\n".join(
-        f'<section id="{key}">\n<h2>{name}</h2>\n{inner}\n</section>' for key, name, inner in shown
-    )
+    links = body = ""
+    for key, name, section in SECTIONS:
+        inner = section(content)
+        if inner:
+            links += f'<a href="#{key}">{name}</a>'
+            body += f'<section id="{key}">\n<h2>{name}</h2>\n{inner}\n</section>\n'
     style = importlib.resources.files("minidl.report").joinpath("page.css").read_text("utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -54,14 +56,13 @@ def render(content: Content) -> str:
 <header>
 <h1>{text(content.title)}</h1>
 {_lead(content)}
-{_key_figures(content)}
+{_key_figures(content.figures)}
 <nav aria-label="Sections">{links}</nav>
 </header>
 <main>
-{body}
-</main>
-<footer>Written by minidl. This page is one file: it loads nothing and runs no script. Its figures
-can be read by programs, too, as JSON in the element with the id “figures”.</footer>
+{body}</main>
+<footer>Written by minidl. This page is one file: it loads nothing and runs no script. Programs can
+read its metrics as JSON, in the element with the id “figures”.</footer>
 <script type="application/json" id="figures">{as_json(content.figures)}</script>
 </body>
 </html>
@@ -69,47 +70,51 @@ can be read by programs, too, as JSON in the element with the id “figures”.<
 
 
 def as_json(value: Any) -> str:
-    """Return JSON that cannot end the element it stands in."""
+    """Return JSON that cannot end the HTML element that contains it."""
     raw = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return raw.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _lead(content: Content) -> str:
-    tested = counted(content.figures["samples"], content.noun)
-    if content.part == "test":
-        tested += " kept for the test"
-    else:
-        tested += f" of the {content.part} part"
-    lead = f"All figures are of {tested}."
+    tested = f"{counted(content.figures['samples'], content.noun)} of the {content.part} set"
+    lead = f"All metrics are computed on {tested}."
     if content.counts.get("training"):
         trained = counted(sum(content.counts["training"]), content.noun)
-        lead = f"Trained on {trained}; all figures are of {tested}."
+        lead = f"Trained on {trained}; all metrics are computed on {tested}."
     warning = ""
     if content.part == "validation":
         warning = (
-            '<p class="note" id="not-a-test">The validation part was looked at during the '
-            "training, so its figures may flatter: for a fair judgement keep photos apart for a "
-            "test.</p>"
+            '<p class="note" id="not-a-test">The validation set was used during the training, so '
+            "its metrics may be overestimated. An unbiased estimate needs a separate test set.</p>"
         )
     return f'<p class="lead">{text(lead)}</p>{warning}'
 
 
-def _key_figures(content: Content) -> str:
-    figures = content.figures
+def _key_figures(figures: dict[str, Any]) -> str:
     low, high = figures["accuracy_interval"]
-    right = sum(row[k] for k, row in enumerate(figures["confusion_matrix"]))
+    correct = sum(row[k] for k, row in enumerate(figures["confusion_matrix"]))
     calibration, loss = figures["calibration"], figures["loss"]
-    tiles = [
-        ("Accuracy", percent(figures["accuracy"]), f"{right:,} of {figures['samples']:,} right; "
-         f"95 % interval {low:.1%} to {high:.1%}"),
+    tiles = (
+        (
+            "Accuracy",
+            percent(figures["accuracy"]),
+            f"{correct:,} of {figures['samples']:,} correct; 95 % interval {low:.1%} to {high:.1%}",
+        ),
         ("Loss", UNDEFINED if loss is None else f"{loss:.3f}", figures["loss_name"]),
-        ("AUC", number(figures["auc"]), "area under the ROC curve"
-         + ("" if len(figures["classes"]) == 2 else ", mean over the classes")),
-        ("Calibration error", percent(calibration["expected_calibration_error"]),
-         f"certainty {calibration['mean_certainty']:.1%} on average, expected calibration error"),
-    ]  # fmt: skip
+        (
+            "AUC",
+            number(figures["auc"]),
+            "area under the ROC curve"
+            + ("" if len(figures["classes"]) == 2 else ", mean over the classes"),
+        ),
+        (
+            "Calibration error",
+            percent(calibration["expected_calibration_error"]),
+            f"expected calibration error; mean confidence {calibration['mean_certainty']:.1%}",
+        ),
+    )
     rows = "".join(
-        f'<div><dt>{name}</dt><dd>{value}</dd><dd class="sub">{text(sub)}</dd></div>'
-        for name, value, sub in tiles
+        f'<div><dt>{name}</dt><dd>{text(value)}</dd><dd class="sub">{text(note)}</dd></div>'
+        for name, value, note in tiles
     )
     return f'<dl class="key">{rows}</dl>'

@@ -1,4 +1,4 @@
-"""The plots of a report, drawn by matplotlib, as SVG that follows the page's colours.
+"""Plots of a report, drawn by matplotlib, as SVG in the page's colors.
 
 >>> import numpy as np
 >>> from minidl.report import plots
@@ -13,131 +13,125 @@ from typing import Any
 import numpy as np
 
 from minidl.common.plotting import SERIES, calm, history_figure, new_figure, number_logs, to_svg
-from minidl.report.statistics import Answers, roc_curve
+from minidl.report.statistics import Predictions, roc_curve
 
 __all__ = ["confusion", "curves", "decimals", "reliability", "roc", "shorter"]
 
-SIZE = (4.4, 3.4)  # inches: what a phone shows in full width
-FEW = 12  # classes whose names and numbers fit
+SIZE = (4.4, 3.4)  # inches: the full width of a phone
+TALL = (4.4, 3.7)
+FEW = 12  # classes whose names and counts fit
+DIAGONAL = {"color": "black", "linewidth": 0.8, "linestyle": ":", "alpha": 0.6}
 
 
 def curves(history: Any) -> list[str]:
-    """Return one plot for the loss and each metric over the epochs, best epoch marked."""
+    """Return one plot for the loss and each metric by epoch, with the best epoch marked."""
     logs = number_logs(history)
     names = [n for n in logs if not n.startswith("val_") and n != "learning_rate"]
     plots = []
     for i, name in enumerate(names):
         figure = history_figure(history, "", *SIZE, only=name)
         last = [f"{key} {logs[key][-1]:.3g}" for key in (name, f"val_{name}") if key in logs]
-        plots.append(
-            to_svg(figure, f"curve{i}", f"{name} over the epochs; at the end {', '.join(last)}")
-        )
+        plots.append(to_svg(figure, f"curve{i}", f"{name} by epoch; final {', '.join(last)}"))
     return plots
 
 
 def confusion(counts: list[list[int]], names: list[str]) -> str:
-    """Return the confusion matrix: rows are true, columns predicted classes."""
-    counts = np.asarray(counts)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    count = len(names)
+    """Return the confusion matrix; rows are true classes, columns predicted classes."""
+    from matplotlib.patches import Rectangle
+
+    matrix, count = np.asarray(counts), len(names)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     few = count <= FEW
     figure = new_figure(SIZE if few else (4.4, 4.4))
     axes = figure.subplots()
-    from matplotlib.patches import Rectangle
-
-    for true, predicted in zip(*np.nonzero(counts), strict=True):
-        colour = SERIES[0] if true == predicted else SERIES[1]
-        share = shares[true, predicted]
-        cell = (predicted - 0.5, true - 0.5), 1, 1
-        axes.add_patch(Rectangle(*cell, facecolor=colour, alpha=0.08 + 0.62 * share))
+    for (true, predicted), n in np.ndenumerate(matrix):
+        correct = true == predicted
+        if n:
+            color = SERIES[0] if correct else SERIES[1]
+            alpha = 0.08 + 0.62 * shares[true, predicted]
+            corner = (predicted - 0.5, true - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=color, alpha=alpha))
+        if few:
+            style: dict[str, Any] = {"ha": "center", "va": "center"}
+            style |= {"fontsize": 11 if count <= 4 else 8, "alpha": 1 if n else 0.35}
+            weight = "bold" if correct else "normal"
+            axes.text(predicted, true, f"{n:,}", weight=weight, **style)
     if few:
-        size = 11 if count <= 4 else 8
-        for true in range(count):
-            for predicted in range(count):
-                n = counts[true, predicted]
-                axes.text(
-                    predicted, true, f"{n:,}", ha="center", va="center", fontsize=size,
-                    alpha=1 if n else 0.35, weight="bold" if true == predicted else "normal",
-                )  # fmt: skip
-    _name_ticks(axes, names, few)
-    axes.set_xlim(-0.5, count - 0.5)
-    axes.set_ylim(count - 0.5, -0.5)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+        _label_classes(axes, names)
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="predicted", ylabel="true")
     axes.spines[:].set_alpha(0.3)
-    right = int(np.trace(counts))
-    return to_svg(figure, "confusion", f"confusion matrix: {right} of {counts.sum()} right")
+    label = f"confusion matrix: {np.trace(matrix)} of {matrix.sum()} correct"
+    return to_svg(figure, "confusion", label)
 
 
-def roc(answers: Answers, areas: list[float | None]) -> str | None:
-    """Return the ROC curve of a question with two answers, or one for each class.
+def roc(predictions: Predictions, areas: list[float | None]) -> str | None:
+    """Return the ROC curves: one for two classes, else one per class.
 
-    None where no class has both positive and negative samples.
+    Parameters
+    ----------
+    predictions : Predictions
+    areas : list of float or None
+        AUC of each class; None if it is not defined.
+
+    Returns
+    -------
+    str or None
+        SVG; None if no class has both positive and negative samples.
     """
-    count = len(answers.class_names)
-    shown = [k for k in range(count) if areas[k] is not None]
-    if count == 2:  # the curve of the other class is the same, turned by half
-        shown = [k for k in shown if k == 1]
+    shown = [(k, area) for k, area in enumerate(areas) if area is not None]
+    if len(areas) == 2:  # the two curves are mirror images
+        shown = shown[1:]
     if not shown:
         return None
-    rows = -(-len(shown) // 3) if 3 < len(shown) <= len(SERIES) else 0
-    figure = new_figure((SIZE[0], SIZE[1] + 0.3))
+    in_rows = 3 < len(shown) <= len(SERIES)  # the legend, below the plot
+    colored = len(shown) <= len(SERIES)
+    figure = new_figure(TALL)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", alpha=0.6)
-    coloured = len(shown) <= len(SERIES)
-    for i, k in enumerate(shown):
-        fall, hit = roc_curve(answers.labels == k, answers.probabilities[:, k])
-        style = {"color": SERIES[i]} if coloured else {"color": SERIES[0], "alpha": 0.3}
-        label = shorter(answers.class_names[k])
-        if not rows:
-            label += f": AUC {decimals(areas[k])}"
-        axes.plot(fall, hit, label=label, linewidth=1.4, clip_on=False, **style)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("false positive rate")
-    axes.set_ylabel("true positive rate")
+    axes.plot([0, 1], [0, 1], **DIAGONAL)
+    for i, (k, area) in enumerate(shown):
+        rates = roc_curve(predictions.labels == k, predictions.probabilities[:, k])
+        label = shorter(predictions.class_names[k])
+        if not in_rows:
+            label += f": AUC {decimals(area)}"
+        color, alpha = (SERIES[i], 1.0) if colored else (SERIES[0], 0.3)
+        axes.plot(*rates, label=label, linewidth=1.4, clip_on=False, color=color, alpha=alpha)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
     calm(axes)
-    if coloured:
-        place = {"loc": "outside lower center", "ncols": 3} if rows else {"loc": "center right"}
-        legend = (figure if rows else axes).legend(
-            frameon=False, fontsize=8 if rows else 10, **place
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    if in_rows:
+        legend = figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    elif colored:
+        legend = axes.legend(frameon=False, fontsize=10, loc="center right")
+    for label in legend.get_texts() if colored else ():
+        label.set_parse_math(False)
     return to_svg(figure, "roc", "ROC: true positive rate over false positive rate")
 
 
 def reliability(calibration: dict[str, Any], classes: int) -> str:
-    """Return accuracy over certainty, bin by bin, with the number of answers below."""
-    figure = new_figure((SIZE[0], SIZE[1] + 0.3))
+    """Return the reliability diagram: accuracy by confidence, and the predictions per bin."""
+    figure = new_figure(TALL)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", alpha=0.6)
-    for row in calibration["bins"]:
-        start, width = row["from"], row["to"] - row["from"]
-        if row["samples"]:
-            above.bar(
-                start, row["accuracy"], width, align="edge", color=SERIES[0], alpha=0.45,
-                edgecolor=SERIES[0],
-            )  # fmt: skip
-            above.plot([row["certainty"]] * 2, [row["certainty"], row["accuracy"]], color=SERIES[1])
-            above.plot(
-                row["certainty"], row["accuracy"], "o", color=SERIES[1], markersize=4, clip_on=False
-            )  # fmt: skip
-            below.bar(start, row["samples"], width, align="edge", color=SERIES[0], alpha=0.45)
-    lowest = min(row["from"] for row in calibration["bins"] if row["samples"])
-    above.set_xlim(min(1 / classes, lowest), 1)
-    above.set_ylim(0, 1.02)
-    above.set_ylabel("accuracy")
-    below.set_ylabel("answers")
-    below.set_xlabel("certainty: probability of the predicted class")
+    above.plot([0, 1], [0, 1], **DIAGONAL)
+    rows = [row for row in calibration["bins"] if row["samples"]]
+    bars = {"align": "edge", "color": SERIES[0], "alpha": 0.45}
+    for row in rows:
+        start, confidence, accuracy = row["from"], row["certainty"], row["accuracy"]
+        width = row["to"] - start
+        above.bar(start, accuracy, width, edgecolor=SERIES[0], **bars)
+        above.plot([confidence, confidence], [confidence, accuracy], color=SERIES[1])
+        above.plot(confidence, accuracy, "o", color=SERIES[1], markersize=4, clip_on=False)
+        below.bar(start, row["samples"], width, **bars)
+    above.set(xlim=(min(1 / classes, rows[0]["from"]), 1), ylim=(0, 1.02), ylabel="accuracy")
+    below.set(ylabel="predictions", xlabel="confidence: probability of the predicted class")
     for axes in (above, below):
         calm(axes)
     error = calibration["expected_calibration_error"]
-    return to_svg(figure, "reliability", f"accuracy over certainty; calibration error {error:.3f}")
+    label = f"accuracy by confidence; expected calibration error {error:.3f}"
+    return to_svg(figure, "reliability", label)
 
 
 def decimals(share: float) -> str:
-    """Return a share of 0 to 1 with three digits; only what is whole looks whole.
+    """Return a share of 0 to 1 with three digits; 1.000 is exact.
 
     Examples
     --------
@@ -148,24 +142,27 @@ def decimals(share: float) -> str:
 
 
 def shorter(name: str, length: int = 14) -> str:
-    """Return a name that is no longer than `length`, its middle left out."""
+    """Return a name of at most `length` characters, shortened in the middle.
+
+    Examples
+    --------
+    >>> shorter("averylongclassname", 9)
+    'aver…name'
+    """
     if len(name) <= length:
         return name
     half = (length - 1) // 2
     return f"{name[: length - 1 - half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
-def _name_ticks(axes, names: list[str], few: bool) -> None:
-    """Label both axes with the classes, or with some of their numbers where there are many."""
-    if not few:
-        return
-    places = range(len(names))
-    size = 10 if len(names) <= 4 else 8
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+def _label_classes(axes: Any, names: list[str]) -> None:
+    """Label both axes with the class names, rotated where they would overlap."""
+    few = len(names) <= 4
     short = [shorter(name) for name in names]
-    flat = len(names) <= 4 and max(map(len, names)) <= 10
-    axes.set_xticks(places, short, fontsize=size, **({} if flat else turned))
-    axes.set_yticks(places, short, fontsize=size)
+    rotated = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    style = {} if few and max(map(len, names)) <= 10 else rotated
+    axes.set_xticks(range(len(names)), short, fontsize=10 if few else 8, **style)
+    axes.set_yticks(range(len(names)), short, fontsize=10 if few else 8)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)
     axes.tick_params(length=0)

@@ -1,76 +1,83 @@
-"""Asks a model about every sample of a test set, and fetches the photos that are to be shown.
+"""Predictions for a test set, and the photos that a report shows.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
->>> from minidl.report.predictions import TestSet, ask
+>>> from minidl.report.predictions import TestSet, predict_all
 >>> model = Sequential([Input((2,)), layers.Dense(1, activation="sigmoid")])
 >>> test = TestSet((np.zeros((3, 2)), np.array([0, 1, 1])))
->>> answers = ask(model, test)
->>> answers.labels.tolist(), answers.loss_name
+>>> predictions = predict_all(model, test)
+>>> predictions.labels.tolist(), predictions.loss_name
 ([0, 1, 1], 'cross-entropy')
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl import losses
 from minidl.common.errors import DataError
 from minidl.data import Dataset, ImageFolder, as_dataset, load_image
 from minidl.data.pipeline import IterableDataset
 from minidl.evaluation.classifier import class_names, predicted_classes, probabilities
+from minidl.losses import Loss
 from minidl.metrics.accuracy import Mean
-from minidl.report.statistics import Answers
+from minidl.models.model import Model
+from minidl.report.statistics import Predictions
 from minidl.training.batches import sample_count, unpack
 
-__all__ = ["TestSet", "as_classes", "ask"]
+__all__ = ["TestSet", "as_classes", "predict_all"]
 
 
 class TestSet:
-    """Test samples in an order that stays, with the class names and the files they bring.
+    """Test samples in a fixed order, with their class names and files.
 
     Parameters
     ----------
     data : Dataset or (x, y)
-        An ``ImageFolder``, arrays, or a data set that hands out the same epoch again.
+        An ``ImageFolder``, arrays, or a data set that yields the same epoch repeatedly.
 
     Raises
     ------
     DataError
-        For what can be read only once.
+        If the data can be read only once.
     """
 
-    __test__ = False  # no test case, whatever pytest makes of the name
+    __test__ = False  # keeps pytest from collecting the class
 
-    def __init__(self, data: Dataset | tuple):
+    def __init__(self, data: Dataset | tuple) -> None:
         data = as_dataset(*data) if isinstance(data, tuple) else as_dataset(data)
         if isinstance(data, IterableDataset):
             raise DataError(
                 "report: expected test data that can be read twice, an ImageFolder or arrays "
-                "(x, y); received an iterable of batches"
+                "(x, y), received an iterable of batches"
             )
         ordered = data.in_order()
-        self.files_are_known = ordered is not None and hasattr(ordered, "files")
+        self.is_ordered = ordered is not None
         self.data: Dataset = ordered or data
+        self.folder = ordered if type(ordered) is ImageFolder else None
 
     @property
     def class_names(self) -> list[str] | None:
+        """The class names of the data, if it has any."""
         names = getattr(self.data, "class_names", None)
         return None if names is None else list(names)
 
     def names(self, count: int) -> list[str]:
-        """Return what each of `count` samples is called; after a pass, when files are settled."""
-        if self.files_are_known and len(self.data.files) == count:
-            return [str(file) for file in self.data.files]
+        """Return the names of `count` samples.
+
+        Files are known after a pass over the data, which drops unreadable ones.
+        """
+        files = getattr(self.data, "files", ()) if self.is_ordered else ()
+        if len(files) == count:
+            return [str(file) for file in files]
         return [f"sample {i}" for i in range(count)]
 
     def inputs(self, rows: list[int]) -> np.ndarray:
-        """Return the samples of some rows as the model takes them."""
-        if self._reads_files:
-            size, mode = self.data.image_shape[:2], self.data.color_mode
-            images = [load_image(self.data.files[i], size, mode) for i in rows]
+        """Return some samples as the model accepts them."""
+        if self.folder is not None:
+            size, mode = self.folder.image_shape[:2], self.folder.color_mode
+            images = [load_image(self.folder.files[i], size, mode) for i in rows]
             return np.stack(images).astype(np.float32)
         found, start = {}, 0
         for batch in self.data.batches(0):
@@ -80,63 +87,62 @@ class TestSet:
         return np.stack([found[i] for i in rows])
 
     def photo(self, row: int, image: np.ndarray) -> np.ndarray:
-        """Return a photo to look at, uint8 (H, W, 3): the file's own shape where there is one.
+        """Return a sample as a photo, from its file where there is one.
 
         Parameters
         ----------
         row : int
-        image : (h, w, C)
-            As the model takes it.
+            Index of the sample.
+        image : ndarray, shape (h, w, C)
+            The sample as the model accepts it.
+
+        Returns
+        -------
+        ndarray of uint8, shape (H, W, 3)
         """
-        if self._reads_files:
-            photo = load_image(self.data.files[row], color_mode=self.data.color_mode)
+        if self.folder is not None:
+            photo = load_image(self.folder.files[row], color_mode=self.folder.color_mode)
         else:
             scale = 255 if image.min() >= 0 and image.max() <= 1 else 1
             photo = np.rint(np.clip(image * scale, 0, 255)).astype(np.uint8)
         return np.repeat(photo, 3, axis=2) if photo.shape[2] == 1 else photo
 
-    @property
-    def _reads_files(self) -> bool:
-        return self.files_are_known and type(self.data) is ImageFolder
 
-
-def ask(model, test: TestSet) -> Answers:
-    """Return the model's answers to all samples of a test set, in their order.
+def predict_all(model: Model, test: TestSet) -> Predictions:
+    """Predict all samples of a test set, in order.
 
     Raises
     ------
     ValueError
-        If the model is no classifier, or gives neither probabilities nor logits.
+        If the model is not a classifier, or outputs neither probabilities nor logits.
     DataError
-        If labels are missing or do not fit the model's classes.
+        If labels are missing or do not match the model's classes.
     """
     names = _class_names(model, test)
     loss = _loss(model)
-    mean, labels, outputs = Mean(), [], []
+    mean, labels, parts = Mean(), [], []
     for batch in test.data.batches(0):
         x, y, weight = unpack(batch)
         if y is None:
             raise DataError("report: expected test data with labels, received none")
-        batch_outputs = model.predict_on_batch(x)
         labels.append(as_classes(y, len(names)))
-        outputs.append(batch_outputs)
-        mean.update_state(loss(y, batch_outputs, weight), sample_weight=sample_count(x))
+        parts.append(model.predict_on_batch(x))
+        mean.update_state(loss(y, parts[-1], weight), sample_weight=sample_count(x))
     if not labels:
-        raise DataError("report: the test data has no samples")
-    outputs = np.concatenate(outputs)
-    penalty = model.trainer.penalty() if model.trainer else 0.0
-    return Answers(
+        raise DataError("report: expected test data with samples, received none")
+    outputs = np.concatenate(parts)
+    return Predictions(
         labels=np.concatenate(labels),
         probabilities=probabilities(model, outputs),
-        decided=predicted_classes(model, outputs),
+        predicted=predicted_classes(model, outputs),
         class_names=names,
-        loss=mean.result() + penalty,
+        loss=mean.result() + (model.trainer.penalty() if model.trainer else 0.0),
         loss_name="cross-entropy" if model.trainer is None else loss.name.replace("_", " "),
         names=test.names(len(outputs)),
     )
 
 
-def _class_names(model, test: TestSet) -> list[str]:
+def _class_names(model: Model, test: TestSet) -> list[str]:
     names = class_names(model)
     if test.class_names is None:
         return names
@@ -144,14 +150,14 @@ def _class_names(model, test: TestSet) -> list[str]:
         return test.class_names
     if test.class_names != names:
         raise DataError(
-            f"report: {model.label} knows the classes {names}, the test data has "
-            f"{test.class_names}; ImageFolder(class_names=...) sets their order"
+            f"report: expected test data of the classes {names} of {model.label}, received "
+            f"{test.class_names}. ImageFolder(class_names=...) sets their order."
         )
     return names
 
 
-def _loss(model) -> Any:
-    """Return the model's loss; the cross-entropy for one that was not compiled."""
+def _loss(model: Model) -> Loss:
+    """Return the model's loss; the cross-entropy if it is not compiled."""
     if model.trainer is not None:
         return model.loss
     if model.output_shape[-1] == 1:
@@ -159,10 +165,27 @@ def _loss(model) -> Any:
     return losses.SparseCategoricalCrossentropy()
 
 
-def as_classes(y: np.ndarray, count: int) -> np.ndarray:
-    """Return labels of any kind, numbers, 0 and 1 or one-hot, as class numbers (N,)."""
+def as_classes(y: ArrayLike, count: int) -> np.ndarray:
+    """Return labels as class indices.
+
+    Parameters
+    ----------
+    y : array, shape (N,), (N, 1) or (N, count)
+        Class indices of any type, or one-hot rows.
+    count : int
+        Number of classes.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+
+    Raises
+    ------
+    DataError
+        If the labels have another form or are out of range.
+    """
     y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == count and count > 1:
+    if y.ndim == 2 and y.shape[1] == count > 1:
         return y.argmax(axis=1)
     classes = y.reshape(-1).astype(np.int64)
     if y.size != len(y) or (classes != y.reshape(-1)).any():

@@ -1,41 +1,66 @@
-"""The sections of the report's page, from its results to how it was made, as HTML.
+"""Sections of the report's page as HTML: results, training, confidence, photos, data, model.
 
-Each function returns what stands below its heading, or nothing where there is nothing to tell.
+Each function returns the content below its heading, or an empty string if there is none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from minidl.report.gallery import Photo
-from minidl.report.html import counted, number, pairs, percent, plot, text
+from minidl.report.html import counted, number, pairs, percent, plot, table, text
 
 __all__ = [
-    "Content", "certainty", "data", "made", "mistakes", "model", "results", "training", "uncertain",
-]  # fmt: skip
+    "Content",
+    "confidence",
+    "data",
+    "mistakes",
+    "model",
+    "reproduction",
+    "results",
+    "training",
+    "uncertain",
+]
 
-MANY = 20  # findings, or files of one, that are shown at once
+MANY = 20  # findings, or files of one finding, that are shown at once
 
 
 @dataclass
 class Content:
-    """All that a page shows.
+    """The content of a page.
 
     Attributes
     ----------
-    title, part : str
-        `part` says what the figures are of: "test" or "validation".
+    title, part, noun : str
+        `part` is the data set of the metrics, "test" or "validation"; `noun` is "photos" or
+        "samples".
     figures : dict
-        From :func:`minidl.report.statistics.summarize`, with what else is to be read by programs.
+        Metrics of :func:`minidl.report.statistics.summarize` and further results, which the page
+        also contains as JSON.
     counts : dict of str to list of int
-        Samples of each class in each part of the data.
+        Samples per class of each data set.
     curves : list of str
-        SVG, as are the other plots.
-    roc : str or None
-    findings : list, or None where the data were not checked
-        Each with ``kind``, ``severity``, ``message`` and ``files``.
+        Learning curves as SVG.
+    confusion, roc, reliability : str
+        Plots as SVG; `roc` is None if it is not defined.
+    mistakes, uncertain : list of Photo
+        Photos of the worst mistakes and of the least certain predictions.
+    has_photos : bool
+        Whether the page shows photos.
+    findings : list or None
+        Findings of the data check, each with ``kind``, ``severity``, ``message`` and ``files``;
+        None if the data were not checked.
+    layers : str
+        Table of the layers as HTML.
+    command : str or None
+        Command line that repeats the training.
+    resumed : bool
+        Whether the training was resumed.
+    facts : dict of str to dict
+        Names and values for the lists "Data", "Model", "Training" and "Machine".
     """
 
     title: str
@@ -53,142 +78,119 @@ class Content:
     findings: list[Any] | None
     layers: str
     command: str | None
-    resumed: bool = False
-    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    resumed: bool
+    facts: dict[str, dict[str, str]]
 
 
 def results(content: Content) -> str:
-    """The confusion matrix, and the figures of each class."""
+    """Return the confusion matrix and the metrics of each class."""
+    figures = content.figures
     matrix = plot(
         content.confusion,
-        "Each row is a true class, each column what the model said: what lies on the diagonal is "
-        "right. The stronger the colour, the larger the share of the row.",
+        "Rows are true classes, columns predicted classes; the diagonal holds the correct "
+        "predictions. The stronger the color, the larger the share of the row.",
     )
-    tables = _class_table(content) + _confusions(content)
-    return f'<div class="plots top">{matrix}<div>{tables}</div></div>'
-
-
-def _class_table(content: Content) -> str:
-    figures = content.figures
-    rows = ""
-    for row in figures["per_class"]:
-        cells = [number(row[name]) for name in ("precision", "recall", "f1", "auc")]
-        cells.insert(0, f"{row['samples']:,}")
-        rows += f'<tr><th scope="row">{text(row["name"])}</th>'
-        rows += "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        rows += "</tr>"
-    macro = [number(figures["macro"][name]) for name in ("precision", "recall", "f1")]
-    macro.append(number(figures["auc"]))
-    foot = "".join(
-        f'<td class="number">{cell}</td>' for cell in (f"{figures['samples']:,}", *macro)
-    )
-    heads = "".join(
-        f'<th class="number" scope="col">{name}</th>'
-        for name in (content.noun, "precision", "recall", "F1", "AUC")
-    )
+    names = ("precision", "recall", "f1", "auc")
+    rows = [
+        [row["name"], f"{row['samples']:,}", *(number(row[name]) for name in names)]
+        for row in figures["per_class"]
+    ]
+    means = {**figures["macro"], "auc": figures["auc"]}
+    foot = ["all, mean", f"{figures['samples']:,}", *(number(means[name]) for name in names)]
     return (
-        f'<div class="{_box(content)}"><table><thead><tr><th scope="col">class</th>'
-        f"{heads}</tr></thead>"
-        f'<tbody>{rows}</tbody><tfoot><tr><th scope="row">all, mean</th>{foot}</tr></tfoot></table>'
-        '</div><p class="note" style="margin-top: 12px">Precision: of those taken for the class, '
-        "the share that is. Recall: of those of the class, the share that was found. F1 is their "
-        "harmonic mean. AUC: how likely one of the class gets a higher probability for it than one "
-        "that is not. A dash: not defined here.</p>"
+        f'<div class="plots top">{matrix}<div>'
+        f"{table((content.noun, 'precision', 'recall', 'F1', 'AUC'), rows, foot)}"
+        '<p class="note" style="margin-top: 12px">Precision: share of the predictions of the class '
+        "that are correct. Recall: share of the samples of the class that are predicted correctly. "
+        "F1: their harmonic mean. AUC: probability that a sample of the class gets a higher "
+        "probability for it than a sample of another class. A dash: not defined.</p>"
+        f"{_confusions(figures)}</div></div>"
     )
 
 
-def _box(content: Content) -> str:
-    """Return the class of a box around a table of all classes; a long one scrolls within."""
-    return "scroll flush tall" if len(content.figures["classes"]) > 15 else "scroll flush"
-
-
-def _confusions(content: Content) -> str:
-    """Return a list of who is most often taken for whom, where that is not plain to see."""
-    found = content.figures["confusions"]
-    if len(content.figures["classes"]) == 2 or not found:
+def _confusions(figures: dict[str, Any]) -> str:
+    """Return the most frequent confusions; two classes need no list."""
+    if len(figures["classes"]) == 2 or not figures["confusions"]:
         return ""
     items = "".join(
-        f"<li>{text(c['true'])} taken for {text(c['predicted'])}: {c['samples']:,} of {c['of']:,}"
-        "</li>"
-        for c in found
+        f"<li>{text(c['true'])} predicted as {text(c['predicted'])}: {c['samples']:,} of "
+        f"{c['of']:,}</li>"
+        for c in figures["confusions"]
     )
-    return f'<h3>Most often confused</h3><ul class="files">{items}</ul>'
+    return f'<h3>Most frequent confusions</h3><ul class="files">{items}</ul>'
 
 
 def training(content: Content) -> str:
-    """The learning curves."""
+    """Return the learning curves."""
     if not content.curves:
         return ""
     best = content.figures["best_epoch"]
     validated = bool(content.figures["history"].get("val_loss"))
-    by = "validation loss" if validated else "training loss"
-    note = f" The dotted line is the epoch with the lowest {by}, {best}." if best else ""
-    loss, rest = "Lower is better.", "The metric, epoch by epoch."
+    captions = ["Lower is better.", *["Metric by epoch."] * (len(content.curves) - 1)]
     if validated:
-        loss = (
-            "Lower is better; where validation rises while training falls, the model begins to "
-            "learn by heart."
-        )
-        rest = "The metric, epoch by epoch; from the validation part nothing is learned."
-    loss += note
-    plots = "".join(plot(svg, rest if i else loss) for i, svg in enumerate(content.curves))
-    return f'<div class="plots">{plots}</div>'
+        captions[0] += " A rising validation loss with a falling training loss means overfitting."
+    if best:
+        kind = "validation" if validated else "training"
+        captions[0] += f" The dotted line marks the epoch with the lowest {kind} loss, {best}."
+    return _plots(zip(content.curves, captions, strict=True))
 
 
-def certainty(content: Content) -> str:
-    """The ROC curves and the reliability diagram."""
-    plots = ""
-    if content.roc:
-        plots += plot(
+def confidence(content: Content) -> str:
+    """Return the ROC curves and the reliability diagram."""
+    plots = [
+        (
             content.roc,
-            "How many of a class are found (upwards) for how many false alarms (to the right), as "
-            "the threshold falls; the closer to the upper left corner, the better. The dotted "
-            "line is guessing.",
-        )
-    plots += plot(
-        content.reliability,
-        "Of answers that are 80 % certain, 80 % should be right: bars that just reach the dotted "
-        "line. Where they stay below it, the model is too sure of itself; red shows the gap. "
-        "Bars of few answers, counted underneath, scatter.",
-    )
-    return f'<div class="plots">{plots}</div>'
+            "True positive rate over false positive rate for decreasing thresholds. The closer to "
+            "the upper left corner, the better. The dotted line is random guessing.",
+        ),
+        (
+            content.reliability,
+            "Accuracy by confidence; bars that end at the dotted line are calibrated. Shorter bars "
+            "mean overconfidence; red shows the gap. Bars of few predictions, counted below, are "
+            "uncertain.",
+        ),
+    ]
+    return _plots((svg, caption) for svg, caption in plots if svg)
+
+
+def _plots(plots: Iterable[tuple[str, str]]) -> str:
+    figures = "".join(plot(svg, caption) for svg, caption in plots)
+    return f'<div class="plots">{figures}</div>'
 
 
 def mistakes(content: Content) -> str:
-    """The photos that were taken for another class most certainly."""
+    """Return the photos of the worst mistakes."""
     if not content.has_photos:
         return ""
-    wrong = content.figures["samples"] - sum(
-        row[k] for k, row in enumerate(content.figures["confusion_matrix"])
-    )
+    figures, shown = content.figures, len(content.mistakes)
+    wrong = figures["samples"] - sum(r[k] for k, r in enumerate(figures["confusion_matrix"]))
     if not wrong:
-        samples = counted(content.figures["samples"], content.noun)
-        return f'<p class="note">None: all {samples} were recognized.</p>'
-    shown = len(content.mistakes)
-    many = f"The {shown} worst of {wrong:,} mistakes" if wrong > shown else f"All {wrong} mistakes"
+        samples = counted(figures["samples"], content.noun)
+        return f'<p class="note">None: all {samples} were classified correctly.</p>'
     if wrong == 1:
-        many = "The only mistake"
-    order = ", those first where the right class got the least probability" if wrong > 1 else ""
-    return _gallery("mistakes", content.mistakes, f"{many}{order}.")
+        return _gallery("mistakes", content.mistakes, "The only mistake.")
+    title = f"The {shown} worst of {wrong:,} mistakes" if wrong > shown else f"All {wrong} mistakes"
+    return _gallery(
+        "mistakes",
+        content.mistakes,
+        f"{title}, sorted by the probability of the true class, lowest first.",
+    )
 
 
 def uncertain(content: Content) -> str:
-    """The photos whose answers were least certain."""
+    """Return the photos of the least certain predictions."""
     if not content.has_photos:
         return ""
-    return _gallery(
-        "uncertain", content.uncertain, "Right or wrong, whose answer was least certain."
-    )
+    sentence = "The predictions with the lowest confidence, correct or not."
+    return _gallery("uncertain", content.uncertain, sentence)
 
 
 def _gallery(key: str, photos: list[Photo], sentence: str) -> str:
-    overlays = any(photo.overlay for photo in photos)
-    how = ""
     switch = ""
-    if overlays:
-        how = (
-            " A click, a tap or the space bar lays what spoke for the predicted class over a "
-            "photo (Grad-CAM): bright did, dark did not."
+    if any(photo.overlay for photo in photos):
+        sentence += (
+            " A click, a tap or the space bar overlays the Grad-CAM map of the predicted class: "
+            "bright regions raise its score."
         )
         switch = (
             f'<input type="checkbox" class="hidden all" id="{key}-all">'
@@ -196,65 +198,58 @@ def _gallery(key: str, photos: list[Photo], sentence: str) -> str:
         )
     tiles = "".join(_tile(photo) for photo in photos)
     return (
-        f'<p class="note">{text(sentence)}{how}</p>'
+        f'<p class="note">{text(sentence)}</p>'
         f'<div class="gallery">{switch}<div class="grid">{tiles}</div></div>'
     )
 
 
 def _tile(photo: Photo) -> str:
-    mark, kind = ("✓", "good") if photo.right else ("✗", "bad")
-    size = f'width="{photo.width}" height="{photo.height}"'
     name = "/".join(PurePath(photo.name).parts[-2:])
-    certainty = percent(photo.certainty)
-    alt = f"{name}: {photo.predicted}" + ("" if photo.right else f", in truth {photo.true}")
+    size = f'width="{photo.width}" height="{photo.height}"'
+    alt, mark, truth = f"{name}: {photo.predicted}", '<span class="good">✓</span>', ""
+    if photo.true != photo.predicted:
+        alt += f", true class {photo.true}"
+        mark = '<span class="bad">✗</span>'
+        probability = text(percent(photo.true_probability))
+        truth = f"<small>true class: {text(photo.true)} ({probability})</small>"
     images = f'<img src="{photo.image}" alt="{text(alt)}" {size}>'
     box, tag = "", "div"
     if photo.overlay:
         images += f'<img class="overlay" src="{photo.overlay}" alt="" {size}>'
-        label = text(f"What spoke for {photo.predicted} in {name}")
+        label = text(f"Grad-CAM map of {photo.predicted} in {name}")
         box, tag = f'<input type="checkbox" class="hidden" aria-label="{label}">', "label"
-    truth = ""
-    if not photo.right:
-        truth = f"<small>truth: {text(photo.true)} ({percent(photo.own)})</small>"
     return (
         f'<{tag} class="photo">{box}<span class="frame">{images}</span>'
-        f'<span class="{kind}">{mark}</span> <b>{text(photo.predicted)}</b> {certainty}'
+        f"{mark} <b>{text(photo.predicted)}</b> {text(percent(photo.confidence))}"
         f'{truth}<small title="{text(photo.name)}">{text(name)}</small></{tag}>'
     )
 
 
 def data(content: Content) -> str:
-    """How many samples of each class there are, from where, and what the doctor found."""
-    heads = "".join(f'<th class="number" scope="col">{text(name)}</th>' for name in content.counts)
-    rows = ""
-    for k, name in enumerate(content.figures["classes"]):
-        cells = "".join(f'<td class="number">{n[k]:,}</td>' for n in content.counts.values())
-        rows += f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
-    total = "".join(f'<td class="number">{sum(n):,}</td>' for n in content.counts.values())
-    table = (
-        f'<div class="{_box(content)}"><table><thead><tr><th scope="col">class</th>'
-        f"{heads}</tr></thead><tbody>{rows}</tbody>"
-        f'<tfoot><tr><th scope="row">all</th>{total}</tr></tfoot></table></div>'
-    )
-    facts = pairs("Where they are from", content.facts["Data"]) if content.facts["Data"] else ""
-    return f'<div class="pairs">{table}{facts}</div>{_findings(content.findings)}'
+    """Return the samples per class, the folders, and the findings of the data check."""
+    counts = content.counts.values()
+    rows = [
+        [name, *(f"{n[k]:,}" for n in counts)] for k, name in enumerate(content.figures["classes"])
+    ]
+    samples = table(content.counts, rows, ["all", *(f"{sum(n):,}" for n in counts)])
+    facts = pairs("Source", content.facts["Data"]) if content.facts["Data"] else ""
+    return f'<div class="pairs">{samples}{facts}</div>{_findings(content.findings)}'
 
 
 def _findings(findings: list[Any] | None) -> str:
     if findings is None:
         return ""
-    title = '<h3 style="margin-top: 28px">Findings of the data doctor</h3>'
+    html = '<h3 style="margin-top: 28px">Findings of the data check</h3>'
     if not findings:
-        return f'{title}<p class="note">It found nothing to complain of.</p>'
+        return f'{html}<p class="note">No findings.</p>'
     items = [_finding(finding) for finding in findings]
-    shown = f'{title}<ul class="findings">{"".join(items[:MANY])}</ul>'
+    html += f'<ul class="findings">{"".join(items[:MANY])}</ul>'
     if len(items) > MANY:
-        rest = "".join(items[MANY:])
-        shown += (
+        html += (
             f"<details><summary>{len(items) - MANY} more findings</summary>"
-            f'<ul class="findings">{rest}</ul></details>'
+            f'<ul class="findings">{"".join(items[MANY:])}</ul></details>'
         )
-    return shown
+    return html
 
 
 def _finding(finding: Any) -> str:
@@ -272,7 +267,7 @@ def _finding(finding: Any) -> str:
 
 
 def model(content: Content) -> str:
-    """The size of the model, how it was trained, and its layers."""
+    """Return the size of the model, its training and its layers."""
     return (
         f'<div class="pairs">{pairs("Size", content.facts["Model"])}'
         f"{pairs('Training', content.facts['Training'])}</div>"
@@ -281,18 +276,18 @@ def model(content: Content) -> str:
     )
 
 
-def made(content: Content) -> str:
-    """The machine, and the command that makes all this again."""
-    made = f'<div class="pairs">{pairs("Machine", content.facts["Machine"])}</div>'
+def reproduction(content: Content) -> str:
+    """Return the machine, and the command that repeats the training."""
+    html = f'<div class="pairs">{pairs("Machine", content.facts["Machine"])}</div>'
     if content.command:
-        again = "The same again, to the same figures on the same machine:"
+        note = "This command gives the same metrics on the same machine:"
         if content.resumed:
-            again = (
-                "The training was resumed. In one go, and to the same figures on the same machine "
-                "unless more epochs were asked for in between:"
+            note = (
+                "The training was resumed. This command trains without interruption. It gives the "
+                "same metrics on the same machine, unless the number of epochs was raised:"
             )
-        made += (
-            f'<p class="note" style="margin: 20px 0 0">{again}</p>'
+        html += (
+            f'<p class="note" style="margin: 20px 0 0">{note}</p>'
             f"<pre><code>{text(content.command)}</code></pre>"
         )
-    return made
+    return html

@@ -1,4 +1,4 @@
-"""The numbers of a report: who was taken for what, how surely, and how far that can be trusted.
+"""Classification metrics of a report: confusion matrix, precision, recall, ROC, calibration.
 
 >>> import numpy as np
 >>> from minidl.report.statistics import per_class
@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from minidl.metrics import AUC, ConfusionMatrix
 from minidl.metrics.confusion import roc_counts
 
 __all__ = [
-    "Answers",
+    "Predictions",
     "confusions",
     "least_certain",
     "per_class",
@@ -31,155 +30,184 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model said of each test sample, and what would have been right.
+class Predictions:
+    """Labels and predictions of all samples of a test set.
 
     Attributes
     ----------
-    labels : (N,) of int
-    probabilities : (N, K)
-    decided : (N,) of int
-        The predicted classes.
+    labels : ndarray of int, shape (N,)
+        True classes.
+    probabilities : ndarray, shape (N, K)
+        Probability of each class.
+    predicted : ndarray of int, shape (N,)
+        Predicted classes.
     class_names : list of str
+        Names of the K classes.
     loss : float
+        Mean loss, with regularization penalties.
     loss_name : str
+        Name of the loss for the report.
     names : list of str
-        Of the samples: their files, or "sample 17".
+        Names of the samples: their files, or "sample 17".
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
-    decided: np.ndarray
+    predicted: np.ndarray
     class_names: list[str]
     loss: float
     loss_name: str
     names: list[str]
 
     @property
-    def right(self) -> np.ndarray:
-        return self.decided == self.labels
+    def correct(self) -> np.ndarray:
+        """Whether each prediction is correct."""
+        return self.predicted == self.labels
 
     @property
-    def certainty(self) -> np.ndarray:
+    def confidence(self) -> np.ndarray:
         """The probability of each predicted class."""
-        return self.probabilities[np.arange(len(self.decided)), self.decided]
+        return self.probability_of(self.predicted)
+
+    def probability_of(self, classes: np.ndarray) -> np.ndarray:
+        """Return each sample's probability of one class."""
+        return self.probabilities[np.arange(len(classes)), classes]
 
 
-def summarize(answers: Answers) -> dict[str, Any]:
-    """Return all figures of a test, as JSON can hold them; what is not defined is None."""
-    count = len(answers.class_names)
-    matrix = ConfusionMatrix(count)
-    matrix.update_state(answers.labels, np.eye(count)[answers.decided])
+def summarize(predictions: Predictions) -> dict[str, Any]:
+    """Compute all metrics of a test set.
+
+    Parameters
+    ----------
+    predictions : Predictions
+
+    Returns
+    -------
+    dict
+        JSON-compatible; undefined metrics are None.
+    """
+    labels, names = predictions.labels, predictions.class_names
+    matrix = ConfusionMatrix(len(names))
+    matrix.update_state(labels, np.eye(len(names))[predictions.predicted])
     counts = matrix.result()
     rows = per_class(counts)
-    for k, (row, name) in enumerate(zip(rows, answers.class_names, strict=True)):
-        row["name"] = name
-        scored = 1 if count == 2 else k  # of two answers one curve is the other, turned by half
-        row["auc"] = _area(answers.labels == scored, answers.probabilities[:, scored])
-    right = int(answers.right.sum())
-    figures = {
-        "samples": len(answers.labels),
-        "classes": answers.class_names,
-        "accuracy": right / len(answers.labels),
-        "accuracy_interval": accuracy_interval(right, len(answers.labels)),
-        "loss": answers.loss,
-        "loss_name": answers.loss_name,
-        "confusion_matrix": counts.tolist(),
-        "confusions": confusions(counts, answers.class_names),
-        "per_class": rows,
-        "macro": {
-            name: _mean([row[name] for row in rows]) for name in ("precision", "recall", "f1")
-        },
-        "auc": _mean([row["auc"] for row in rows]),
-        "calibration": reliability(answers.certainty, answers.right),
-    }
-    return finite(figures)
+    for k, (row, name) in enumerate(zip(rows, names, strict=True)):
+        positive = 1 if len(names) == 2 else k  # two classes: one curve is the other's mirror image
+        auc = AUC()
+        auc.update_state(labels == positive, predictions.probabilities[:, positive])
+        row |= {"name": name, "auc": finite(auc.result())}
+    correct = int(predictions.correct.sum())
+    return finite(
+        {
+            "samples": len(labels),
+            "classes": names,
+            "accuracy": correct / len(labels),
+            "accuracy_interval": accuracy_interval(correct, len(labels)),
+            "loss": predictions.loss,
+            "loss_name": predictions.loss_name,
+            "confusion_matrix": counts.tolist(),
+            "confusions": confusions(counts, names),
+            "per_class": rows,
+            "macro": {name: _mean(rows, name) for name in ("precision", "recall", "f1")},
+            "auc": _mean(rows, "auc"),
+            "calibration": reliability(predictions.confidence, predictions.correct),
+        }
+    )
 
 
 def per_class(counts: np.ndarray) -> list[dict[str, Any]]:
-    """Return precision, recall and F1 of each class of a confusion matrix (K, K).
+    """Compute precision, recall and F1 of each class of a confusion matrix.
 
-    Precision is None for a class that was never predicted, recall for one that has no sample,
-    and F1 where both hold.
+    Parameters
+    ----------
+    counts : ndarray of int, shape (K, K)
+        Samples by true class (row) and predicted class (column).
+
+    Returns
+    -------
+    list of dict
+        Precision is None for a class without predictions, recall for one without samples, F1 for
+        one without both.
     """
     rows = []
-    for k in range(len(counts)):
-        hits, support, predicted = counts[k, k], counts[k].sum(), counts[:, k].sum()
+    for hits, support, predicted in zip(
+        np.diag(counts), counts.sum(axis=1), counts.sum(axis=0), strict=True
+    ):
         rows.append(
             {
                 "samples": int(support),
                 "predicted": int(predicted),
-                "precision": _share(hits, predicted),
-                "recall": _share(hits, support),
-                "f1": _share(2 * hits, support + predicted),
+                "precision": _ratio(hits, predicted),
+                "recall": _ratio(hits, support),
+                "f1": _ratio(2 * hits, support + predicted),
             }
         )
     return rows
 
 
 def confusions(counts: np.ndarray, names: list[str], limit: int = 5) -> list[dict[str, Any]]:
-    """Return which class is most often taken for which other one.
+    """Return the most frequent pairs of true and wrongly predicted class.
 
     Examples
     --------
     >>> confusions(np.array([[8, 2], [0, 10]]), ["cats", "dogs"])
     [{'true': 'cats', 'predicted': 'dogs', 'samples': 2, 'of': 10}]
     """
-    off = counts * (1 - np.eye(len(counts), dtype=np.int64))
-    order = np.argsort(-off, axis=None, kind="stable")[:limit]
-    pairs = [divmod(int(place), len(counts)) for place in order]
+    errors = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     return [
         {
-            "true": names[a], "predicted": names[b], "samples": int(off[a, b]),
-            "of": int(counts[a].sum()),
+            "true": names[i],
+            "predicted": names[j],
+            "samples": int(errors[i, j]),
+            "of": int(counts[i].sum()),
         }
-        for a, b in pairs
-        if off[a, b]
-    ]  # fmt: skip
+        for i, j in zip(*np.unravel_index(order, errors.shape), strict=True)
+        if errors[i, j]
+    ]
 
 
 def roc_curve(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the false and the true positive rate as the threshold falls, from (0, 0) to (1, 1).
+    """Compute the ROC curve for decreasing thresholds, from (0, 0) to (1, 1).
 
     Parameters
     ----------
-    positive : (N,) of bool
-        Both kinds have to be there.
-    scores : (N,)
+    positive : ndarray of bool, shape (N,)
+        True classes; both must occur.
+    scores : ndarray, shape (N,)
+        Probability of the positive class.
+
+    Returns
+    -------
+    false_positive_rate, true_positive_rate : ndarray
 
     Examples
     --------
-    >>> fall, hit = roc_curve(np.array([True, False, True]), np.array([0.9, 0.8, 0.7]))
-    >>> fall.tolist(), hit.tolist()
+    >>> fpr, tpr = roc_curve(np.array([True, False, True]), np.array([0.9, 0.8, 0.7]))
+    >>> fpr.tolist(), tpr.tolist()
     ([0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0])
     """
-    false, true = roc_counts(scores, positive)
-    return tuple(np.concatenate([[0], counts / counts[-1]]) for counts in (false, true))
+    false, true = (np.concatenate([[0], c / c[-1]]) for c in roc_counts(scores, positive))
+    return false, true
 
 
-def worst_mistakes(answers: Answers, limit: int) -> list[int]:
-    """Return the wrong answers, those first that gave the right class the least probability."""
-    own = answers.probabilities[np.arange(len(answers.labels)), answers.labels]
-    wrong = np.flatnonzero(~answers.right)
-    return wrong[np.argsort(own[wrong], kind="stable")][:limit].tolist()
+def worst_mistakes(predictions: Predictions, limit: int) -> list[int]:
+    """Return the wrongly predicted samples, lowest probability of the true class first."""
+    wrong = np.flatnonzero(~predictions.correct)
+    order = np.argsort(predictions.probability_of(predictions.labels)[wrong], kind="stable")
+    return wrong[order][:limit].tolist()
 
 
-def least_certain(answers: Answers, limit: int) -> list[int]:
-    """Return the answers, right or wrong, whose most probable class was least so."""
-    return np.argsort(answers.certainty, kind="stable")[:limit].tolist()
+def least_certain(predictions: Predictions, limit: int) -> list[int]:
+    """Return the samples with the lowest confidence, correct or not."""
+    return np.argsort(predictions.confidence, kind="stable")[:limit].tolist()
 
 
-def _area(positive: np.ndarray, scores: np.ndarray) -> float:
-    auc = AUC()
-    auc.update_state(positive, scores)
-    return auc.result()
-
-
-def _share(part, whole) -> float | None:
+def _ratio(part: int, whole: int) -> float | None:
     return float(part / whole) if whole else None
 
 
-def _mean(values: list) -> float | None:
-    """Return the mean of those that are defined."""
-    defined = [v for v in values if v is not None and math.isfinite(v)]
+def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    """Return the mean of a metric over the classes where it is defined."""
+    defined = [row[name] for row in rows if row[name] is not None]
     return float(np.mean(defined)) if defined else None

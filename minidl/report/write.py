@@ -1,4 +1,4 @@
-"""Puts a report together: asks the model, computes the figures, draws, writes one file."""
+"""Writing of a report: predictions, metrics and plots in one HTML file."""
 
 from __future__ import annotations
 
@@ -13,66 +13,78 @@ from minidl.common.errors import DataError
 from minidl.common.finite_json import finite
 from minidl.common.output_paths import require_writable
 from minidl.common.plotting import best_epoch, images_figure, number_logs, require_matplotlib
+from minidl.data import Dataset
 from minidl.graph.summary import summary_html
+from minidl.models.model import Model
 from minidl.report import facts, gallery, plots
 from minidl.report.html import listed
 from minidl.report.page import render
-from minidl.report.predictions import TestSet, ask
+from minidl.report.predictions import TestSet, predict_all
 from minidl.report.sections import Content
-from minidl.report.statistics import Answers, least_certain, summarize, worst_mistakes
+from minidl.report.statistics import Predictions, least_certain, summarize, worst_mistakes
 from minidl.training.batches import unpack
 
 __all__ = ["show_batch", "write"]
 
 
 def write(
-    path: str | Path, model, test_data, *, history: Any = None, train_data: Any = None,
-    validation_data: Any = None, findings: Any = None, command: str | None = None,
-    title: str | None = None, part: str = "test", photos: int = 12,
-) -> dict[str, Any]:  # fmt: skip
-    """Write a report on a classifier: one HTML file that needs no network and no other file.
+    path: str | Path,
+    model: Model,
+    test_data: Dataset | tuple,
+    *,
+    history: Any = None,
+    train_data: Any = None,
+    validation_data: Any = None,
+    findings: Any = None,
+    command: str | None = None,
+    title: str | None = None,
+    part: str = "test",
+    photos: int = 12,
+) -> dict[str, Any]:
+    """Write a report on a classifier: one HTML file that loads no other file.
 
     Parameters
     ----------
     path : str or Path
-        Where it goes; an older file is replaced.
+        File to write; an existing file is replaced.
     model : Model
         A classifier with one output: a sigmoid, a softmax, or the logits of its loss.
     test_data : ImageFolder, Dataset or (x, y)
-        What all figures are of, in a form that can be read twice.
+        Data for all metrics, in a form that can be read twice.
     history : History or dict of str to list, optional
-        What ``fit`` returned, for the learning curves.
+        Result of ``fit``, for the learning curves.
     train_data, validation_data : ImageFolder, Dataset or (x, y), optional
-        To tell what the model was trained on; nothing is computed with them.
+        Data that the model was trained on, for their number and source only.
     findings : CheckReport, optional
-        From ``minidl.data.check``: anything with ``findings``, each of which has ``kind``,
+        Result of ``minidl.data.check``: any object with ``findings``, each of which has ``kind``,
         ``severity``, ``message`` and ``files``.
     command : str, optional
-        A line that makes all this anew.
+        Command line that repeats the training.
     title : str, optional
+        Title of the page.
     part : str
-        What `test_data` are: "test", or "validation" where there is no better.
+        Name of `test_data`: "test", or "validation" if there is no test set.
     photos : int
-        How many of the worst mistakes and of the least certain answers are shown; with 12 a
-        report stays below 2 MB.
+        Number of photos of the worst mistakes and of the least certain predictions. With 12 of
+        each, a report is smaller than 2 MB.
 
     Returns
     -------
     dict
-        The figures, which the page also holds as JSON in the element with the id "figures":
+        The metrics, which the page also contains as JSON in the element with the id "figures":
         ``accuracy``, ``loss``, ``confusion_matrix``, ``per_class``, ``auc``, ``calibration``
-        and others; what is not defined is None.
+        and others. Undefined metrics are None.
 
     Raises
     ------
     ImportError
-        Where matplotlib is missing.
+        If matplotlib is missing.
     OSError
-        If the file cannot be written; it is tried before anything is computed.
+        If the file cannot be written; this is checked first.
     ValueError
-        If the model is no classifier, or `photos` is no number from 0.
+        If the model is not a classifier, or `photos` is not a nonnegative integer.
     DataError
-        If the test data have no labels, other classes, or can be read only once.
+        If the test data have no labels or other classes, or can be read only once.
 
     Examples
     --------
@@ -93,77 +105,87 @@ def write(
     require_writable(path)
     check_integer("report", "photos", photos, 0)
     test = TestSet(test_data)
-    answers = ask(model, test)
-    shown = {"mistakes": worst_mistakes(answers, photos)}
-    shown["least_certain"] = least_certain(answers, photos)
+    predictions = predict_all(model, test)
     data = {"training": train_data, "validation": validation_data, part: test.data}
-    figures = _figures(answers, part, history, shown, data)
-    has_photos = gallery.shows_images(model) and photos > 0
-    pictures = {
-        name: gallery.photos(model, test, answers, rows) if has_photos else []
-        for name, rows in shown.items()
+    rows = {
+        "mistakes": worst_mistakes(predictions, photos),
+        "least_certain": least_certain(predictions, photos),
+    }
+    figures = _figures(predictions, part, history, rows, data)
+    shows_images = gallery.shows_images(model)
+    tiles = {
+        name: gallery.photos(model, test, predictions, samples if shows_images else [])
+        for name, samples in rows.items()
     }
     content = Content(
-        title=title or f"Classifier of {listed(answers.class_names)}",
+        title=title or f"Classifier of {listed(predictions.class_names)}",
         part=part,
-        noun="photos" if gallery.shows_images(model) else "samples",
+        noun="photos" if shows_images else "samples",
         figures=figures,
         counts=figures["counts"],
-        mistakes=pictures["mistakes"],
-        uncertain=pictures["least_certain"],
-        has_photos=has_photos,
+        curves=plots.curves(history) if history is not None else [],
+        confusion=plots.confusion(figures["confusion_matrix"], predictions.class_names),
+        roc=plots.roc(predictions, [row["auc"] for row in figures["per_class"]]),
+        reliability=plots.reliability(figures["calibration"], len(predictions.class_names)),
+        mistakes=tiles["mistakes"],
+        uncertain=tiles["least_certain"],
+        has_photos=shows_images and photos > 0,
         findings=None if findings is None else list(findings.findings),
         layers=summary_html(model),
         command=command,
         resumed=bool(getattr(history, "params", {}).get("resume")),
-        facts=_facts(model, history, data),
-        **_plots(answers, figures, history),
+        facts={
+            "Data": facts.data_facts(data),
+            "Model": facts.model_facts(model),
+            "Training": facts.training_facts(model, history, train_data),
+            "Machine": facts.machine_facts(),
+        },
     )
     Path(path).write_text(render(content), encoding="utf-8")
     return figures
 
 
-def _figures(answers: Answers, part: str, history, shown: dict, data: dict) -> dict[str, Any]:
-    """Return all numbers of the report."""
-    figures = {"part": part, **summarize(answers)}
+def _figures(
+    predictions: Predictions,
+    part: str,
+    history: Any,
+    rows: dict[str, list[int]],
+    data: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the metrics and further results that the page contains as JSON."""
+    names = predictions.class_names
+    figures = {"part": part, **summarize(predictions)}
     if history is not None:
         figures |= {"history": finite(number_logs(history)), "best_epoch": best_epoch(history)}
-    for name, rows in shown.items():
-        figures[name] = [_told(answers, row) for row in rows]
-    figures["counts"] = _counts(data, len(answers.class_names), answers, part)
+    for key, samples in rows.items():
+        figures[key] = [
+            {
+                "file": predictions.names[i],
+                "true": names[predictions.labels[i]],
+                "predicted": names[predictions.predicted[i]],
+                "certainty": float(predictions.confidence[i]),
+            }
+            for i in samples
+        ]
+    counts = {name: facts.class_counts(d, len(names)) for name, d in data.items() if d is not None}
+    counts[part] = np.bincount(predictions.labels, minlength=len(names)).tolist()
+    figures["counts"] = {name: numbers for name, numbers in counts.items() if numbers is not None}
     return figures
 
 
-def _plots(answers: Answers, figures: dict[str, Any], history) -> dict[str, Any]:
-    areas = [row["auc"] for row in figures["per_class"]]
-    return {
-        "curves": plots.curves(history) if history is not None else [],
-        "confusion": plots.confusion(figures["confusion_matrix"], answers.class_names),
-        "roc": plots.roc(answers, areas),
-        "reliability": plots.reliability(figures["calibration"], len(answers.class_names)),
-    }
-
-
-def _facts(model, history, data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "Data": facts.data_facts(data),
-        "Model": facts.model_facts(model),
-        "Training": facts.training_facts(model, history, data["training"]),
-        "Machine": facts.machine_facts(),
-    }
-
-
-def show_batch(dataset, count: int = 12, columns: int = 6, epoch: int = 0):
-    """Return a figure of a data set's first photos with the names of their classes.
+def show_batch(dataset: Dataset, count: int = 12, columns: int = 6, epoch: int = 0) -> Any:
+    """Plot the first photos of a data set with the names of their classes.
 
     Parameters
     ----------
     dataset : ImageFolder or Dataset of images
         Values 0-255, or 0-1.
     count : int
+        Number of photos.
     columns : int
+        Photos per row.
     epoch : int
-        Whose order is shown.
+        Epoch whose order is used.
 
     Returns
     -------
@@ -193,35 +215,17 @@ def show_batch(dataset, count: int = 12, columns: int = 6, epoch: int = 0):
             raise DataError(
                 f"show_batch: expected images (N, H, W, 1 or 3), received {np.shape(x)}"
             )
-        classes = [None] * len(x) if y is None else _classes(y, len(names))
-        for image, label in zip(x, classes, strict=True):
-            images.append(image * 255 if image.min() >= 0 and image.max() <= 1 else image)
-            known = label is not None and 0 <= label < len(names)
-            titles.append(plots.shorter(names[label], 20) if known else str(label or ""))
+        images += [image * 255 if image.min() >= 0 and image.max() <= 1 else image for image in x]
+        titles += [""] * len(x) if y is None else _titles(y, names)
         if len(images) >= count:
             break
     if not images:
-        raise DataError("show_batch: the data set has no images")
+        raise DataError("show_batch: expected a data set with images, received none")
     return images_figure(images[:count], titles[:count], min(columns, len(images[:count])))
 
 
-def _classes(y: np.ndarray, count: int) -> list[int]:
-    one_hot = np.ndim(y) == 2 and np.shape(y)[1] == count > 1
-    return (np.argmax(y, axis=1) if one_hot else np.reshape(y, -1).astype(int)).tolist()
-
-
-def _told(answers: Answers, row: int) -> dict[str, Any]:
-    """Return one answer as JSON can hold it."""
-    return {
-        "file": answers.names[row],
-        "true": answers.class_names[answers.labels[row]],
-        "predicted": answers.class_names[answers.decided[row]],
-        "certainty": float(answers.certainty[row]),
-    }
-
-
-def _counts(data: dict[str, Any], classes: int, answers: Answers, part: str) -> dict[str, Any]:
-    """Return the samples of each class in each part, those of the tested part as counted."""
-    counts = {name: facts.class_counts(d, classes) for name, d in data.items() if d is not None}
-    counts[part] = np.bincount(answers.labels, minlength=classes).tolist()
-    return {name: numbers for name, numbers in counts.items() if numbers is not None}
+def _titles(y: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Return class names, or numbers where the names are unknown."""
+    one_hot = np.ndim(y) == 2 and np.shape(y)[1] == len(names) > 1
+    classes = np.argmax(y, axis=1) if one_hot else np.reshape(y, -1).astype(int)
+    return [plots.shorter(names[k], 20) if 0 <= k < len(names) else str(k) for k in classes]

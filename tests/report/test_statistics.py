@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl.report.statistics import (
-    Answers,
+    Predictions,
     least_certain,
     per_class,
     roc_curve,
@@ -15,7 +15,7 @@ from minidl.report.statistics import (
 
 def answers(labels, probabilities, names=None):
     p = np.array(probabilities, float)
-    return Answers(
+    return Predictions(
         np.array(labels), p, p.argmax(axis=1), names or [f"c{k}" for k in range(p.shape[1])],
         0.5, "cross-entropy", [f"{i}.jpg" for i in range(len(p))],
     )  # fmt: skip

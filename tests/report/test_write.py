@@ -176,7 +176,7 @@ def test_many_findings_and_losses_that_are_no_numbers(tmp_path):
     report.write(
         tmp_path / "r.html", network(), pictures(4, 16), findings=SimpleNamespace(findings=[])
     )
-    assert "nothing to complain of" in (tmp_path / "r.html").read_text()
+    assert "No findings." in (tmp_path / "r.html").read_text()
 
 
 def test_a_single_photo(tmp_path):
@@ -195,7 +195,7 @@ def test_no_mistakes(tmp_path):
     page, _, _ = written(tmp_path / "r.html")
     assert figures["accuracy"] == 1
     assert figures["mistakes"] == []
-    assert "all 8 photos were recognized" in page
+    assert "all 8 photos were classified correctly" in page
 
 
 @pytest.mark.parametrize("classes", [10, 40])

@@ -103,13 +103,13 @@ def _losses() -> None:
     labels = np.array([0, 1, 1, 0])
     for activation, units, loss, y in (
         ("sigmoid", 1, losses.BinaryCrossentropy(), labels),
-        ("linear", 1, losses.BinaryCrossentropy(from_logits=True), labels),
         ("softmax", 2, losses.SparseCategoricalCrossentropy(), labels),
-        ("linear", 2, losses.SparseCategoricalCrossentropy(from_logits=True), labels),
         ("softmax", 2, losses.CategoricalCrossentropy(), np.eye(2)[labels]),
     ):
         stack = [Input((5,)), layers.Dense(units, activation=activation)]
         _train(Sequential(stack), y, loss=loss)
+        # After a layer other than the activation, the loss takes probabilities, not logits.
+        _train(Sequential([*stack, layers.Flatten()]), y, loss=loss)
 
 
 def _optimizers() -> None:

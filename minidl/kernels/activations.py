@@ -1,7 +1,7 @@
-"""Bias, activations and their derivatives, element by element.
+"""Activation functions, their gradients, and bias addition: element-wise kernels.
 
-Arrays are passed whole; each function cuts them into chunks for the thread pool. An output
-array `out` may be the input itself.
+Functions receive whole arrays and divide them into chunks for the thread pool. An output array
+`out` may be the input itself.
 
 >>> import numpy as np
 >>> from minidl.kernels import activations
@@ -12,6 +12,8 @@ array([0.5, 0.5])
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,161 +21,168 @@ from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = [
-    "add", "add_bias", "apply", "apply_epilogue", "gradient", "mask_relu", "relu", "relu_backward",
-    "softmax", "softmax_backward",
-]  # fmt: skip
+    "add",
+    "add_bias",
+    "apply",
+    "apply_epilogue",
+    "gradient",
+    "mask_relu",
+    "relu",
+    "relu_backward",
+    "softmax",
+    "softmax_backward",
+]
 
 CHUNK = 2**16  # elements per task: 256 KiB of float32
 
 
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return ``a + b`` for two contiguous arrays of one shape, on all threads."""
-    out = np.empty(a.shape, np.result_type(a, b)) if out is None else out
-    _in_chunks(np.add, a.reshape(-1), b.reshape(-1), out.reshape(-1))
-    return out
+    """Return ``a + b`` for two contiguous arrays of the same shape."""
+    return _elementwise(np.add, (a, b), out)
 
 
 def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> None:
-    """Add `bias` (K,) to each row of `rows` (M, K) in place, then ReLU if asked for."""
-    if bias is None:
-        np.maximum(rows, 0, out=rows)
-    else:
+    """Add `bias` (K,) to each row of `rows` (M, K) in place, then apply ReLU if requested.
+
+    None stands for a bias of zeros.
+    """
+    if bias is not None:
         _add_bias(rows, bias, relu)
+    elif relu:
+        np.maximum(rows, 0, out=rows)
 
 
 def apply_epilogue(
-    block: np.ndarray, bias: np.ndarray | None, relu: bool, residual: np.ndarray | None,
-    out: np.ndarray, channel: int = 0, begin: int = 0,
-) -> None:  # fmt: skip
+    block: np.ndarray,
+    bias: np.ndarray | None,
+    relu: bool,
+    residual: np.ndarray | None,
+    out: np.ndarray,
+    channel: int = 0,
+    begin: int = 0,
+) -> None:
     """Write ``relu(block + bias + residual)`` to `out`, from column ``channel + begin`` on.
 
-    What comes after a matrix product, in one pass while the block is in cache.
+    This is the epilogue of a matrix product, in one pass while the block is in the cache.
 
     Parameters
     ----------
-    block : (M, part of K)
-        Those columns of the product that start at `begin`.
-    bias : (K,) or None
+    block : numpy.ndarray, shape (M, columns)
+        The product's columns from `begin` on.
+    bias : numpy.ndarray, shape (K,), or None
     relu : bool
-    residual : (M, K) or None
-    out : (M, at least channel + K)
-        It may be `block` itself.
+    residual : numpy.ndarray, shape (M, K), or None
+    out : numpy.ndarray, shape (M, at least channel + K)
+        May be `block` itself.
     channel, begin : int
     """
-    if bias is None:
-        bias = np.zeros(begin + block.shape[1], block.dtype)
-    if residual is None:
-        residual = np.empty((0, 0), block.dtype)
-    _apply_epilogue(block, bias, relu, residual, out, channel, begin)
+    columns = slice(begin, begin + block.shape[1])
+    target = out[:, channel + begin : channel + columns.stop]
+    np.add(block, 0 if bias is None else bias[columns], out=target)
+    if residual is not None:
+        target += residual[:, columns]
+    if relu:
+        np.maximum(target, 0, out=target)
 
 
 def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write the plain ReLU's gradient of one contiguous block to `out`; no pool, no checks."""
-    flat = [a.reshape(-1) for a in (dy, y, out)]
-    _relu_backward(*flat, *_scalars(y.dtype, 0.0, np.inf, 0.0))
+    """Write the gradient of a plain ReLU with output `y` to `out`, in the calling thread."""
+    scalars = _scalars(y.dtype, 0.0, np.inf, 0.0)
+    _relu_backward(dy.reshape(-1), y.reshape(-1), out.reshape(-1), *scalars)
     return out
 
 
-def relu(x, out=None, slope=0.0, maximum=np.inf, threshold=0.0) -> np.ndarray:
-    """Return x above `threshold`, at most `maximum`; below it ``slope * (x - threshold)``."""
-    x, out, flat_x, flat_out = _flat(x, out)
-    _in_chunks(_relu, flat_x, flat_out, *_scalars(x.dtype, slope, maximum, threshold))
-    return out
+def relu(
+    x: np.ndarray,
+    out: np.ndarray | None = None,
+    slope: float = 0.0,
+    maximum: float = np.inf,
+    threshold: float = 0.0,
+) -> np.ndarray:
+    """Return `x` above `threshold`, at most `maximum`; below it ``slope * (x - threshold)``."""
+    return _elementwise(_relu, (x,), out, slope, maximum, threshold)
 
 
-def relu_backward(dy, x, slope=0.0, maximum=np.inf, threshold=0.0) -> np.ndarray:
+def relu_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    slope: float = 0.0,
+    maximum: float = np.inf,
+    threshold: float = 0.0,
+) -> np.ndarray:
     """Return dx; `x` may be the input or (for threshold 0 and slope >= 0) the output."""
-    dx = np.empty_like(dy, order="C")
-    flat = [np.ascontiguousarray(a).reshape(-1) for a in (dy, x)]
-    _in_chunks(_relu_backward, *flat, dx.reshape(-1), *_scalars(x.dtype, slope, maximum, threshold))
-    return dx
+    return _elementwise(_relu_backward, (dy, x), None, slope, maximum, threshold)
 
 
 def apply(name: str, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the function `name` ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh") of `x`."""
-    x, out, flat_x, flat_out = _flat(x, out)
-    _in_chunks(_FUNCTIONS[name][0], flat_x, flat_out)
-    return out
+    return _elementwise(_FUNCTIONS[name][0], (x,), out)
 
 
 def gradient(name: str, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
     """Return dx; `saved` is the output for sigmoid and tanh, the input for the others."""
-    dx = np.empty_like(dy, order="C")
-    flat = [np.ascontiguousarray(a).reshape(-1) for a in (dy, saved)]
-    _in_chunks(_FUNCTIONS[name][1], *flat, dx.reshape(-1))
-    return dx
+    return _elementwise(_FUNCTIONS[name][1], (dy, saved))
 
 
 def softmax(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the softmax over the last axis; its maximum is subtracted first."""
-    x, out, _, _ = _flat(x, out)
-    _softmax(x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1]))
+    out = np.empty_like(x, order="C") if out is None else out
+    _softmax(_rows(x), _rows(out))
     return out
 
 
 def softmax_backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return ``dx = y * (dy - sum(dy * y))``."""
     dx = np.empty_like(dy, order="C")
-    rows = [np.ascontiguousarray(a).reshape(-1, y.shape[-1]) for a in (dy, y)]
-    _softmax_backward(*rows, dx.reshape(-1, y.shape[-1]))
+    _softmax_backward(_rows(dy), _rows(y), _rows(dx))
     return dx
 
 
-def _flat(x, out):
-    x = np.ascontiguousarray(x)
-    out = np.empty_like(x) if out is None else out
-    return x, out, x.reshape(-1), out.reshape(-1)
+def _rows(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
 
 
-def _scalars(dtype, *values):
-    """Scalars in the arrays' dtype, so that a kernel is compiled once per dtype."""
+def _scalars(dtype: np.dtype, *values: float) -> list[Any]:
+    """Return scalars in the dtype of the arrays, so that a kernel is compiled once per dtype."""
     return [dtype.type(value) for value in values]
 
 
-def _in_chunks(kernel, *arguments) -> None:
-    """Run an element-wise kernel on slices of its (flat) array arguments."""
-    parts = thread_pool.chunks(arguments[0].size, CHUNK)
+def _elementwise(
+    kernel: Callable[..., Any],
+    arrays: tuple[np.ndarray, ...],
+    out: np.ndarray | None = None,
+    *scalars: float,
+) -> np.ndarray:
+    """Call ``kernel(*arrays, out, *scalars)`` for chunks of the flat arrays; return `out`."""
+    if out is None:
+        out = np.empty(arrays[0].shape, np.result_type(*arrays))
+    flat = [*(np.ascontiguousarray(a).reshape(-1) for a in arrays), out.reshape(-1)]
+    values = _scalars(out.dtype, *scalars)
+    chunks = thread_pool.chunks(out.size, CHUNK)
 
     def task(i: int) -> None:
-        part = slice(*parts[i])
-        kernel(*(a[part] if isinstance(a, np.ndarray) else a for a in arguments))
+        part = slice(*chunks[i])
+        kernel(*(a[part] for a in flat), *values)
 
-    thread_pool.run(task, len(parts))
+    thread_pool.run(task, len(chunks))
+    return out
 
 
 @jit
-def _add_bias(rows, bias, relu):
+def _add_bias(rows: np.ndarray, bias: np.ndarray, relu: bool) -> None:
     zero = bias.dtype.type(0)
     for i in range(rows.shape[0]):
         if relu:
             for k in range(rows.shape[1]):
                 v = rows[i, k] + bias[k]
-                rows[i, k] = zero if v < 0 else v  # this way round NaN stays NaN
+                rows[i, k] = zero if v < 0 else v  # NaN stays NaN
         else:
             for k in range(rows.shape[1]):
                 rows[i, k] += bias[k]
 
 
 @jit
-def _apply_epilogue(block, bias, relu, residual, out, channel, begin):
-    zero = bias.dtype.type(0)
-    # Unsigned: an offset that cannot be negative needs no wrap-around, and loops become SIMD.
-    width, at, to = np.uint64(block.shape[1]), np.uint64(begin), np.uint64(channel + begin)
-    for i in range(np.uint64(block.shape[0])):
-        if residual.size > 0:
-            for k in range(width):
-                out[i, to + k] = block[i, k] + bias[at + k] + residual[i, at + k]
-        else:
-            for k in range(width):
-                out[i, to + k] = block[i, k] + bias[at + k]
-        if relu:  # the row is in the nearest cache still
-            for k in range(width):
-                v = out[i, to + k]
-                out[i, to + k] = zero if v < 0 else v  # this way round NaN stays NaN
-
-
-@jit
-def _relu(x, y, slope, maximum, threshold):
+def _relu(x: np.ndarray, y: np.ndarray, slope: float, maximum: float, threshold: float) -> None:
     for i in range(x.size):
         v = x[i]
         if v < threshold:
@@ -184,7 +193,9 @@ def _relu(x, y, slope, maximum, threshold):
 
 
 @jit
-def _relu_backward(dy, x, dx, slope, maximum, threshold):
+def _relu_backward(
+    dy: np.ndarray, x: np.ndarray, dx: np.ndarray, slope: float, maximum: float, threshold: float
+) -> None:
     for i in range(x.size):
         v = x[i]
         d = dy[i]
@@ -196,39 +207,39 @@ def _relu_backward(dy, x, dx, slope, maximum, threshold):
 
 
 @jit
-def _sigmoid(x, y):
+def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.size):
         e = math.exp(-abs(x[i]))  # never overflows
         y[i] = 1 / (1 + e) if x[i] >= 0 else e / (1 + e)
 
 
 @jit
-def _sigmoid_backward(dy, y, dx):
+def _sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     for i in range(y.size):
         dx[i] = dy[i] * y[i] * (1 - y[i])
 
 
 @jit
-def _tanh(x, y):
+def _tanh(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.size):
         y[i] = math.tanh(x[i])
 
 
 @jit
-def _tanh_backward(dy, y, dx):
+def _tanh_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     for i in range(y.size):
         dx[i] = dy[i] * (1 - y[i] * y[i])
 
 
 @jit
-def _silu(x, y):
+def _silu(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.size):
         e = math.exp(-abs(x[i]))
         y[i] = x[i] / (1 + e) if x[i] >= 0 else x[i] * e / (1 + e)
 
 
 @jit
-def _silu_backward(dy, x, dx):
+def _silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     for i in range(x.size):
         e = math.exp(-abs(x[i]))
         s = 1 / (1 + e) if x[i] >= 0 else e / (1 + e)
@@ -236,13 +247,13 @@ def _silu_backward(dy, x, dx):
 
 
 @jit
-def _gelu(x, y):
+def _gelu(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.size):
         y[i] = 0.5 * x[i] * (1 + math.erf(x[i] * 0.7071067811865476))
 
 
 @jit
-def _gelu_backward(dy, x, dx):
+def _gelu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     for i in range(x.size):
         cdf = 0.5 * (1 + math.erf(x[i] * 0.7071067811865476))
         pdf = 0.3989422804014327 * math.exp(-0.5 * x[i] * x[i])
@@ -250,14 +261,14 @@ def _gelu_backward(dy, x, dx):
 
 
 @jit
-def _gelu_tanh(x, y):
+def _gelu_tanh(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.size):
         v = x[i]
         y[i] = 0.5 * v * (1 + math.tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))
 
 
 @jit
-def _gelu_tanh_backward(dy, x, dx):
+def _gelu_tanh_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     for i in range(x.size):
         v = x[i]
         t = math.tanh(0.7978845608028654 * (v + 0.044715 * v * v * v))
@@ -266,7 +277,7 @@ def _gelu_tanh_backward(dy, x, dx):
 
 
 @jit
-def _softmax(x, y):
+def _softmax(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.shape[0]):
         largest = x[i, 0]
         for k in range(x.shape[1]):
@@ -281,7 +292,7 @@ def _softmax(x, y):
 
 
 @jit
-def _softmax_backward(dy, y, dx):
+def _softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     for i in range(y.shape[0]):
         dot = 0.0
         for k in range(y.shape[1]):

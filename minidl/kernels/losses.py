@@ -1,7 +1,8 @@
-"""Cross-entropies and their gradients, fused: each row is read once.
+"""Cross-entropy losses and their gradients in one pass over the predictions.
 
-Rows are samples (N, K). Every function returns the loss of each row (N,) and the gradient
-(N, K) of ``sum(scale * losses)``, so sample weights and the batch's mean are in `scale`.
+Predictions and targets have the shape (N, K), with a sample in each row. Each function returns the
+loss of each row (N,) and the gradient (N, K) of ``sum(scale * losses)``. `scale` (N,) holds the
+sample weights divided by the size of the batch.
 
 >>> import numpy as np
 >>> from minidl.kernels.losses import softmax_crossentropy
@@ -14,6 +15,8 @@ Rows are samples (N, K). Every function returns the loss of each row (N,) and th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +30,12 @@ __all__ = [
     "softmax_crossentropy",
 ]
 
-CLIP = 1e-7  # probabilities are kept this far from 0 and 1, as Keras does
+CLIP = 1e-7  # probabilities are clipped to [CLIP, 1 - CLIP], as in Keras
 
 
-def softmax_crossentropy(logits, targets, scale) -> tuple[np.ndarray, np.ndarray]:
+def softmax_crossentropy(
+    logits: np.ndarray, targets: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return ``-sum(targets * log(softmax(logits)))`` of each row, and the gradient.
 
     Each row of targets sums to 1.
@@ -38,36 +43,45 @@ def softmax_crossentropy(logits, targets, scale) -> tuple[np.ndarray, np.ndarray
     return _run(_softmax_crossentropy, logits, targets, scale)
 
 
-def categorical_crossentropy(probabilities, targets, scale) -> tuple[np.ndarray, np.ndarray]:
+def categorical_crossentropy(
+    probabilities: np.ndarray, targets: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return ``-sum(targets * log(clip(p / sum(p))))`` of each row, and the gradient."""
-    return _run(_categorical_crossentropy, probabilities, targets, scale, *_limits(probabilities))
+    return _run(_categorical_crossentropy, probabilities, targets, scale, CLIP, 1 - CLIP)
 
 
-def sigmoid_crossentropy(logits, targets, scale) -> tuple[np.ndarray, np.ndarray]:
+def sigmoid_crossentropy(
+    logits: np.ndarray, targets: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean binary cross-entropy of ``sigmoid(logits)`` of each row, and the gradient."""
     return _run(_sigmoid_crossentropy, logits, targets, scale)
 
 
-def binary_crossentropy(probabilities, targets, scale) -> tuple[np.ndarray, np.ndarray]:
+def binary_crossentropy(
+    probabilities: np.ndarray, targets: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean binary cross-entropy of each row, and the gradient."""
-    return _run(_binary_crossentropy, probabilities, targets, scale, *_limits(probabilities))
+    return _run(_binary_crossentropy, probabilities, targets, scale, CLIP, 1 - CLIP)
 
 
-def _run(kernel, predictions, targets, scale, *limits):
+def _run(
+    kernel: Callable[..., None],
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    scale: np.ndarray,
+    *limits: float,
+) -> tuple[np.ndarray, np.ndarray]:
     losses = np.empty(len(predictions), predictions.dtype)
     gradient = np.empty(predictions.shape, predictions.dtype)
-    kernel(predictions, targets, scale, *limits, losses, gradient)
+    bounds: list[Any] = [predictions.dtype.type(limit) for limit in limits]
+    kernel(predictions, targets, scale, *bounds, losses, gradient)
     return losses, gradient
 
 
-def _limits(probabilities):
-    one = probabilities.dtype.type(1)
-    low = probabilities.dtype.type(CLIP)
-    return low, one - low
-
-
 @jit
-def _softmax_crossentropy(z, t, scale, losses, dz):
+def _softmax_crossentropy(
+    z: np.ndarray, t: np.ndarray, scale: np.ndarray, losses: np.ndarray, dz: np.ndarray
+) -> None:
     rows, width = z.shape
     for n in range(rows):
         largest = z[n, 0]
@@ -88,32 +102,42 @@ def _softmax_crossentropy(z, t, scale, losses, dz):
 
 
 @jit
-def _categorical_crossentropy(p, t, scale, low, high, losses, dp):
+def _categorical_crossentropy(
+    p: np.ndarray,
+    t: np.ndarray,
+    scale: np.ndarray,
+    low: float,
+    high: float,
+    losses: np.ndarray,
+    dp: np.ndarray,
+) -> None:
     rows, width = p.shape
     for n in range(rows):
         total = 0.0
         for k in range(width):
             total += p[n, k]
         loss = 0.0
-        inner = 0.0  # sum(dq * q): what the division by the row's sum gives back
+        inner = 0.0  # sum(dq * q): the gradient of the division by `total`
         for k in range(width):
             q = p[n, k] / total
             dp[n, k] = 0.0
             if q < low:
-                loss -= t[n, k] * math.log(low)
+                q = low
             elif q > high:
-                loss -= t[n, k] * math.log(high)
-            else:  # NaN comes here, so it stays visible
-                loss -= t[n, k] * math.log(q)
+                q = high
+            else:  # also for NaN, so that the loss becomes NaN
                 dp[n, k] = -t[n, k] / q
                 inner -= t[n, k]
+            loss -= t[n, k] * math.log(q)
         losses[n] = loss
         for k in range(width):
             dp[n, k] = (dp[n, k] - inner) / total * scale[n]
 
 
 @jit
-def _sigmoid_crossentropy(z, t, scale, losses, dz):
+def _sigmoid_crossentropy(
+    z: np.ndarray, t: np.ndarray, scale: np.ndarray, losses: np.ndarray, dz: np.ndarray
+) -> None:
     rows, width = z.shape
     for n in range(rows):
         loss = 0.0
@@ -131,7 +155,15 @@ def _sigmoid_crossentropy(z, t, scale, losses, dz):
 
 
 @jit
-def _binary_crossentropy(p, t, scale, low, high, losses, dp):
+def _binary_crossentropy(
+    p: np.ndarray,
+    t: np.ndarray,
+    scale: np.ndarray,
+    low: float,
+    high: float,
+    losses: np.ndarray,
+    dp: np.ndarray,
+) -> None:
     rows, width = p.shape
     for n in range(rows):
         loss = 0.0

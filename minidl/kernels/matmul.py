@@ -1,4 +1,4 @@
-"""Matrix products on the thread pool: BLAS itself has one thread while minidl computes.
+"""Matrix products of BLAS, divided among the thread pool.
 
 >>> import numpy as np
 >>> from minidl.kernels.matmul import matmul
@@ -15,29 +15,29 @@ from minidl.kernels.runtime import thread_pool
 
 __all__ = ["matmul"]
 
-SMALL = 2**20  # multiplications that are done before a second thread has woken up
+SMALL = 2**20  # multiplications that take less time than the wake-up of a second thread
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return ``a @ b`` for two matrices; each thread computes a strip of the result.
+    """Return ``a @ b`` for two matrices; each thread computes one shard of the result.
 
-    The strips follow the result's longer side, so each number is summed by one thread, in
-    one order.
+    Shards divide the longer side of the result. Each number is therefore summed by one thread, in
+    a fixed order.
     """
     rows, columns = a.shape[0], b.shape[1]
     out = np.empty((rows, columns), np.result_type(a, b))
     if rows * columns * a.shape[1] < SMALL:
         with thread_pool.computing():
             return np.matmul(a, b, out=out)
-    strips = thread_pool.chunks(max(rows, columns))
+    shards = thread_pool.chunks(max(rows, columns))
 
     def task(i: int) -> None:
-        strip = slice(*strips[i])
+        shard = slice(*shards[i])
         if rows >= columns:
-            np.matmul(a[strip], b, out=out[strip])
+            np.matmul(a[shard], b, out=out[shard])
         else:
-            # A strip of columns is not contiguous: BLAS writes to a buffer that is.
-            out[:, strip] = np.matmul(a, b[:, strip])
+            # BLAS needs a contiguous result, which some columns of `out` are not.
+            out[:, shard] = np.matmul(a, b[:, shard])
 
-    thread_pool.run(task, len(strips))
+    thread_pool.run(task, len(shards))
     return out

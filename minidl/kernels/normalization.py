@@ -1,4 +1,4 @@
-"""Batch normalisation over rows (M, C): statistics, forward and backward in two passes each.
+"""Batch normalization of rows (M, C): statistics, forward pass and backward pass.
 
 >>> import numpy as np
 >>> from minidl.kernels.normalization import batch_statistics
@@ -9,94 +9,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
-__all__ = ["batch_statistics", "normalize", "normalize_backward", "scale_shift"]
+__all__ = ["batch_statistics", "gradient_sums", "normalize", "normalize_backward", "scale_shift"]
 
-ROWS_BYTES = 2**18  # bytes of x per task
+CHUNK_BYTES = 2**18  # of x per task
 
 
 def batch_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and (biased) variance of each column of `x` (M, C), both float64.
+    """Return mean and (biased) variance of each column of `x` (M, C), both in float64.
 
-    One pass with float64 sums of ``x - x[0]``: the shift keeps the subtraction of the two
-    sums exact where the mean is far from zero.
+    One pass sums ``x - x[0]`` and its square in float64. The shift keeps the variance exact for
+    columns whose mean is far from zero.
     """
-    shards = thread_pool.chunks(len(x))
-    sums = np.zeros((len(shards), 2, x.shape[1]))
-    thread_pool.run(lambda i: _shifted_sums(x, *shards[i], sums[i]), len(shards))
-    total, squares = sums.sum(axis=0) / len(x)
+    total, squares = _column_sums(_add_shifted_sums, x, x[0]) / len(x)
     return x[0] + total, np.maximum(squares - total * total, 0.0)
 
 
-def scale_shift(x, scale, shift, out: np.ndarray | None = None) -> np.ndarray:
+def scale_shift(
+    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
     """Return ``x * scale + shift`` for `x` (M, C) and (C,) in the dtype of `x`."""
-    y = np.empty_like(x) if out is None else out
-    scale, shift = scale.astype(x.dtype), shift.astype(x.dtype)
-    _by_rows(x, lambda first, last: _scale_shift(x, scale, shift, y, first, last))
-    return y
+    out = np.empty_like(x) if out is None else out
+    _by_rows(_scale_shift, x, out, scale.astype(x.dtype), shift.astype(x.dtype))
+    return out
 
 
-def normalize(x, mean, inverse_std, gamma, beta) -> np.ndarray:
+def normalize(
+    x: np.ndarray, mean: np.ndarray, inverse_std: np.ndarray, gamma: np.ndarray, beta: np.ndarray
+) -> np.ndarray:
     """Return ``gamma * (x - mean) * inverse_std + beta``."""
     scale = gamma * inverse_std
     return scale_shift(x, scale, beta - mean * scale)
 
 
-def normalize_backward(dy, x, mean, inverse_std, gamma):
-    """Return ``(dx, dgamma, dbeta)`` where mean and variance were those of `x` itself.
+def normalize_backward(
+    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, inverse_std: np.ndarray, gamma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ``(dx, dgamma, dbeta)`` if mean and variance are the statistics of `x`.
 
-    Ioffe and Szegedy (2015), section 3; with ``n = (x - mean) * inverse_std`` it is
+    Ioffe and Szegedy (2015), section 3. With ``n = (x - mean) * inverse_std``, it is
     ``dx = gamma * inverse_std * (dy - mean(dy) - n * mean(dy * n))``.
     """
     dbeta, dgamma = gradient_sums(dy, x, mean, inverse_std)
-    rows = len(x)
     scale = gamma * inverse_std
-    # dx = scale * dy + slope * x + offset, one pass
-    slope = -scale * inverse_std * dgamma / rows
-    offset = -scale * dbeta / rows - slope * mean
+    # dx = scale * dy + slope * x + offset, in one pass
+    slope = -scale * inverse_std * dgamma / len(x)
+    offset = -scale * dbeta / len(x) - slope * mean
     dx = np.empty_like(dy)
-    scale, slope, offset = (a.astype(x.dtype) for a in (scale, slope, offset))
-    _by_rows(x, lambda first, last: _combine(dy, x, scale, slope, offset, dx, first, last))
+    _by_rows(_combine, x, dx, dy, *(a.astype(x.dtype) for a in (scale, slope, offset)))
     return dx, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
 
 
-def gradient_sums(dy, x, mean, inverse_std) -> tuple[np.ndarray, np.ndarray]:
-    """Return the column sums of ``dy`` and of ``dy * (x - mean) * inverse_std``, float64."""
-    shards = thread_pool.chunks(len(x))
-    sums = np.zeros((len(shards), 2, x.shape[1]))
-    mean, inverse_std = (np.asarray(a, np.float64) for a in (mean, inverse_std))
-    thread_pool.run(lambda i: _gradient_sums(dy, x, mean, *shards[i], sums[i]), len(shards))
-    dbeta, dgamma = sums.sum(axis=0)
+def gradient_sums(
+    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, inverse_std: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the column sums of ``dy`` and of ``dy * (x - mean) * inverse_std``, in float64."""
+    dbeta, dgamma = _column_sums(_add_gradient_sums, x, np.asarray(mean, np.float64), dy)
     return dbeta, dgamma * inverse_std
 
 
-def _by_rows(x, kernel) -> None:
-    parts = thread_pool.chunks(len(x), max(1, ROWS_BYTES // max(1, x.shape[1] * x.itemsize)))
-    thread_pool.run(lambda i: kernel(*parts[i]), len(parts))
+def _column_sums(kernel: Callable[..., None], x: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
+    """Return two sums over the rows of each column, (2, C), from one accumulator per thread."""
+    shards = thread_pool.chunks(len(x))
+    sums = np.zeros((len(shards), 2, x.shape[1]))
+    thread_pool.run(lambda i: kernel(x, *arrays, *shards[i], sums[i]), len(shards))
+    return sums.sum(axis=0)
+
+
+def _by_rows(kernel: Callable[..., None], x: np.ndarray, *arrays: np.ndarray) -> None:
+    """Call ``kernel(x, *arrays, first, last)`` for chunks of the rows of `x`."""
+    chunks = thread_pool.chunks(len(x), CHUNK_BYTES // max(1, x.shape[1] * x.itemsize))
+    thread_pool.run(lambda i: kernel(x, *arrays, *chunks[i]), len(chunks))
 
 
 @jit
-def _shifted_sums(x, first, last, sums):
+def _add_shifted_sums(
+    x: np.ndarray, shift: np.ndarray, first: int, last: int, sums: np.ndarray
+) -> None:
     for i in range(first, last):
         for c in range(x.shape[1]):
-            v = np.float64(x[i, c]) - np.float64(x[0, c])
+            v = np.float64(x[i, c]) - np.float64(shift[c])
             sums[0, c] += v
             sums[1, c] += v * v
 
 
 @jit
-def _scale_shift(x, scale, shift, y, first, last):
+def _scale_shift(
+    x: np.ndarray, y: np.ndarray, scale: np.ndarray, shift: np.ndarray, first: int, last: int
+) -> None:
     for i in range(first, last):
         for c in range(x.shape[1]):
             y[i, c] = x[i, c] * scale[c] + shift[c]
 
 
 @jit
-def _gradient_sums(dy, x, mean, first, last, sums):
+def _add_gradient_sums(
+    x: np.ndarray, mean: np.ndarray, dy: np.ndarray, first: int, last: int, sums: np.ndarray
+) -> None:
     for i in range(first, last):
         for c in range(x.shape[1]):
             d = np.float64(dy[i, c])
@@ -105,7 +120,16 @@ def _gradient_sums(dy, x, mean, first, last, sums):
 
 
 @jit
-def _combine(dy, x, scale, slope, offset, dx, first, last):
+def _combine(
+    x: np.ndarray,
+    dx: np.ndarray,
+    dy: np.ndarray,
+    scale: np.ndarray,
+    slope: np.ndarray,
+    offset: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     for i in range(first, last):
         for c in range(x.shape[1]):
             dx[i, c] = dy[i, c] * scale[c] + x[i, c] * slope[c] + offset[c]

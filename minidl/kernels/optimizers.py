@@ -1,12 +1,12 @@
-"""One optimizer step over flat arrays: each number is read and written once.
+"""Optimizer steps on whole arrays: each number is read and written once.
 
-`decay` is the decoupled weight decay times the learning rate. A slot that an optimizer does
-without is an empty array, so that each optimizer is one kernel and is compiled once.
+`decay` is the decoupled weight decay times the learning rate. State that an optimizer does not need
+is an empty array, so that each optimizer is one kernel that is compiled once.
 
 >>> import numpy as np
 >>> from minidl.kernels import optimizers
->>> w, none = np.array([1.0, 2.0]), np.empty(0)
->>> optimizers.sgd([w, np.array([10.0, 10.0]), none], 0.1, 0.0, 0.0, False)
+>>> w, gradient, no_velocity = np.array([1.0, 2.0]), np.array([10.0, 10.0]), np.empty(0)
+>>> optimizers.sgd([w, gradient, no_velocity], 0.1, 0.0, 0.0, False)
 >>> w
 array([0., 1.])
 """
@@ -14,6 +14,7 @@ array([0., 1.])
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,67 +24,84 @@ from minidl.kernels.runtime.jit import jit
 __all__ = ["adam", "norm", "rmsprop", "sgd"]
 
 CHUNK = 2**17  # elements per task: Adam's four float32 arrays fill 2 MiB
-SERIAL = 2**18  # below this size, waking the pool costs more than it saves
+SERIAL = 2**18  # smaller arrays take less time than waking up the pool
 
 
-def sgd(arrays, learning_rate, decay, momentum, nesterov) -> None:
+def sgd(
+    arrays: list[np.ndarray], learning_rate: float, decay: float, momentum: float, nesterov: bool
+) -> None:
     """Update w in place; `arrays` are w, g and the velocity m (empty without momentum)."""
-    _in_chunks(_sgd, arrays, nesterov, learning_rate, decay, momentum)
+    _update(_sgd, arrays, learning_rate, decay, momentum, nesterov)
 
 
-def rmsprop(arrays, learning_rate, decay, rho, momentum, epsilon) -> None:
+def rmsprop(
+    arrays: list[np.ndarray],
+    learning_rate: float,
+    decay: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
     """Update w in place; `arrays` are w, g, the mean square v, m and the mean a (or empty)."""
-    _in_chunks(_rmsprop, arrays, None, learning_rate, decay, rho, 1 - rho, momentum, epsilon)
+    _update(_rmsprop, arrays, learning_rate, decay, rho, 1 - rho, momentum, epsilon)
 
 
-def adam(arrays, learning_rate, decay, beta_1, beta_2, epsilon) -> None:
-    """Update w in place; `arrays` are w, g, m, v and the largest v so far (or empty).
+def adam(
+    arrays: list[np.ndarray],
+    learning_rate: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """Update w in place; `arrays` are w, g, m, v and the maximum of v (or empty).
 
-    `learning_rate` has the bias correction in it already.
+    `learning_rate` includes the bias correction.
     """
-    _in_chunks(_adam, arrays, None, learning_rate, decay, 1 - beta_1, 1 - beta_2, epsilon)
+    _update(_adam, arrays, learning_rate, decay, 1 - beta_1, 1 - beta_2, epsilon)
 
 
 def norm(x: np.ndarray) -> float:
     """Return the Euclidean norm, summed in float64: float32 squares would overflow at 2e19."""
     flat = np.asarray(x, order="C").reshape(-1)
-    chunks = thread_pool.chunks(flat.size, CHUNK)
-    sums = np.zeros(len(chunks))
+    sums = np.zeros(-(-flat.size // CHUNK) or 1)
 
-    def task(i: int) -> None:
-        start, stop = chunks[i]
-        sums[i] = _sum_of_squares(flat[start:stop])
+    def task(i: int, part: slice) -> None:
+        sums[i] = _sum_of_squares(flat[part])
 
-    _run(task, chunks, flat.size)
+    _in_chunks(task, flat.size)
     return math.sqrt(sums.sum())
 
 
-def _in_chunks(kernel, arrays, flag, *scalars) -> None:
-    """Run `kernel` over matching chunks of flat views of `arrays` (C-contiguous, one dtype)."""
+def _update(kernel: Callable[..., None], arrays: list[np.ndarray], *scalars: float | bool) -> None:
+    """Call `kernel` for matching chunks of `arrays` (C-contiguous, one dtype), then `scalars`."""
     flat = [array.reshape(-1) for array in arrays]
-    # In the arrays' own type: a Python float would make the whole loop compute in float64.
-    values = [flat[0].dtype.type(scalar) for scalar in scalars]
-    if flag is not None:
-        values.append(flag)
-    chunks = thread_pool.chunks(flat[0].size, CHUNK)
-
-    def task(i: int) -> None:
-        start, stop = chunks[i]
-        kernel(*(array[start:stop] for array in flat), *values)
-
-    _run(task, chunks, flat[0].size)
+    # In the dtype of the arrays: a Python float would make the whole loop compute in float64.
+    dtype = flat[0].dtype
+    values = [scalar if isinstance(scalar, bool) else dtype.type(scalar) for scalar in scalars]
+    _in_chunks(lambda i, part: kernel(*(array[part] for array in flat), *values), flat[0].size)
 
 
-def _run(task, chunks, size) -> None:
+def _in_chunks(task: Callable[[int, slice], None], size: int) -> None:
+    """Call ``task(number, slice)`` for each chunk of an array; on the pool if that saves time."""
+    chunks = thread_pool.chunks(size, CHUNK)
     if size >= SERIAL:
-        thread_pool.run(task, len(chunks))
+        thread_pool.run(lambda i: task(i, slice(*chunks[i])), len(chunks))
     else:
-        for i in range(len(chunks)):
-            task(i)
+        for i, chunk in enumerate(chunks):
+            task(i, slice(*chunk))
 
 
 @jit
-def _sgd(w, g, m, learning_rate, decay, momentum, nesterov):
+def _sgd(
+    w: np.ndarray,
+    g: np.ndarray,
+    m: np.ndarray,
+    learning_rate: float,
+    decay: float,
+    momentum: float,
+    nesterov: bool,
+) -> None:
     if m.size == 0:
         for i in range(w.size):
             w[i] = w[i] - w[i] * decay - g[i] * learning_rate
@@ -99,7 +117,19 @@ def _sgd(w, g, m, learning_rate, decay, momentum, nesterov):
 
 
 @jit
-def _rmsprop(w, g, v, m, a, learning_rate, decay, rho, one_minus_rho, momentum, epsilon):
+def _rmsprop(
+    w: np.ndarray,
+    g: np.ndarray,
+    v: np.ndarray,
+    m: np.ndarray,
+    a: np.ndarray,
+    learning_rate: float,
+    decay: float,
+    rho: float,
+    one_minus_rho: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
     centered = a.size > 0
     heavy = m.size > 0
     for i in range(w.size):
@@ -108,7 +138,7 @@ def _rmsprop(w, g, v, m, a, learning_rate, decay, rho, one_minus_rho, momentum, 
         if centered:
             a[i] = rho * a[i] + one_minus_rho * g[i]
             variance -= a[i] * a[i]
-            if variance < epsilon:  # by rounding, where the gradient hardly changes
+            if variance < epsilon:  # by rounding, if the gradient hardly changes
                 variance = epsilon
         step = learning_rate * g[i] / np.sqrt(variance)
         if heavy:
@@ -118,7 +148,18 @@ def _rmsprop(w, g, v, m, a, learning_rate, decay, rho, one_minus_rho, momentum, 
 
 
 @jit
-def _adam(w, g, m, v, largest, learning_rate, decay, one_minus_beta_1, one_minus_beta_2, epsilon):
+def _adam(
+    w: np.ndarray,
+    g: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    largest: np.ndarray,
+    learning_rate: float,
+    decay: float,
+    one_minus_beta_1: float,
+    one_minus_beta_2: float,
+    epsilon: float,
+) -> None:
     amsgrad = largest.size > 0
     for i in range(w.size):
         m[i] += (g[i] - m[i]) * one_minus_beta_1
@@ -132,7 +173,7 @@ def _adam(w, g, m, v, largest, learning_rate, decay, one_minus_beta_1, one_minus
 
 
 @jit
-def _sum_of_squares(x):
+def _sum_of_squares(x: np.ndarray) -> float:
     total = 0.0
     for i in range(x.size):
         value = np.float64(x[i])

@@ -126,7 +126,18 @@ def _continue(index, size: int, fill_mode: str):
 
 
 @jit
-def _warp(x, y, n, transforms, rows, columns, first_row, first_column, nearest, fill):
+def _warp(
+    x: np.ndarray,
+    y: np.ndarray,
+    n: int,
+    transforms: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    first_row: int,
+    first_column: int,
+    nearest: bool,
+    fill: float,
+) -> None:
     _, height, width, channels = y.shape
     for i in range(height):
         for j in range(width):
@@ -167,7 +178,17 @@ def _warp(x, y, n, transforms, rows, columns, first_row, first_column, nearest, 
 
 
 @jit
-def _warp_backward(dy, dx, n, transforms, rows, columns, first_row, first_column, nearest):
+def _warp_backward(
+    dy: np.ndarray,
+    dx: np.ndarray,
+    n: int,
+    transforms: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    first_row: int,
+    first_column: int,
+    nearest: bool,
+) -> None:
     _, height, width, channels = dy.shape
     for i in range(height):
         for j in range(width):

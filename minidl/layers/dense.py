@@ -88,8 +88,7 @@ class Dense(Layer):
     def forward(self, x, training=False, rng=None):
         z = matmul(x.reshape(-1, x.shape[-1]), self.kernel.array)  # (N, C) -> (N, units)
         relu = getattr(self.activation, "is_plain", False)
-        if self.bias is not None or relu:
-            add_bias(z, None if self.bias is None else self.bias.array, relu)
+        add_bias(z, None if self.bias is None else self.bias.array, relu)
         z = z.reshape(*x.shape[:-1], self.units)
         if relu:
             return z, (x, z)

@@ -1,4 +1,4 @@
-"""kernels/product.py: the strips of a product make the whole product."""
+"""Matrix products: shards, reproducibility and BLAS' threads."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from minidl.kernels.matmul import matmul
 @pytest.mark.parametrize("shape", [(3, 5, 4), (70, 3, 5), (5, 3, 70), (1, 9, 64), (64, 9, 1)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_strips_equal_the_product(monkeypatch, shape, dtype, transposed):
+def test_shards_equal_the_product(monkeypatch, shape, dtype, transposed):
     monkeypatch.setattr(module, "SMALL", 0)
     rng = np.random.default_rng(0)
     rows, inner, columns = shape
@@ -25,7 +25,7 @@ def test_strips_equal_the_product(monkeypatch, shape, dtype, transposed):
     assert (np.abs(result - a @ b) <= 4 * bound).all()
 
 
-def test_same_bits_each_time(monkeypatch):
+def test_repeated_products_have_the_same_bits(monkeypatch):
     monkeypatch.setattr(module, "SMALL", 0)
     minidl.set_num_threads(2)
     rng = np.random.default_rng(1)
@@ -34,7 +34,7 @@ def test_same_bits_each_time(monkeypatch):
     assert all((matmul(a, b) == first).all() for _ in range(5))
 
 
-def test_blas_gets_its_threads_back():
+def test_the_number_of_blas_threads_is_restored():
     def threads():
         return [item["num_threads"] for item in threadpool_info() if item["user_api"] == "blas"]
 

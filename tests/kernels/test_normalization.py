@@ -93,7 +93,7 @@ def test_float32_sums_do_not_drift_over_many_rows():
 
 
 def test_scale_shift_cuts_the_rows_without_a_gap(monkeypatch):
-    monkeypatch.setattr(module, "ROWS_BYTES", 100)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 100)
     thread_pool.set_num_threads(3)
     x = np.random.default_rng(0).normal(size=(101, 3))
     scale, shift = np.array([1.0, 2.0, -3.0]), np.array([0.0, 1.0, 5.0])

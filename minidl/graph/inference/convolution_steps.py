@@ -22,7 +22,7 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.graph.inference.steps import SizedShape, Step
-from minidl.kernels.activations import apply_epilogue
+from minidl.kernels.activations import add_bias
 from minidl.kernels.convolution.depthwise import depthwise
 from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
@@ -203,9 +203,7 @@ class DepthwiseStep(ConvolutionStep):
     def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
         assert out is not None
         depthwise(xs[0], self.kernel, self.convolution, out)
-        rows = out.reshape(-1, out.shape[-1])
-        if self.bias is not None or self.relu:
-            apply_epilogue(rows, self.bias, self.relu, None, rows)
+        add_bias(out.reshape(-1, out.shape[-1]), self.bias, self.relu)
         return self._apply_activation(out)
 
     def describe(self, shape: SizedShape) -> str:

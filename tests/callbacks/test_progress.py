@@ -163,6 +163,6 @@ def test_a_pass_elsewhere_prints_one_line(capsys):
 
 def test_an_error_closes_the_bar_without_a_line(capsys):
     with pytest.raises(ZeroDivisionError), Progress("Evaluation", 2, verbose=1) as progress:
-        1 / 0
+        progress.update(1 / 0)
     assert progress.bar.disable  # tqdm's mark of a closed bar
     assert capsys.readouterr().out == ""

@@ -183,10 +183,10 @@ def test_a_loss_as_metric_divides_by_the_weights():
 @pytest.mark.parametrize(
     ("metric", "y_true", "y_pred", "error", "message"),
     [
-        ("binary_accuracy", [0, 2], [[0.1], [0.2]], DataError, "BinaryAccuracy: labels must be 0"),
+        ("binary_accuracy", [0, 2], [[0.1], [0.2]], DataError, "BinaryAccuracy: expected labels 0"),
         ("auc", [0, 1], SCORES[:2], ShapeError, r"AUC: expected labels of shape \(2, 3\)"),
         ("categorical_accuracy", [0, 1], SCORES[:2], ShapeError, "CategoricalAccuracy: expected"),
-        ("sparse_categorical_accuracy", [0, 3], SCORES[:2], DataError, "labels must be 0..2"),
+        ("sparse_categorical_accuracy", [0, 3], SCORES[:2], DataError, "expected labels 0..2"),
         (Precision(class_id=3), [0, 1], SCORES[:2], ShapeError, "Precision: .* class 3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Metrics that count who was taken for what: precision, recall, AUC, the confusion matrix.
+"""Confusion-matrix metrics: precision, recall, ROC AUC, the confusion matrix.
 
 >>> from minidl.metrics.confusion import ConfusionMatrix
 >>> matrix = ConfusionMatrix(num_classes=2)
@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl.common.argument_checks import check_choice, check_number
 from minidl.common.errors import ShapeError
@@ -26,16 +27,34 @@ __all__ = ["AUC", "ConfusionMatrix", "CountsMetric", "Precision", "Recall", "roc
 
 
 class CountsMetric(Metric):
-    """Weighted counts of true positives, and of predicted or actual positives."""
+    """Base class of precision and recall: true positives divided by another count.
 
-    def __init__(self, thresholds: float | None = None, class_id: int | None = None, name=None):
+    Parameters
+    ----------
+    thresholds : float, optional
+        Predictions above it are positive; by default 0.5.
+    class_id : int, optional
+        The class, of several outputs, to evaluate. By default each output counts as a binary
+        prediction of its own.
+    name : str, optional
+    """
+
+    def __init__(
+        self,
+        thresholds: float | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+    ) -> None:
         threshold = 0.5 if thresholds is None else thresholds
         self.threshold = check_number(type(self).__name__, "thresholds", threshold)
         self.class_id = class_id
         self.name = name or type(self).__name__.lower()
         self.reset_state()
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
+        """Add one batch; see :meth:`Metric.update_state`."""
         predictions = as_predictions(self, y_pred)
         if self.class_id is not None:
             actual, predictions = _one_class(self, y_true, predictions, self.class_id)
@@ -46,8 +65,9 @@ class CountsMetric(Metric):
         self.true_positives += float((weights * (actual & predicted)).sum())
         self.positives += float((weights * self.denominator(actual, predicted)).sum())
 
-    def denominator(self, actual, predicted) -> np.ndarray:
-        raise NotImplementedError
+    def denominator(self, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return which samples the true positives are divided by."""
+        raise NotImplementedError(f"{type(self).__name__}.denominator")
 
     def result(self) -> float:
         return self.true_positives / self.positives if self.positives else 0.0
@@ -58,15 +78,16 @@ class CountsMetric(Metric):
 
 
 class Precision(CountsMetric):
-    """Of the samples predicted positive, the share that is; 0 where none was.
+    """The share of predicted positives that are positive; 0 without predicted positives.
 
     Parameters
     ----------
     thresholds : float, optional
-        A prediction above it is positive; 0.5 where it is None.
+        Predictions above it are positive; by default 0.5.
     class_id : int, optional
-        With several outputs: look at this one only. Without it, all outputs count as
-        yes/no questions of their own.
+        The class, of several outputs, to evaluate. By default each output counts as a binary
+        prediction of its own.
+    name : str, optional
 
     Examples
     --------
@@ -75,12 +96,12 @@ class Precision(CountsMetric):
     0.5
     """
 
-    def denominator(self, actual, predicted):
+    def denominator(self, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         return predicted
 
 
 class Recall(CountsMetric):
-    """Of the samples that are positive, the share predicted so; parameters as for Precision.
+    """The share of positives that are predicted positive; parameters as for Precision.
 
     Examples
     --------
@@ -89,17 +110,23 @@ class Recall(CountsMetric):
     1.0
     """
 
-    def denominator(self, actual, predicted):
+    def denominator(self, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         return actual
 
 
 class AUC(Metric):
     """The exact area under the ROC curve (Keras approximates it with 200 thresholds).
 
-    It is the probability that a positive sample scores above a negative one, ties counting
-    half, so probabilities and logits give the same. ``curve="PR"`` is the average precision,
-    the area under the precision-recall curve without interpolation. All scores are kept until
-    ``reset_state``. Without both classes the area is not defined: NaN.
+    It is the probability that a positive sample scores above a negative one; ties count half.
+    Therefore probabilities and logits have the same area. All scores are stored until
+    ``reset_state``. The area is NaN if one of the classes is missing.
+
+    Parameters
+    ----------
+    curve : {"ROC", "PR"}
+        "PR": the average precision, the area under the precision-recall curve without
+        interpolation.
+    name : str
 
     Examples
     --------
@@ -108,14 +135,17 @@ class AUC(Metric):
     0.75
     """
 
-    each_batch = False  # sorts all the scores
+    each_batch = False  # sorts all scores
 
-    def __init__(self, curve: str = "ROC", name: str = "auc"):
+    def __init__(self, curve: str = "ROC", name: str = "auc") -> None:
         self.curve = check_choice("AUC", "curve", curve, ("ROC", "PR"))
         self.name = name
         self.reset_state()
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
+        """Add one batch; see :meth:`Metric.update_state`."""
         scores = as_predictions(self, y_pred)
         positive = binary_labels(self, y_true, scores) != 0
         weights = row_weights(self, sample_weight, scores.shape[:-1])[..., None]
@@ -135,9 +165,9 @@ class AUC(Metric):
             flagged = true_positives + false_positives
             precision = true_positives / np.where(flagged > 0, flagged, 1)
             return float((np.diff(recall, prepend=0) * precision).sum())
-        fallout = false_positives / false_positives[-1]
-        between = recall - np.diff(recall, prepend=0) / 2  # trapezoids
-        return float((np.diff(fallout, prepend=0) * between).sum())
+        fall_out = false_positives / false_positives[-1]
+        heights = recall - np.diff(recall, prepend=0) / 2  # of the trapezoids
+        return float((np.diff(fall_out, prepend=0) * heights).sum())
 
     def reset_state(self) -> None:
         self.batches: list[tuple[np.ndarray, ...]] = []
@@ -149,9 +179,10 @@ class ConfusionMatrix(Metric):
     Parameters
     ----------
     num_classes : int, optional
-        Known from the first batch where it is not given; one output means two classes.
+        By default taken from the first batch; one output means two classes.
     threshold : float
-        For one output: above it the prediction is class 1.
+        For one output: predictions above it are class 1.
+    name : str
 
     Examples
     --------
@@ -161,20 +192,24 @@ class ConfusionMatrix(Metric):
            [1, 1]])
     """
 
-    each_batch = False  # no number
+    each_batch = False  # not a number
 
     def __init__(
         self,
         num_classes: int | None = None,
         threshold: float = 0.5,
         name: str = "confusion_matrix",
-    ):
+    ) -> None:
         self.num_classes = num_classes
         self.threshold = threshold
         self.name = name
-        self.reset_state()
+        self.counts: np.ndarray | None = None
+        self.weighted = False
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
+        """Add one batch; see :meth:`Metric.update_state`."""
         scores = as_predictions(self, y_pred)
         classes = max(2, scores.shape[-1])
         if self.num_classes not in (None, classes):
@@ -198,31 +233,31 @@ class ConfusionMatrix(Metric):
         self.weighted |= sample_weight is not None
 
     def result(self) -> np.ndarray:
-        """Return an integer array (K, K); floats where samples had weights."""
+        """Return the counts (K, K): integers, or floats if samples had weights."""
         if self.counts is None:
             return np.zeros((self.num_classes or 0,) * 2, np.int64)
         return self.counts if self.weighted else self.counts.astype(np.int64)
 
     def reset_state(self) -> None:
-        self.counts: np.ndarray | None = None
+        self.counts = None
         self.weighted = False
 
 
 def roc_counts(
     scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count false and true positives as the threshold falls from one score to the next.
+    """Return the counts of false and true positives for each score as threshold.
 
     Parameters
     ----------
-    scores : (N,)
-    positive : (N,) of bool
-    weights : (N,), optional
+    scores : numpy.ndarray, shape (N,)
+    positive : numpy.ndarray of bool, shape (N,)
+    weights : numpy.ndarray, shape (N,), optional
 
     Returns
     -------
-    false_positives, true_positives : (thresholds,)
-        One number for each different score, the highest first.
+    false_positives, true_positives : numpy.ndarray, shape (thresholds,)
+        One count for each distinct score, the highest score first.
 
     Examples
     --------
@@ -233,14 +268,19 @@ def roc_counts(
     weights = np.ones(len(scores), np.int64) if weights is None else weights
     order = np.argsort(-scores, kind="stable")
     last_of_tie = np.append(np.diff(scores[order]) != 0, True)
-    return tuple(np.cumsum((weights * kind)[order])[last_of_tie] for kind in (~positive, positive))
+    false_positives, true_positives = (
+        np.cumsum((weights * kind)[order])[last_of_tie] for kind in (~positive, positive)
+    )
+    return false_positives, true_positives
 
 
-def _one_class(metric, y_true, scores, class_id):
-    """Return whether each row is of class `class_id`, and its score: both (..., 1)."""
+def _one_class(
+    metric: Metric, y_true: ArrayLike, scores: np.ndarray, class_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each row is of class `class_id`, and its score; both have shape (..., 1)."""
     if not 0 <= class_id < scores.shape[-1]:
         raise ShapeError(
-            f"{type(metric).__name__}: expected a prediction with class {class_id},"
+            f"{type(metric).__name__}: expected predictions with class {class_id},"
             f" received shape {scores.shape}"
         )
     if np.shape(y_true) == scores.shape:

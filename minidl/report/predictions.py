@@ -21,7 +21,7 @@ from minidl.data import Dataset, ImageFolder, as_dataset, load_image
 from minidl.data.pipeline import IterableDataset
 from minidl.evaluation.classifier import class_names, predicted_classes, probabilities
 from minidl.losses import Loss
-from minidl.metrics.accuracy import Mean
+from minidl.metrics import Mean
 from minidl.models.model import Model
 from minidl.report.statistics import Predictions
 from minidl.training.batches import sample_count, unpack

@@ -118,12 +118,14 @@ def fit(trainer: Trainer, arguments: FitArguments) -> History:
 
 def _training_data(trainer: Trainer, arguments: FitArguments) -> tuple[Dataset, Any]:
     """Return the training data as a Dataset, and the validation data as given or split off."""
-    parts: tuple[Any, ...] = (arguments.x, arguments.y, arguments.sample_weight)
+    x, y, weight = arguments.x, arguments.y, arguments.sample_weight
     validation_data = arguments.validation_data
     if arguments.validation_split and validation_data is None:
-        parts, validation_data = split_arrays(*parts, arguments.validation_split)
+        (x, y, weight), validation_data = split_arrays(x, y, weight, arguments.validation_split)
     train = as_dataset(
-        *parts,
+        x,
+        y,
+        weight,
         batch_size=arguments.batch_size,
         shuffle=arguments.shuffle,
         seed=trainer.model.seed,
@@ -137,15 +139,16 @@ def _validation_dataset(
     """Return the validation data as a Dataset; its first batch is checked before training."""
     if data is None:
         return None
-    given, size = (data,), None  # a Dataset makes its own batches
+    x, y, weight, size = data, None, None, None  # a Dataset makes its own batches
     if isinstance(data, tuple) or (isinstance(data, list) and not holds_batches(data)):
-        given, size = data, arguments.validation_batch_size or arguments.batch_size
+        size = arguments.validation_batch_size or arguments.batch_size
         if len(data) not in (2, 3):
             raise DataError(
                 "validation_data: expected (x, y), (x, y, sample_weight) or a Dataset, "
                 f"received a {type(data).__name__} of {len(data)}"
             )
-    dataset = as_dataset(*given, batch_size=size, shuffle=False)
+        x, y, weight = (*data, None)[:3]
+    dataset = as_dataset(x, y, weight, batch_size=size, shuffle=False)
     names, validation_names = _class_names(train), _class_names(dataset)
     if names and validation_names and names != validation_names:
         raise DataError(

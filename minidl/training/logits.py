@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def _logits_of(tensor: SymbolicTensor) -> SymbolicTensor:
     if isinstance(tensor.layer, (Activation, ActivationLayer)):
         logits = Linear(name=tensor.layer.name)(tensor.inputs[0])
     else:
-        twin = copy.copy(tensor.layer)
+        twin: Any = copy.copy(tensor.layer)
         twin.activation = None
         logits = SymbolicTensor(tensor.shape, tensor.dtype, twin, tensor.inputs)
     logits.serial = tensor.serial  # nodes keep their numbers, and so do their random generators

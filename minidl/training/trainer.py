@@ -14,7 +14,7 @@ is in :mod:`minidl.training.fitting`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from minidl.data.pipeline import Dataset
 from minidl.graph.network import Network
 from minidl.losses.base import Loss
 from minidl.losses.crossentropy import on_logits
-from minidl.metrics.accuracy import get as choose_metric
+from minidl.metrics import get as get_metric
 from minidl.metrics.metric import Mean, Metric
 from minidl.optimizers import algorithms as optimizers
 from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
@@ -73,7 +73,7 @@ class Trainer:
         ]
         for names, item in zip(self.metric_names, self.losses, strict=True):
             for name in names:
-                choose_metric(name, loss=item)  # refuses unknown names at once
+                get_metric(name, loss=item)  # refuses unknown names at once
         self.metrics: list[list[Metric]] = []  # chosen when the first labels arrive
         self.output_losses = [Mean() for _ in self.losses] if outputs > 1 else []
         self._network: LogitsNetwork | None = None
@@ -239,7 +239,8 @@ class Trainer:
 
     def reset_metrics(self) -> None:
         """Reset all metrics and the mean losses of the outputs."""
-        for group in [self.output_losses, *self.metrics]:
+        groups: list[Sequence[Metric]] = [self.output_losses, *self.metrics]
+        for group in groups:
             for metric in group:
                 metric.reset_state()
 
@@ -273,7 +274,7 @@ class Trainer:
         ]
         if not self.metrics:
             self.metrics = [
-                [choose_metric(name, np.shape(p), loss, t) for name in names]
+                [get_metric(name, np.shape(p), loss, t) for name in names]
                 for names, loss, t, p in zip(
                     self.metric_names, self.losses, ys, predictions, strict=True
                 )

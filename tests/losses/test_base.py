@@ -99,9 +99,6 @@ def test_arguments_are_not_changed():
     assert weights.tolist() == [2]
 
 
-P1, P3 = np.full((4, 1), 0.5), np.full((4, 3), 1 / 3)
-
-
 @pytest.mark.parametrize(
     ("name", "cls"),
     [

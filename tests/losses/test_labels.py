@@ -10,6 +10,8 @@ from minidl.losses import (
 )
 from minidl.losses.labels import class_weights_to_sample_weights
 
+P1, P3 = np.full((4, 1), 0.5), np.full((4, 3), 1 / 3)
+
 
 @pytest.mark.parametrize(
     ("loss", "y_true", "y_pred", "error", "message"),

@@ -8,47 +8,64 @@ array([0., 2., 6.])
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from minidl.common.argument_checks import check_choice, check_number
 from minidl.kernels import activations
-from minidl.layers.base import Layer
+from minidl.layers.base import Gradients, Layer, Output, Rng
 from minidl.layers.capabilities import Capabilities
 
 __all__ = [
-    "Activation", "ActivationLayer", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax",
-    "Tanh", "get_activation",
-]  # fmt: skip
+    "GELU",
+    "Activation",
+    "ActivationLayer",
+    "ActivationLike",
+    "LeakyReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "get_activation",
+]
 
 
 class ActivationLayer(Layer):
     """Base class: a function of each element (or, for Softmax, of each row).
 
-    Subclasses write ``compute(x, out)`` and ``gradient(dy, saved)``. `saved` is the output
-    where `saves_output` holds, else the input; an output can be computed in place.
+    Subclasses implement ``compute`` and ``gradient``. If `saves_output` is True, ``gradient``
+    receives the output, otherwise the input. An output that is saved may be computed in place.
     """
 
     saves_output = True
     capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
 
-    def forward(self, x, training=False, rng=None, out=None):
+    def forward(
+        self, x: np.ndarray, training: bool = False, rng: Rng = None, out: np.ndarray | None = None
+    ) -> Output:
         y = self.compute(x, out)
         return y, y if self.saves_output else x
 
-    def infer(self, x, out=None):
-        return self.compute(x, out)
-
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: np.ndarray, need_dx: bool = True) -> Gradients:
         return self.gradient(dy, cache) if need_dx else None, []
 
-    def apply_in_place(self, z: np.ndarray):
-        """Forward for a layer that owns `z`: overwrites it unless backward needs it."""
+    def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return self.compute(x, out)
+
+    def apply_in_place(self, z: np.ndarray) -> Output:
+        """Return ``forward(z)``; `z` is overwritten unless ``backward`` needs it."""
         return self.forward(z, out=z if self.saves_output else None)
 
-    def compute(self, x, out=None):
-        raise NotImplementedError
+    def compute(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the output, written to `out` if given."""
+        raise NotImplementedError(f"{type(self).__name__}.compute")
 
-    def gradient(self, dy, saved):
-        raise NotImplementedError
+    def gradient(self, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
+        """Return dx; `saved` is the output, or the input if `saves_output` is False."""
+        raise NotImplementedError(f"{type(self).__name__}.gradient")
 
 
 class ReLU(ActivationLayer):
@@ -57,108 +74,142 @@ class ReLU(ActivationLayer):
     Parameters
     ----------
     max_value : float, optional
-        Upper limit (6 gives ReLU6).
+        Upper limit; 6 gives ReLU6.
     negative_slope : float
         Slope below the threshold; 0 gives the plain ReLU.
     threshold : float
-        Values up to it count as negative.
+        Inputs up to this value count as negative.
+    **kwargs
+        See :class:`Layer`.
     """
 
-    def __init__(self, max_value=None, negative_slope=0.0, threshold=0.0, **kwargs):
+    def __init__(
+        self,
+        max_value: float | None = None,
+        negative_slope: float | None = 0.0,
+        threshold: float | None = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        for name, value in (("max_value", max_value), ("negative_slope", negative_slope)):
-            if value is not None and value < 0:
-                raise ValueError(f"{self.label}: expected {name} >= 0, received {value}")
-        self.slope = negative_slope or 0.0
-        self.maximum = np.inf if max_value is None else max_value
-        self.threshold = threshold or 0.0
-        # With a threshold the output does not tell which side an input was on.
+        if max_value is not None:
+            max_value = check_number(self.label, "max_value", max_value, 0)
+        self.max_value = max_value
+        self.negative_slope = check_number(self.label, "negative_slope", negative_slope or 0.0, 0)
+        self.threshold = check_number(self.label, "threshold", threshold or 0.0)
+        # With a threshold, the output does not determine the sign of ``x - threshold``.
         self.saves_output = self.threshold == 0
-        self.is_plain = self.slope == 0 and self.maximum == np.inf and self.threshold == 0
+        limit = np.inf if max_value is None else max_value
+        self._arguments_of_kernel = (self.negative_slope, limit, self.threshold)
+        self.is_plain = self._arguments_of_kernel == (0, np.inf, 0)
 
-    def compute(self, x, out=None):
-        return activations.relu(x, out, self.slope, self.maximum, self.threshold)
+    def compute(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return activations.relu(x, out, *self._arguments_of_kernel)
 
-    def gradient(self, dy, saved):
-        return activations.relu_backward(dy, saved, self.slope, self.maximum, self.threshold)
+    def gradient(self, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
+        return activations.relu_backward(dy, saved, *self._arguments_of_kernel)
 
 
 class LeakyReLU(ReLU):
-    """``x`` above zero, ``negative_slope * x`` below."""
+    """``x`` above zero, ``negative_slope * x`` below.
 
-    def __init__(self, negative_slope=0.3, **kwargs):
+    Parameters
+    ----------
+    negative_slope : float
+    **kwargs
+        See :class:`Layer`.
+    """
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
         super().__init__(negative_slope=negative_slope, **kwargs)
 
 
-class _Named(ActivationLayer):
-    """An activation that is one pair of kernels."""
+class _KernelActivation(ActivationLayer):
+    """An activation computed by a pair of kernels."""
 
-    kernel = ""
+    kernel_name = ""
 
-    def compute(self, x, out=None):
-        return activations.apply(self.kernel, x, out)
+    def compute(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return activations.apply(self.kernel_name, x, out)
 
-    def gradient(self, dy, saved):
-        return activations.gradient(self.kernel, dy, saved)
+    def gradient(self, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
+        return activations.gradient(self.kernel_name, dy, saved)
 
 
-class Sigmoid(_Named):
+class Sigmoid(_KernelActivation):
     """``1 / (1 + exp(-x))``."""
 
-    kernel = "sigmoid"
+    kernel_name = "sigmoid"
 
 
-class Tanh(_Named):
+class Tanh(_KernelActivation):
     """The hyperbolic tangent."""
 
-    kernel = "tanh"
+    kernel_name = "tanh"
 
 
-class SiLU(_Named):
+class SiLU(_KernelActivation):
     """``x * sigmoid(x)``, also called swish."""
 
-    kernel = "silu"
+    kernel_name = "silu"
     saves_output = False
 
 
-class GELU(_Named):
-    """``x * P(normal < x)``; with ``approximate=True`` the tanh formula.
+class GELU(_KernelActivation):
+    """``x * P(X <= x)`` for a standard normal X.
 
     Hendrycks and Gimpel (2016), https://arxiv.org/abs/1606.08415
+
+    Parameters
+    ----------
+    approximate : bool
+        Use the formula with tanh.
+    **kwargs
+        See :class:`Layer`.
     """
 
     saves_output = False
 
-    def __init__(self, approximate: bool = False, **kwargs):
+    def __init__(self, approximate: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.kernel = "gelu_tanh" if approximate else "gelu"
+        self.approximate = approximate
+        self.kernel_name = "gelu_tanh" if approximate else "gelu"
 
 
 class Softmax(ActivationLayer):
-    """Probabilities over the last axis: ``exp(x) / sum(exp(x))``."""
+    """Probabilities over the last axis: ``exp(x) / sum(exp(x))``.
 
-    def __init__(self, axis: int = -1, **kwargs):
+    Parameters
+    ----------
+    axis : int
+        Must be -1.
+    **kwargs
+        See :class:`Layer`.
+    """
+
+    def __init__(self, axis: int = -1, **kwargs: Any):
         super().__init__(**kwargs)
-        if axis != -1:
-            raise ValueError(f"{self.label}: expected axis -1 (channels last), received {axis}")
+        self.axis = check_choice(self.label, "axis", axis, [-1])
 
-    def compute(self, x, out=None):
+    def compute(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         return activations.softmax(x, out)
 
-    def gradient(self, dy, saved):
+    def gradient(self, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
         return activations.softmax_backward(dy, saved)
 
 
 class Linear(ActivationLayer):
-    """The identity: what ``activation="linear"`` means."""
+    """The identity, ``activation="linear"``."""
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def compute(self, x, out=None):
+    def compute(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         return x
 
-    def gradient(self, dy, saved):
+    def gradient(self, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
         return dy
+
+
+ActivationLike = str | dict[str, Any] | type[ActivationLayer] | ActivationLayer | None
 
 
 class Activation(Layer):
@@ -168,6 +219,8 @@ class Activation(Layer):
     ----------
     activation : str or ActivationLayer
         "relu", "sigmoid", "tanh", "softmax", "gelu", "silu", "linear", ...
+    **kwargs
+        See :class:`Layer`.
 
     Examples
     --------
@@ -177,26 +230,26 @@ class Activation(Layer):
     array([0., 0.])
     """
 
-    def __init__(self, activation, **kwargs):
+    def __init__(self, activation: ActivationLike, **kwargs: Any):
         super().__init__(**kwargs)
-        self.function = get_activation(activation, self) or Linear()
-
-    def forward(self, x, training=False, rng=None):
-        return self.function.forward(x)
+        self.activation = get_activation(activation, self) or Linear()
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         """Those of the activation."""
-        return self.function.capabilities
+        return self.activation.capabilities
 
-    def infer(self, x, out=None):
-        return self.function.infer(x, out)
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
+        return self.activation.forward(x)
 
-    def backward(self, dy, cache, need_dx=True):
-        return self.function.backward(dy, cache, need_dx)
+    def backward(self, dy: np.ndarray, cache: np.ndarray, need_dx: bool = True) -> Gradients:
+        return self.activation.backward(dy, cache, need_dx)
+
+    def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return self.activation.infer(x, out)
 
 
-_KNOWN = {
+_KNOWN: dict[str, Callable[[], ActivationLayer]] = {
     "relu": ReLU,
     "relu6": lambda: ReLU(max_value=6.0),
     "leaky_relu": lambda: ReLU(negative_slope=0.2),
@@ -207,20 +260,32 @@ _KNOWN = {
     "silu": SiLU,
     "swish": SiLU,
 }
-_CLASSES = {
+_CLASSES: dict[str, type[ActivationLayer]] = {
     cls.__name__: cls for cls in (ReLU, LeakyReLU, Sigmoid, Tanh, SiLU, GELU, Softmax, Linear)
 }
 
 
-def get_activation(identifier, layer: Layer) -> ActivationLayer | None:
-    """Return the activation for None, a name, a saved dict or an object; None is linear.
+def get_activation(identifier: ActivationLike, layer: Layer) -> ActivationLayer | None:
+    """Return the activation for None, a name, a saved dict, a class or an object.
+
+    Parameters
+    ----------
+    identifier : str, dict, type or ActivationLayer, optional
+        None and "linear" mean the identity.
+    layer : Layer
+        Named in error messages.
+
+    Returns
+    -------
+    ActivationLayer or None
+        None for the identity.
 
     Raises
     ------
     ValueError
-        For an unknown name; the message names `layer`.
+        For an unknown name.
     TypeError
-        For anything else.
+        For an object of another type.
     """
     if identifier is None or identifier == "linear":
         return None
@@ -230,9 +295,9 @@ def get_activation(identifier, layer: Layer) -> ActivationLayer | None:
         return identifier()
     if isinstance(identifier, dict) and identifier.get("class_name") in _CLASSES:
         return _CLASSES[identifier["class_name"]].from_config(identifier["config"])
-    if isinstance(identifier, str):
-        if identifier.lower() in _KNOWN:
-            return _KNOWN[identifier.lower()]()
+    if not isinstance(identifier, str):
+        raise TypeError(f"{layer.label}: expected an activation's name, received {identifier!r}")
+    if identifier.lower() not in _KNOWN:
         known = ", ".join([*_KNOWN, "linear"])
         raise ValueError(f"{layer.label}: unknown activation {identifier!r}; known are: {known}")
-    raise TypeError(f"{layer.label}: expected an activation's name, received {identifier!r}")
+    return _KNOWN[identifier.lower()]()

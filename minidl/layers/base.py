@@ -1,7 +1,7 @@
-"""What every layer is: named parameters, ``forward``, and ``backward`` right beneath it.
+"""Layer: the base class with named parameters, ``forward`` and ``backward``.
 
-A layer keeps no per-call state: ``forward`` returns ``(output, cache)``, and ``backward``
-gets that cache back. A layer of one's own needs three methods:
+A layer keeps no state of a call: ``forward`` returns ``(output, cache)``, and ``backward``
+receives that cache. A custom layer implements three methods:
 
 >>> import numpy as np
 >>> from minidl.layers import Layer
@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minidl.common.errors import ShapeError
 from minidl.common.seeding import as_generator
@@ -34,9 +35,12 @@ from minidl.layers.names import layer_names
 from minidl.layers.parameter import Parameter
 from minidl.layers.weights import WeightsOwner
 
-__all__ = ["Layer", "Parameter", "Shape"]
+__all__ = ["Gradients", "Layer", "Output", "Parameter", "Rng", "Shape", "as_dtype"]
 
-Shape = tuple[int | None, ...]  # the batch comes first; None is a size known only with the data
+Shape = tuple[Any, ...]  # of int or None, the size known only with the data; the batch comes first
+Rng = np.random.Generator | None
+Output = tuple[np.ndarray, Any]  # (y, cache)
+Gradients = tuple[Any, list[np.ndarray]]  # (dx, one gradient for each trainable parameter)
 
 _construction_numbers = itertools.count()
 
@@ -59,19 +63,37 @@ def _build_once(build: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]
 class Layer(WeightsOwner, Configurable):
     """Base class of all layers.
 
+    Every argument of a layer's constructor is also an attribute, normalized as in Keras:
+    ``Conv2D(8, 3).kernel_size`` is ``(3, 3)``.
+
     Parameters
     ----------
     name : str, optional
-        Unique within a model; derived from the class where it is not given.
+        Unique within a model; by default derived from the class.
     trainable : bool
-        Whether training changes the parameters. Can be set at any time and takes effect at
-        the next step.
+        Whether training changes the parameters. A change takes effect at the next step.
     dtype : {"float32", "float64"}, optional
-        Type of the parameters and of the computation; by default that of the input.
+        Type of the parameters and of the computation; by default that of the first input.
     learning_rate_multiplier : float
-        The optimizer's learning rate is multiplied by this for the layer's parameters.
-    input_shape : tuple of int, optional
-        For the first layer of a Sequential: the shape of one sample.
+        Factor on the optimizer's learning rate for the parameters of this layer.
+    input_shape : tuple of int or None, optional
+        Shape of one sample, for the first layer of a Sequential.
+
+    Attributes
+    ----------
+    capabilities : Capabilities
+        Properties of ``forward`` that the executors exploit; declared next to it.
+    parameters : list of Parameter
+        In the order of their creation.
+    built : bool
+        Whether the parameters exist.
+
+    Raises
+    ------
+    TypeError
+        For an unknown argument.
+    ValueError
+        For another dtype, or a name that is empty or contains "/".
     """
 
     capabilities = Capabilities()
@@ -81,84 +103,130 @@ class Layer(WeightsOwner, Configurable):
         *,
         name: str | None = None,
         trainable: bool = True,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
         learning_rate_multiplier: float = 1.0,
-        input_shape: tuple[int | None, ...] | None = None,
+        input_shape: Shape | None = None,
         **unknown: Any,
     ):
+        where = type(self).__name__
         if unknown:
-            raise TypeError(f"{type(self).__name__}: unknown argument {next(iter(unknown))!r}")
+            raise TypeError(f"{where}: unknown argument {next(iter(unknown))!r}")
         if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
-            raise ValueError(
-                f"{type(self).__name__}: expected dtype float32 or float64, received {dtype!r}"
-            )
+            raise ValueError(f"{where}: expected dtype float32 or float64, received {dtype!r}")
         if name is not None and (not isinstance(name, str) or name in ("", ".") or "/" in name):
-            raise ValueError(
-                f"{type(self).__name__}: expected a name without '/', received {name!r}"
-            )
+            raise ValueError(f"{where}: expected a name without '/', received {name!r}")
         self.construction_number = next(_construction_numbers)  # Keras numbers names in this order
         self.auto_named = name is None
         self.name = name or layer_names.provisional(type(self))
         self.resolved_name: str | None = None  # the name within a network, if auto_named
         self.trainable = trainable
-        self.dtype = None if dtype is None else np.dtype(dtype)
+        self.dtype: Any = None if dtype is None else np.dtype(dtype)  # a np.dtype once built
         self.learning_rate_multiplier = learning_rate_multiplier
-        self.sample_shape = None if input_shape is None else tuple(input_shape)
+        self.input_shape = None if input_shape is None else tuple(input_shape)
         self.parameters: list[Parameter] = []
         self.built = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make each class's ``build`` run once, and reset capabilities of a new ``forward``."""
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
-            cls.build = _build_once(cls.__dict__["build"])
+            cls.build = _build_once(cls.__dict__["build"])  # type: ignore[method-assign]
         cls.capabilities = inherited_capabilities(cls)
 
-    # ------------------------------------------------------------------ to be written by each layer
+    # --------------------------------------------------------------- implemented by subclasses
 
     @_build_once
-    def build(self, input_shape: Shape) -> None:
-        """Create the parameters with ``add_weight``; `input_shape` has the batch first."""
+    def build(self, input_shape: Any) -> None:
+        """Create the parameters with ``add_weight``.
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the output's shape, or raise ShapeError where the input does not fit."""
+        Parameters
+        ----------
+        input_shape : tuple of int or None, or list of them
+            Shape of the input; the batch comes first.
+        """
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """Return the shape of the output.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None, or list of them
+            Shape of the input; the batch comes first.
+
+        Raises
+        ------
+        ShapeError
+            If the layer cannot process such an input.
+        """
         return input_shape
 
-    def forward(self, x, training: bool = False, rng: np.random.Generator | None = None):
-        """Return ``(y, cache)``; never change `x`.
+    def forward(self, x: Any, training: bool = False, rng: Rng = None) -> Output:
+        """Compute the output and a cache for ``backward``.
 
-        `training` switches dropout, augmentation and batch statistics on; `rng` is where
-        a random layer takes its numbers from.
+        Parameters
+        ----------
+        x : numpy.ndarray, or list of them
+            C-contiguous input of shape (N, ...). It must not be modified.
+        training : bool
+            Enables dropout, augmentation and batch statistics.
+        rng : numpy.random.Generator, optional
+            Source of random numbers.
+
+        Returns
+        -------
+        y : numpy.ndarray
+        cache : object
+            Everything that ``backward`` needs.
         """
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
-    def backward(self, dy, cache, need_dx: bool = True):
-        """Return ``(dx, gradients)``: one gradient for each of ``trainable_weights``.
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
+        """Compute the gradients of the loss with respect to the input and the parameters.
 
-        `dx` may be None where `need_dx` is False. Never change `dy`.
+        Parameters
+        ----------
+        dy : numpy.ndarray
+            Gradient with respect to the output, in its shape. It must not be modified.
+        cache : object
+            From ``forward``.
+        need_dx : bool
+            If False, `dx` may be None.
+
+        Returns
+        -------
+        dx : numpy.ndarray, or list of them
+            Gradient with respect to the input, in its shape.
+        gradients : list of numpy.ndarray
+            One for each of ``trainable_weights``.
         """
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
-    def infer(self, x, out: np.ndarray | None = None):
-        """Return the output outside training; with ``writes_output``, it is `out` if given."""
+    def infer(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the output with ``training=False``.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, or list of them
+        out : numpy.ndarray, optional
+            Receives the output if the layer declares the capability `writes_output`.
+        """
         return self.forward(x)[0]
 
-    def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
-        """Return the multiplications per sample that ``summary`` reports."""
+    def multiply_adds(self, input_shape: Any, output_shape: Shape) -> int:
+        """Return the number of multiply-add operations per sample, for ``summary``."""
         return 0
 
-    # ------------------------------------------------------------------ what each layer gets
+    # --------------------------------------------------------------- provided for every layer
 
-    def __call__(self, inputs, training: bool = False):
-        """Connect to a symbolic tensor (from ``Input``), or compute the output of arrays."""
+    def __call__(self, inputs: Any, training: bool = False) -> Any:
+        """Connect the layer to symbolic tensors (from ``Input``), or compute on arrays."""
         first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
         if hasattr(first, "connect"):
             return first.connect(self, inputs)
         xs = [np.asarray(x) for x in (inputs if self.capabilities.accepts_list else [inputs])]
         dtype = self.dtype or np.result_type(*xs)
-        dtype = dtype if dtype == np.float64 else np.dtype(np.float32)
         shape = self.as_input([x.shape for x in xs])
-        self.ensure_built(shape, dtype)
+        self.ensure_built(shape, dtype if dtype == np.float64 else np.float32)
         self.compute_output_shape(shape)
         return self.forward(as_dtype(self.as_input(xs), self.dtype), training=training)[0]
 
@@ -166,30 +234,50 @@ class Layer(WeightsOwner, Configurable):
         """Return arrays or shapes as ``forward`` expects them: the list, or its only item."""
         return items if self.capabilities.accepts_list else items[0]
 
-    def ensure_built(self, input_shape, dtype=np.float32) -> None:
-        """Build once, for inputs of `input_shape` (batch first)."""
+    def ensure_built(self, input_shape: Any, dtype: DTypeLike = np.float32) -> None:
+        """Build the layer for inputs of `input_shape` and `dtype` unless it is built."""
         if not self.built:
-            self.compute_output_shape(input_shape)  # complains before anything is made
+            self.compute_output_shape(input_shape)  # raises before anything is changed
             self.dtype = self.dtype or np.dtype(dtype)
             self.build(input_shape)
 
     def add_weight(
-        self, name, shape, initializer="glorot_uniform", trainable=True, regularizer=None, seed=None
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: initializers.InitializerLike = "glorot_uniform",
+        trainable: bool = True,
+        regularizer: regularizers.RegularizerLike = None,
+        seed: int | np.random.Generator | None = None,
     ) -> Parameter:
-        """Make a parameter; `trainable=False` is for statistics that training never learns."""
-        initializer = initializers.get(initializer)
-        dtype = self.dtype or np.dtype(np.float32)
-        value = np.array(initializer(tuple(shape), as_generator(seed)), dtype=dtype, order="C")
-        parameter = Parameter(name, value, trainable, regularizers.get(regularizer), self)
+        """Create a parameter.
+
+        Parameters
+        ----------
+        name : str
+            Name within the layer.
+        shape : tuple of int
+        initializer : str or Initializer
+            Gives the initial values.
+        trainable : bool
+            False for statistics, which no gradient changes.
+        regularizer : str or Regularizer, optional
+        seed : int or numpy.random.Generator, optional
+            Source of the initial values; by default minidl's global generator.
+        """
+        values = initializers.get(initializer)(tuple(shape), as_generator(seed))
+        array = np.array(values, dtype=self.dtype or np.float32, order="C")
+        parameter = Parameter(name, array, trainable, regularizers.get(regularizer), self)
         self.parameters.append(parameter)
         return parameter
 
     @property
     def weights(self) -> list[Parameter]:
-        """All parameters: the learned ones first, then statistics (Keras' order)."""
+        """All parameters in Keras' order: statistics come last."""
         return sorted(self.parameters, key=lambda parameter: not parameter.learned)
 
     def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments in a form that JSON can hold."""
         config = super().get_config()
         config.update(name=self.name, trainable=self.trainable)
         if self.dtype is not None:
@@ -210,22 +298,40 @@ class Layer(WeightsOwner, Configurable):
                 f"{self.label}: expected input {layout}, received shape {tuple(input_shape)}"
             )
 
-    def __getattr__(self, attribute: str):
-        if not attribute.startswith("_") and not self.__dict__.get("built", True):
-            raise AttributeError(
-                f"{self.label} has no {attribute!r} yet: call it on data or build(input_shape) it "
-                "first"
+    def check_channels(
+        self, input_shape: Shape, expected: int | None, noun: str = "channels"
+    ) -> None:
+        """Raise ShapeError if the size of the last axis is unknown or not `expected`."""
+        channels = input_shape[-1]
+        if channels is None:
+            raise ShapeError(
+                f"{self.label}: expected a known number of {noun}, received shape "
+                f"{tuple(input_shape)}. Give the Input fixed sizes, or pool globally first."
             )
-        raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
+        if expected not in (None, channels):
+            raise ShapeError(
+                f"{self.label}: expected {expected} {noun}, received {channels} "
+                f"(input shape {tuple(input_shape)})"
+            )
+
+    def __getattr__(self, attribute: str) -> Any:
+        where = self.label if "name" in vars(self) else type(self).__name__
+        unbuilt = not vars(self).get("built", True)
+        advice = ". Parameters exist once the layer is called on data or built." if unbuilt else ""
+        raise AttributeError(f"{where} has no attribute {attribute!r}{advice}")
 
     def __repr__(self) -> str:
         return f"<{self.label}{'' if self.trainable else ' frozen'}>"
 
 
-def as_dtype(x, dtype):
-    """Return `x` (an array or a list of arrays) C-contiguous in `dtype`, uncopied if it is.
+def as_dtype(x: Any, dtype: DTypeLike | None) -> Any:
+    """Return arrays C-contiguous and in `dtype`; copies are made only if necessary.
 
-    A `dtype` of None keeps each array's own.
+    Parameters
+    ----------
+    x : array_like, or list of them
+    dtype : data type, optional
+        By default each array keeps its own.
     """
     if isinstance(x, (list, tuple)):
         return [as_dtype(item, dtype) for item in x]

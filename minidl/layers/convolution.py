@@ -8,176 +8,178 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
-from minidl.common.argument_checks import check_integer, check_pair
+from minidl.common.argument_checks import check_choice, check_integer, check_pair
 from minidl.common.errors import ShapeError
 from minidl.kernels.activations import add_bias
 from minidl.kernels.convolution.depthwise import depthwise, depthwise_backward
 from minidl.kernels.convolution.dispatch import convolve, convolve_backward
 from minidl.kernels.geometry import Convolution, Window
-from minidl.layers.activation import get_activation
-from minidl.layers.base import Layer, Shape
+from minidl.layers.activation import ActivationLike
+from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
 from minidl.layers.capabilities import Capabilities
+from minidl.layers.dense import KernelLayer
+from minidl.layers.initializers import InitializerLike
+from minidl.layers.regularizers import RegularizerLike
 
 __all__ = ["Conv2D", "DepthwiseConv2D", "ZeroPadding2D"]
 
+Size = int | tuple[int, int]  # a pair is (height, width)
 
-class _Convolution(Layer):
-    """What Conv2D and DepthwiseConv2D share: bias, activation, arguments, shapes."""
+
+class _Convolution(KernelLayer):
+    """Base class of Conv2D and DepthwiseConv2D."""
 
     def __init__(
-        self, kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-        bias_initializer, bias_regularizer, **kwargs,
-    ):  # fmt: skip
+        self,
+        *,
+        kernel_size: Size,
+        strides: Size,
+        padding: str,
+        data_format: str | None,
+        dilation_rate: Size,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        check_data_format(self, data_format)
-        self.window = make_window(self, kernel_size, strides, padding, dilation_rate)
-        self.activation = get_activation(activation, self)
-        self.use_bias = use_bias
-        self.bias = None
-        self.bias_arguments = (bias_initializer, bias_regularizer)
+        self.data_format = check_data_format(self, data_format)
+        self.window = make_window(self, "kernel_size", kernel_size, strides, padding, dilation_rate)
+        self.kernel_size, self.strides = self.window.kernel_size, self.window.strides
+        self.padding, self.dilation_rate = self.window.padding, self.window.dilation
 
-    def _add_bias_weight(self, channels: int) -> None:
-        if self.use_bias:
-            initializer, regularizer = self.bias_arguments
-            self.bias = self.add_weight("bias", (channels,), initializer, regularizer=regularizer)
-
-    def _output_shape(self, input_shape: Shape, channels_out: int, channels_in: int) -> Shape:
-        self.check_rank(input_shape, 4, "(N, H, W, C)")
-        if input_shape[3] is None:
-            raise ShapeError(f"{self.label}: the number of input channels must be known")
-        if self.built and input_shape[3] != channels_in:
-            raise ShapeError(
-                f"{self.label}: expected {channels_in} channels, received {input_shape[3]} "
-                f"(input shape {tuple(input_shape)})"
-            )
-        return (input_shape[0], *checked_output_size(self, self.window, input_shape), channels_out)
-
-    def _activate(self, z):
-        """Return ``(y, what the activation's gradient needs)``; `z` may be overwritten."""
-        if self.activation is None:
-            return z, None
-        return self.activation.apply_in_place(z)
-
-    def _before_activation(self, dy, saved):
-        dz = dy if self.activation is None else self.activation.gradient(dy, saved)
-        return np.ascontiguousarray(dz)
-
-    def _bias_gradient(self, dz) -> list[np.ndarray]:
-        return [] if self.bias is None else [dz.reshape(-1, dz.shape[-1]).sum(axis=0)]
+    def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
+        height, width = output_shape[1:3]
+        return (height or 1) * (width or 1) * math.prod(self.kernel.shape)
 
 
 class Conv2D(_Convolution):
-    """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
+    """Two-dimensional convolution (cross-correlation, as in all deep-learning frameworks).
 
     Parameters
     ----------
     filters : int
-        Output channels K.
+        Number of output channels K.
     kernel_size : int or (int, int)
+        Height and width KH, KW of the kernel.
     strides : int or (int, int)
     padding : {"valid", "same"}
-        "same" pads with zeros to ``ceil(size / stride)``, TensorFlow's way.
+        "same" pads with zeros to ``ceil(size / stride)`` outputs, as TensorFlow does.
+    data_format : {"channels_last"}, optional
     dilation_rate : int or (int, int)
     groups : int
-        Channels are cut into this many groups that do not see one another.
+        Input and output channels are split into this many independent groups.
     activation : str or layer, optional
     use_bias : bool
-    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
+    kernel_initializer, bias_initializer : str or Initializer
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
     **kwargs
         See :class:`Layer`.
 
-    Notes
-    -----
-    Kernel (KH, KW, C / groups, K), bias (K,).
-
     Raises
     ------
+    ValueError
+        For a wrong argument.
     ShapeError
-        When built or called: for an input that is not (N, H, W, C), whose channels differ
-        from the kernel's or that is smaller than the window.
+        When built or called: if the input is not (N, H, W, C), its channels differ from the
+        kernel's, or it is smaller than the window.
+
+    Notes
+    -----
+    Input (N, H, W, C), output (N, OH, OW, K), kernel (KH, KW, C / groups, K), bias (K,).
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(
-        self, filters, kernel_size, strides=(1, 1), padding="valid", data_format=None,
-        dilation_rate=(1, 1), groups=1, activation=None, use_bias=True,
-        kernel_initializer="glorot_uniform", bias_initializer="zeros",
-        kernel_regularizer=None, bias_regularizer=None, **kwargs,
-    ):  # fmt: skip
+        self,
+        filters: int,
+        kernel_size: Size,
+        strides: Size = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Size = (1, 1),
+        groups: int = 1,
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        **kwargs: Any,
+    ):
         super().__init__(
-            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            bias_initializer, bias_regularizer, **kwargs,
-        )  # fmt: skip
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            **kwargs,
+        )
         self.filters = check_integer(self.label, "filters", filters, 1)
-        groups = check_integer(self.label, "groups", groups, 1)
-        if self.filters % groups:
+        self.groups = check_integer(self.label, "groups", groups, 1)
+        if self.filters % self.groups:
             raise ValueError(
-                f"{self.label}: filters ({filters}) must be a multiple of groups ({groups})"
+                f"{self.label}: expected filters to be a multiple of groups, "
+                f"received {filters} filters and {groups} groups"
             )
-        self.convolution = Convolution(**vars(self.window), groups=groups)
-        self.kernel_arguments = (kernel_initializer, kernel_regularizer)
+        self.convolution = Convolution(**vars(self.window), groups=self.groups)
 
-    def build(self, input_shape):
-        groups = self.convolution.groups
-        shape = (*self.window.kernel_size, input_shape[3] // groups, self.filters)
-        initializer, regularizer = self.kernel_arguments
-        self.kernel = self.add_weight("kernel", shape, initializer, regularizer=regularizer)
-        self._add_bias_weight(self.filters)
+    def build(self, input_shape: Shape) -> None:
+        channels = input_shape[3] // self.groups
+        self.add_kernel_and_bias((*self.kernel_size, channels, self.filters), self.filters)
 
-    def compute_output_shape(self, input_shape):
-        groups = self.convolution.groups
-        expected = self.kernel.shape[2] * groups if self.built else None
-        shape = self._output_shape(input_shape, self.filters, expected)
-        if input_shape[3] % groups:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        expected = self.kernel.shape[2] * self.groups if self.built else None
+        size = window_output_size(self, self.window, input_shape)
+        self.check_channels(input_shape, expected)
+        if input_shape[3] % self.groups:
             raise ShapeError(
-                f"{self.label}: {input_shape[3]} input channels cannot be cut into {groups} groups"
+                f"{self.label}: expected a number of channels divisible by {self.groups} groups, "
+                f"received {input_shape[3]} channels"
             )
-        return shape
+        return (input_shape[0], *size, self.filters)
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         bias = None if self.bias is None else self.bias.array
-        relu = self._has_plain_relu()
-        y = convolve(x, self.kernel.array, bias, self.convolution, relu)
-        if relu:
-            return y, (x, y)
-        y, saved = self._activate(y)
+        # (N, H, W, C) -> (N, OH, OW, K)
+        z = convolve(x, self.kernel.array, bias, self.convolution, self.fuses_relu)
+        y, saved = (z, z) if self.fuses_relu else self.activate(z)
         return y, (x, saved)
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         x, saved = cache
-        relu_output = saved if self._has_plain_relu() else None
-        dz = np.ascontiguousarray(dy)
-        if relu_output is None:
-            dz = self._before_activation(dy, saved)
-        dx, dw, dbias = convolve_backward(
-            x, self.kernel.array, dz, self.convolution, relu_output, need_dx,
-            need_dw=self.kernel.trainable, with_bias=self.bias is not None,
-        )  # fmt: skip
-        if not self.kernel.trainable:
+        relu_output = saved if self.fuses_relu else None
+        dz = np.ascontiguousarray(dy) if self.fuses_relu else self.activation_gradient(dy, saved)
+        learns, has_bias = self.kernel.trainable, self.bias is not None
+        needs = {"need_dx": need_dx, "need_dw": learns, "with_bias": has_bias}
+        dx, dkernel, dbias = convolve_backward(
+            x, self.kernel.array, dz, self.convolution, relu_output, **needs
+        )
+        if not learns:
             return dx, []
-        return dx, [dw] if self.bias is None else [dw, dbias]
-
-    def _has_plain_relu(self) -> bool:
-        """Whether the kernels can take the activation along."""
-        return getattr(self.activation, "is_plain", False)
-
-    def multiply_adds(self, input_shape, output_shape):
-        return _pixels(output_shape) * int(np.prod(self.kernel.shape))
+        return dx, [dkernel, dbias] if has_bias else [dkernel]
 
 
 class DepthwiseConv2D(_Convolution):
-    """Convolution of each channel with kernels of its own.
+    """Convolution of each channel with its own kernels.
 
     Parameters
     ----------
-    kernel_size, strides, padding, dilation_rate, activation, use_bias
+    kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias
         As for :class:`Conv2D`.
     depth_multiplier : int
-        Output channels for each input channel.
-    depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer
+        Number of output channels for each input channel.
+    depthwise_initializer, bias_initializer : str or Initializer
+    depthwise_regularizer, bias_regularizer : str or Regularizer, optional
     **kwargs
         See :class:`Layer`.
 
@@ -189,124 +191,166 @@ class DepthwiseConv2D(_Convolution):
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(
-        self, kernel_size, strides=(1, 1), padding="valid", depth_multiplier=1, data_format=None,
-        dilation_rate=(1, 1), activation=None, use_bias=True,
-        depthwise_initializer="glorot_uniform", bias_initializer="zeros",
-        depthwise_regularizer=None, bias_regularizer=None, **kwargs,
-    ):  # fmt: skip
+        self,
+        kernel_size: Size,
+        strides: Size = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: Size = (1, 1),
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        depthwise_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        depthwise_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        **kwargs: Any,
+    ):
         super().__init__(
-            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            bias_initializer, bias_regularizer, **kwargs,
-        )  # fmt: skip
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=depthwise_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=depthwise_regularizer,
+            bias_regularizer=bias_regularizer,
+            **kwargs,
+        )
         self.depth_multiplier = check_integer(self.label, "depth_multiplier", depth_multiplier, 1)
-        self.kernel_arguments = (depthwise_initializer, depthwise_regularizer)
+        self.depthwise_initializer = self.kernel_initializer
+        self.depthwise_regularizer = self.kernel_regularizer
 
-    def build(self, input_shape):
-        shape = (*self.window.kernel_size, input_shape[3], self.depth_multiplier)
-        initializer, regularizer = self.kernel_arguments
-        self.kernel = self.add_weight("kernel", shape, initializer, regularizer=regularizer)
-        self._add_bias_weight(input_shape[3] * self.depth_multiplier)
+    def build(self, input_shape: Shape) -> None:
+        channels, multiplier = input_shape[3], self.depth_multiplier
+        self.add_kernel_and_bias((*self.kernel_size, channels, multiplier), channels * multiplier)
 
-    def compute_output_shape(self, input_shape):
-        expected = self.kernel.shape[2] if self.built else None
-        channels = (input_shape[-1] or 0) * self.depth_multiplier
-        return self._output_shape(input_shape, channels, expected)
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        size = window_output_size(self, self.window, input_shape)
+        self.check_channels(input_shape, self.kernel.shape[2] if self.built else None)
+        return (input_shape[0], *size, input_shape[3] * self.depth_multiplier)
 
-    def forward(self, x, training=False, rng=None):
-        z = depthwise(x, self.kernel.array, self.window)
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
+        z = depthwise(x, self.kernel.array, self.window)  # (N, H, W, C) -> (N, OH, OW, C * M)
         if self.bias is not None:
             add_bias(z.reshape(-1, z.shape[-1]), self.bias.array)
-        y, saved = self._activate(z)
+        y, saved = self.activate(z)
         return y, (x, saved)
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         x, saved = cache
-        dz = self._before_activation(dy, saved)
-        dx, dw = depthwise_backward(x, self.kernel.array, dz, self.window, need_dx)
-        return dx, [dw, *self._bias_gradient(dz)] if self.kernel.trainable else []
-
-    def multiply_adds(self, input_shape, output_shape):
-        return _pixels(output_shape) * int(np.prod(self.kernel.shape))
+        dz = self.activation_gradient(dy, saved)
+        dx, dkernel = depthwise_backward(x, self.kernel.array, dz, self.window, need_dx)
+        if not self.kernel.trainable:
+            return dx, []
+        dbias = [] if self.bias is None else [dz.reshape(-1, dz.shape[-1]).sum(axis=0)]
+        return dx, [dkernel, *dbias]
 
 
 class ZeroPadding2D(Layer):
-    """Zeros around the image.
+    """Pad images with zeros.
 
     Parameters
     ----------
     padding : int, (int, int) or ((int, int), (int, int))
-        The same on all sides; (vertical, horizontal); or ((top, bottom), (left, right)).
+        All sides; (vertical, horizontal); or ((top, bottom), (left, right)), in pixels.
+    data_format : {"channels_last"}, optional
+    **kwargs
+        See :class:`Layer`.
+
+    Raises
+    ------
+    ValueError
+        If `padding` has another form or is negative.
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def __init__(self, padding=(1, 1), data_format=None, **kwargs):
+    def __init__(
+        self,
+        padding: int | tuple[Size, Size] = (1, 1),
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        check_data_format(self, data_format)
-        sides = [_twice(side) for side in _twice(padding)]  # ((top, bottom), (left, right))
-        numbers = [n for side in sides for n in side]
-        whole = all(isinstance(n, (int, np.integer)) for n in numbers)
-        if not whole or [len(side) for side in sides] != [2, 2]:
+        self.data_format = check_data_format(self, data_format)
+        sides = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+        try:
+            vertical, horizontal = (check_pair(self.label, "padding", side, 0) for side in sides)
+        except ValueError:
             raise ValueError(
-                f"{self.label}: expected padding as an integer, (vertical, horizontal) or "
+                f"{self.label}: expected padding to be an integer >= 0, (vertical, horizontal) or "
                 f"((top, bottom), (left, right)), received {padding!r}"
-            )
-        if min(numbers) < 0:
-            raise ValueError(f"{self.label}: expected padding >= 0, received {padding!r}")
-        self.pads = tuple(numbers[:2]), tuple(numbers[2:])
+            ) from None
+        self.padding = vertical, horizontal
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self.check_rank(input_shape, 4, "(N, H, W, C)")
         height, width = (
             None if n is None else n + sum(pad)
-            for n, pad in zip(input_shape[1:3], self.pads, strict=True)
+            for n, pad in zip(input_shape[1:3], self.padding, strict=True)
         )
         return input_shape[0], height, width, input_shape[3]
 
-    def forward(self, x, training=False, rng=None):
-        return np.pad(x, ((0, 0), *self.pads, (0, 0))), None
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
+        return np.pad(x, ((0, 0), *self.padding, (0, 0))), None
 
-    def backward(self, dy, cache, need_dx=True):
-        (top, bottom), (left, right) = self.pads
+    def backward(self, dy: np.ndarray, cache: None, need_dx: bool = True) -> Gradients:
+        (top, bottom), (left, right) = self.padding
         height, width = dy.shape[1:3]
         return np.ascontiguousarray(dy[:, top : height - bottom, left : width - right]), []
 
 
-def _twice(value) -> tuple:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def make_window(
+    layer: Layer,
+    size_name: str,
+    size: Size,
+    strides: Size,
+    padding: str,
+    dilation_rate: Size = (1, 1),
+) -> Window:
+    """Check the arguments of a window that slides over an image.
 
-
-def make_window(layer: Layer, kernel_size, strides, padding, dilation_rate=(1, 1)) -> Window:
-    """Check the arguments of a window that slides over an image."""
-    if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
-        raise ValueError(f"{layer.label}: expected padding 'valid' or 'same', received {padding!r}")
+    Parameters
+    ----------
+    layer : Layer
+        Named in error messages.
+    size_name : {"kernel_size", "pool_size"}
+        The argument that gives the size.
+    size, strides, dilation_rate : int or (int, int)
+    padding : {"valid", "same"}
+    """
+    lower = padding.lower() if isinstance(padding, str) else padding
     return Window(
-        check_pair(layer.label, "kernel_size", kernel_size),
+        check_pair(layer.label, size_name, size),
         check_pair(layer.label, "strides", strides),
-        padding.lower(),
+        check_choice(layer.label, "padding", lower, ("valid", "same")),
         check_pair(layer.label, "dilation_rate", dilation_rate),
     )
 
 
-def checked_output_size(layer: Layer, window: Window, input_shape: Shape):
-    """Return the window's output size, or raise where it does not fit into the input."""
+def window_output_size(
+    layer: Layer, window: Window, input_shape: Shape
+) -> tuple[int | None, int | None]:
+    """Return the output size (OH, OW); raise ShapeError if the window does not fit."""
+    layer.check_rank(input_shape, 4, "(N, H, W, C)")
     size = window.output_size(*input_shape[1:3])
     if any(n is not None and n < 1 for n in size):
         raise ShapeError(
-            f"{layer.label}: a window of {window.extent} does not fit into the input "
-            f"{tuple(input_shape)}; use padding='same', a smaller window or larger images"
+            f"{layer.label}: expected images of at least {window.extent}, the window, received "
+            f"shape {tuple(input_shape)}. Use padding='same', a smaller window or larger images."
         )
     return size
 
 
-def check_data_format(layer: Layer, data_format: str | None) -> None:
-    """Images are (N, H, W, C) in minidl; say so to whoever asks for another order."""
+def check_data_format(layer: Layer, data_format: str | None) -> str:
+    """Return "channels_last"; raise ValueError for another order of axes."""
     if data_format not in (None, "channels_last"):
         raise ValueError(
             f"{layer.label}: expected data_format 'channels_last' (N, H, W, C), "
             f"received {data_format!r}"
         )
-
-
-def _pixels(shape: Shape) -> int:
-    return (shape[1] or 1) * (shape[2] or 1)
+    return "channels_last"

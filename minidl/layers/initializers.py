@@ -1,4 +1,4 @@
-"""How a parameter's first values are drawn: Keras' initialisers, defaults and formulas.
+"""Initializers: Keras' distributions for the initial values of parameters.
 
 >>> import numpy as np
 >>> from minidl.layers.initializers import GlorotUniform
@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ __all__ = [
     "HeNormal",
     "HeUniform",
     "Initializer",
+    "InitializerLike",
     "LecunNormal",
     "LecunUniform",
     "Ones",
@@ -32,24 +34,39 @@ __all__ = [
     "get",
 ]
 
+# Standard deviation of a standard normal distribution truncated at two standard deviations.
+TRUNCATED_STDDEV = 0.87962566103423978
+
 
 class Initializer(Configurable):
-    """Base class: called with a shape and a generator, returns a float64 array.
+    """Base class: called with a shape and a generator, it returns a float64 array.
 
     Parameters
     ----------
     seed : int, optional
-        Where given, the values depend on this seed alone.
+        If given, the values depend on this seed alone.
     """
 
     def __init__(self, seed: int | None = None):
         self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """Return the initial values of a parameter.
+
+        Parameters
+        ----------
+        shape : tuple of int
+        rng : numpy.random.Generator
+            Ignored if the initializer has a seed.
+        """
         return self.draw(shape, rng if self.seed is None else np.random.default_rng(self.seed))
 
-    def draw(self, shape, rng) -> np.ndarray:
-        raise NotImplementedError
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """Draw values from `rng`; implemented by subclasses."""
+        raise NotImplementedError(f"{type(self).__name__}.draw")
+
+
+InitializerLike = str | dict[str, Any] | type[Initializer] | Initializer
 
 
 class Constant(Initializer):
@@ -59,32 +76,32 @@ class Constant(Initializer):
         super().__init__()
         self.value = value
 
-    def draw(self, shape, rng):
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return np.full(shape, self.value)
 
 
 class Zeros(Constant):
     """Zero everywhere."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(0.0)
 
 
 class Ones(Constant):
     """One everywhere."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(1.0)
 
 
 class RandomNormal(Initializer):
-    """A normal distribution."""
+    """A normal distribution with the given `mean` and standard deviation."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
         super().__init__(seed)
         self.mean, self.stddev = mean, stddev
 
-    def draw(self, shape, rng):
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return rng.normal(self.mean, self.stddev, shape)
 
 
@@ -95,26 +112,41 @@ class RandomUniform(Initializer):
         super().__init__(seed)
         self.minval, self.maxval = minval, maxval
 
-    def draw(self, shape, rng):
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return rng.uniform(self.minval, self.maxval, shape)
 
 
 class VarianceScaling(Initializer):
-    """Zero mean and variance ``scale / fan``, so that signals keep their size from layer to layer.
+    """Zero mean and variance ``scale / fan``, which preserves the scale of activations.
 
-    `mode` says which fan: "fan_in", "fan_out" or "fan_avg"; `distribution` is "uniform",
-    "untruncated_normal" or "truncated_normal" (cut off at two standard deviations).
-    Glorot and Bengio (2010): scale 1, fan_avg. He et al. (2015): scale 2, fan_in.
+    Glorot and Bengio (2010) use scale 1 and fan_avg, He et al. (2015) scale 2 and fan_in.
+
+    Parameters
+    ----------
+    scale : float
+    mode : {"fan_in", "fan_out", "fan_avg"}
+        Number of inputs of an output, number of outputs of an input, or their mean.
+    distribution : {"uniform", "truncated_normal", "untruncated_normal"}
+        "truncated_normal" has no values beyond two standard deviations.
+    seed : int, optional
     """
 
-    def __init__(self, scale=1.0, mode="fan_in", distribution="truncated_normal", seed=None):
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+    ):
         super().__init__(seed)
-        check_choice("VarianceScaling", "mode", mode, ("fan_in", "fan_out", "fan_avg"))
-        distributions = ("uniform", "truncated_normal", "untruncated_normal")
-        check_choice("VarianceScaling", "distribution", distribution, distributions)
-        self.scale, self.mode, self.distribution = scale, mode, distribution
+        where, distributions = type(self).__name__, ("uniform", "truncated_normal")
+        self.scale = scale
+        self.mode = check_choice(where, "mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        self.distribution = check_choice(
+            where, "distribution", distribution, (*distributions, "untruncated_normal")
+        )
 
-    def draw(self, shape, rng):
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         fan_in, fan_out = compute_fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
@@ -123,59 +155,72 @@ class VarianceScaling(Initializer):
             return rng.uniform(-limit, limit, shape)
         if self.distribution == "untruncated_normal":
             return rng.normal(0.0, math.sqrt(variance), shape)
-        # A normal cut at two deviations keeps 0.8796 of its standard deviation.
-        return truncated_normal(rng, shape) * (math.sqrt(variance) / 0.87962566103423978)
+        return truncated_normal(rng, shape) * (math.sqrt(variance) / TRUNCATED_STDDEV)
 
 
-class GlorotUniform(VarianceScaling):
+class _Preset(VarianceScaling):
+    """VarianceScaling with fixed arguments."""
+
+    arguments: ClassVar[tuple[float, str, str]]
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(*self.arguments, seed)
+
+
+class GlorotUniform(_Preset):
     """Keras' default for kernels."""
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_avg", "uniform", seed)
+    arguments = (1.0, "fan_avg", "uniform")
 
 
-class GlorotNormal(VarianceScaling):
+class GlorotNormal(_Preset):
     """As GlorotUniform, drawn from a truncated normal distribution."""
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+    arguments = (1.0, "fan_avg", "truncated_normal")
 
 
-class HeNormal(VarianceScaling):
+class HeNormal(_Preset):
     """For layers followed by ReLU."""
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+    arguments = (2.0, "fan_in", "truncated_normal")
 
 
-class HeUniform(VarianceScaling):
+class HeUniform(_Preset):
     """As HeNormal, drawn from a uniform distribution."""
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(2.0, "fan_in", "uniform", seed)
+    arguments = (2.0, "fan_in", "uniform")
 
 
-class LecunNormal(VarianceScaling):
-    """Variance 1 / fan_in, for self-normalising networks (LeCun et al., 1998)."""
+class LecunNormal(_Preset):
+    """Variance 1 / fan_in, for self-normalizing networks (LeCun et al., 1998)."""
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+    arguments = (1.0, "fan_in", "truncated_normal")
 
 
-class LecunUniform(VarianceScaling):
+class LecunUniform(_Preset):
     """As LecunNormal, drawn from a uniform distribution."""
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_in", "uniform", seed)
+    arguments = (1.0, "fan_in", "uniform")
 
 
-def get(identifier) -> Initializer:
-    """Return the initialiser for a name ("he_normal", "HeNormal"), a dict or an object."""
+def get(identifier: InitializerLike) -> Initializer:
+    """Return the initializer for a name ("he_normal", "HeNormal"), a dict or an object.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> get("random_normal").stddev
+    0.05
+    """
     return lookup("initializer", identifier, _KNOWN, Initializer)
 
 
 def compute_fans(shape: tuple[int, ...]) -> tuple[float, float]:
-    """Return how many inputs an output has, and how many outputs an input has."""
+    """Return the number of inputs of an output and the number of outputs of an input."""
     if len(shape) < 2:
         size = shape[0] if shape else 1
         return size, size
@@ -183,7 +228,7 @@ def compute_fans(shape: tuple[int, ...]) -> tuple[float, float]:
     return shape[-2] * window, shape[-1] * window
 
 
-def truncated_normal(rng: np.random.Generator, shape) -> np.ndarray:
+def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Draw standard normal numbers, redrawing those beyond two standard deviations."""
     x = rng.standard_normal(shape)
     while (outside := np.abs(x) > 2).any():
@@ -191,7 +236,7 @@ def truncated_normal(rng: np.random.Generator, shape) -> np.ndarray:
     return x
 
 
-_KNOWN = {
+_KNOWN: dict[str, type[Initializer]] = {
     "zeros": Zeros,
     "ones": Ones,
     "constant": Constant,

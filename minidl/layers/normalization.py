@@ -10,32 +10,37 @@ array([[-1., -1.],
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl.common.argument_checks import check_fraction, check_number
 from minidl.common.errors import ShapeError
 from minidl.kernels import normalization
-from minidl.layers.base import Layer
+from minidl.layers import initializers, regularizers
+from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
 from minidl.layers.capabilities import Capabilities
+from minidl.layers.initializers import InitializerLike
+from minidl.layers.regularizers import RegularizerLike
 
 __all__ = ["BatchNormalization"]
 
 
 class BatchNormalization(Layer):
-    """Give each channel mean `beta` and standard deviation `gamma`.
+    """Normalize each channel, then scale by gamma and shift by beta.
 
-    In training the statistics are those of the batch, and the moving statistics follow
-    them. Otherwise, and always where ``trainable`` is False, the moving statistics are used
-    and stay as they are: a frozen layer behaves in training as it will in use.
+    In training, the mean and variance are those of the batch, and the moving statistics are
+    updated with them. In inference, and always if ``trainable`` is False, the moving statistics
+    are used and stay unchanged. Thus a frozen layer computes the same in training and inference.
 
     Ioffe and Szegedy (2015), https://arxiv.org/abs/1502.03167
 
     Parameters
     ----------
     axis : int
-        The last one.
+        Must be the last axis.
     momentum : float
-        How much of the old moving statistics each batch keeps.
+        Weight of the old moving statistics in their update, from 0 to 1.
     epsilon : float
         Added to the variance.
     center, scale : bool
@@ -45,84 +50,96 @@ class BatchNormalization(Layer):
     beta_regularizer, gamma_regularizer : str or Regularizer, optional
     **kwargs
         See :class:`Layer`.
+
+    Raises
+    ------
+    ValueError
+        For a momentum or an epsilon out of range.
+    ShapeError
+        When built or called: if `axis` is not the last one, or the number of channels is unknown
+        or differs from the parameters'.
+
+    Notes
+    -----
+    Input and output (N, ..., C), all parameters (C,).
     """
 
     def __init__(
-        self, axis=-1, momentum=0.99, epsilon=1e-3, center=True, scale=True,
-        beta_initializer="zeros", gamma_initializer="ones", moving_mean_initializer="zeros",
-        moving_variance_initializer="ones", beta_regularizer=None, gamma_regularizer=None,
-        **kwargs,
-    ):  # fmt: skip
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        moving_mean_initializer: InitializerLike = "zeros",
+        moving_variance_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
         self.momentum = check_fraction(self.label, "momentum", momentum)
         self.epsilon = check_number(self.label, "epsilon", epsilon, 0)
         self.center, self.scale = center, scale
-        self.gamma_arguments = (gamma_initializer, True, gamma_regularizer)
-        self.beta_arguments = (beta_initializer, True, beta_regularizer)
-        self.moving_initializers = (moving_mean_initializer, moving_variance_initializer)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
-        """A frozen layer uses the moving statistics in training, too."""
+        """A frozen layer also uses the moving statistics in training."""
         return Capabilities(
             ignores_training=not self.trainable, writes_output=True, independent_samples=True
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight("gamma", shape, *self.gamma_arguments) if self.scale else None
-        self.beta = self.add_weight("beta", shape, *self.beta_arguments) if self.center else None
-        mean, variance = self.moving_initializers
-        self.moving_mean = self.add_weight("moving_mean", shape, mean, trainable=False)
-        self.moving_variance = self.add_weight("moving_variance", shape, variance, trainable=False)
+        self.gamma = self.beta = None
+        if self.scale:
+            self.gamma = self.add_weight(
+                "gamma", shape, self.gamma_initializer, regularizer=self.gamma_regularizer
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                "beta", shape, self.beta_initializer, regularizer=self.beta_regularizer
+            )
+        self.moving_mean = self.add_weight(
+            "moving_mean", shape, self.moving_mean_initializer, trainable=False
+        )
+        self.moving_variance = self.add_weight(
+            "moving_variance", shape, self.moving_variance_initializer, trainable=False
+        )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.axis not in (-1, len(input_shape) - 1) or len(input_shape) < 2:
             raise ShapeError(
                 f"{self.label}: expected the last axis of (N, ..., C), received axis {self.axis} "
                 f"for input shape {tuple(input_shape)}"
             )
-        if input_shape[-1] is None:
-            raise ShapeError(f"{self.label}: the number of channels must be known")
-        if self.built and input_shape[-1] != self.moving_mean.shape[0]:
-            raise ShapeError(
-                f"{self.label}: expected {self.moving_mean.shape[0]} channels, received "
-                f"{input_shape[-1]} (input shape {tuple(input_shape)})"
-            )
+        self.check_channels(input_shape, self.moving_mean.shape[0] if self.built else None)
         return input_shape
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (N, H, W, C) -> (N*H*W, C)
         uses_batch = training and self.trainable
         if uses_batch:
             mean, variance = normalization.batch_statistics(rows)
-            self._follow(mean, variance)
+            self._update_moving_statistics(mean, variance)
         else:
-            mean, variance = (
-                p.array.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
-            )
+            mean, variance = self._moving_statistics()
         inverse_std = 1 / np.sqrt(variance + self.epsilon)
         y = normalization.normalize(rows, mean, inverse_std, self._gamma(), self._beta())
         return y.reshape(x.shape), (rows, mean, inverse_std, uses_batch)
 
-    def infer(self, x, out=None):
-        rows = x.reshape(-1, x.shape[-1])
-        scale, shift = self.scale_and_shift()
-        into = None if out is None else out.reshape(rows.shape)
-        return normalization.scale_shift(rows, scale, shift, into).reshape(x.shape)
-
-    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return float64 (C,) and (C,): outside training the layer is ``x * scale + shift``."""
-        mean, variance = (
-            p.array.astype(np.float64) for p in (self.moving_mean, self.moving_variance)
-        )
-        scale = self._gamma() / np.sqrt(variance + self.epsilon)
-        return scale, self._beta() - mean * scale
-
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         rows, mean, inverse_std, uses_batch = cache
-        dz = np.ascontiguousarray(dy).reshape(rows.shape)
+        dz = np.ascontiguousarray(dy).reshape(rows.shape)  # (N, H, W, C) -> (N*H*W, C)
         if uses_batch:
             dx, dgamma, dbeta = normalization.normalize_backward(
                 dz, rows, mean, inverse_std, self._gamma()
@@ -130,21 +147,35 @@ class BatchNormalization(Layer):
         else:
             scale = self._gamma() * inverse_std
             dx = normalization.scale_shift(dz, scale, np.zeros_like(scale)) if need_dx else None
-            if not self.trainable:
-                return None if dx is None else dx.reshape(dy.shape), []
-            dbeta, dgamma = normalization.gradient_sums(dz, rows, mean, inverse_std)
-        gradients = [dgamma.astype(dy.dtype)] if self.scale else []
-        gradients += [dbeta.astype(dy.dtype)] if self.center else []
-        return dx.reshape(dy.shape) if dx is not None else None, gradients
+            if self.trainable:
+                dbeta, dgamma = normalization.gradient_sums(dz, rows, mean, inverse_std)
+        gradients = []
+        if self.trainable:
+            gradients += [dgamma.astype(dy.dtype)] if self.scale else []
+            gradients += [dbeta.astype(dy.dtype)] if self.center else []
+        return None if dx is None else dx.reshape(dy.shape), gradients
 
-    def _follow(self, mean, variance) -> None:
-        """Move the moving statistics towards those of this batch."""
+    def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        rows = x.reshape(-1, x.shape[-1])
+        rows_out = None if out is None else out.reshape(rows.shape)
+        return normalization.scale_shift(rows, *self.scale_and_shift(), rows_out).reshape(x.shape)
+
+    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 (C,) and (C,) such that inference is ``x * scale + shift``."""
+        mean, variance = self._moving_statistics()
+        scale = self._gamma() / np.sqrt(variance + self.epsilon)
+        return scale, self._beta() - mean * scale
+
+    def _moving_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = self.moving_mean.array, self.moving_variance.array
+        return mean.astype(np.float64), variance.astype(np.float64)
+
+    def _update_moving_statistics(self, mean: np.ndarray, variance: np.ndarray) -> None:
         for parameter, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            old = parameter.array
-            parameter.array = (old * self.momentum + new * (1 - self.momentum)).astype(old.dtype)
+            parameter.assign(parameter.array * self.momentum + new * (1 - self.momentum))
 
-    def _gamma(self):
-        return self.gamma.array if self.gamma is not None else np.ones(self.moving_mean.shape)
+    def _gamma(self) -> np.ndarray:
+        return np.ones(self.moving_mean.shape) if self.gamma is None else self.gamma.array
 
-    def _beta(self):
-        return self.beta.array if self.beta is not None else np.zeros(self.moving_mean.shape)
+    def _beta(self) -> np.ndarray:
+        return np.zeros(self.moving_mean.shape) if self.beta is None else self.beta.array

@@ -1,4 +1,4 @@
-"""MaxPooling2D, AveragePooling2D and the global poolings over images (N, H, W, C).
+"""MaxPooling2D, AveragePooling2D and global pooling over images (N, H, W, C).
 
 >>> import numpy as np
 >>> from minidl.layers import MaxPooling2D
@@ -8,36 +8,21 @@ array([3.])
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.kernels import pooling
-from minidl.layers.base import Layer
+from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
 from minidl.layers.capabilities import Capabilities
-from minidl.layers.convolution import check_data_format, checked_output_size, make_window
+from minidl.layers.convolution import Size, check_data_format, make_window, window_output_size
 
 __all__ = ["AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MaxPooling2D"]
 
 
 class _Pooling2D(Layer):
-    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, **kwargs):
-        super().__init__(**kwargs)
-        check_data_format(self, data_format)
-        self.window = make_window(
-            self, pool_size, pool_size if strides is None else strides, padding
-        )
-
-    def compute_output_shape(self, input_shape):
-        self.check_rank(input_shape, 4, "(N, H, W, C)")
-        return (
-            input_shape[0],
-            *checked_output_size(self, self.window, input_shape),
-            input_shape[3],
-        )
-
-
-class MaxPooling2D(_Pooling2D):
-    """The largest value in each window; padding never takes part.
+    """Base class of MaxPooling2D and AveragePooling2D.
 
     Parameters
     ----------
@@ -45,19 +30,53 @@ class MaxPooling2D(_Pooling2D):
     strides : int or (int, int), optional
         By default the pool size.
     padding : {"valid", "same"}
+    data_format : {"channels_last"}, optional
+    **kwargs
+        See :class:`Layer`.
+    """
+
+    def __init__(
+        self,
+        pool_size: Size = (2, 2),
+        strides: Size | None = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.data_format = check_data_format(self, data_format)
+        strides = pool_size if strides is None else strides
+        self.window = make_window(self, "pool_size", pool_size, strides, padding)
+        self.pool_size, self.strides = self.window.kernel_size, self.window.strides
+        self.padding = self.window.padding
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        size = window_output_size(self, self.window, input_shape)
+        return (input_shape[0], *size, input_shape[3])
+
+
+class MaxPooling2D(_Pooling2D):
+    """The maximum of each window; padding never takes part.
+
+    Parameters
+    ----------
+    pool_size : int or (int, int)
+    strides : int or (int, int), optional
+        By default the pool size.
+    padding : {"valid", "same"}
+    data_format : {"channels_last"}, optional
+    **kwargs
+        See :class:`Layer`.
     """
 
     capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         y, index = pooling.max_pool(x, self.window, with_index=training)
-        # Outside training the index is found again from x in the rare case it is asked for.
+        # Without training, backward is rare: it computes the index again from x.
         return y, (x.shape, index) if training else x
 
-    def infer(self, x, out=None):
-        return pooling.max_pool(x, self.window, out=out)[0]
-
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         if not need_dx:
             return None, []
         if isinstance(cache, np.ndarray):
@@ -65,9 +84,12 @@ class MaxPooling2D(_Pooling2D):
         shape, index = cache
         return pooling.max_pool_backward(np.ascontiguousarray(dy), index, shape, self.window), []
 
+    def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return pooling.max_pool(x, self.window, out=out)[0]
+
 
 class AveragePooling2D(_Pooling2D):
-    """The mean of the real pixels in each window: padding is never counted.
+    """The mean of the pixels in each window; padding is not counted.
 
     Parameters
     ----------
@@ -75,45 +97,62 @@ class AveragePooling2D(_Pooling2D):
     strides : int or (int, int), optional
         By default the pool size.
     padding : {"valid", "same"}
+    data_format : {"channels_last"}, optional
+    **kwargs
+        See :class:`Layer`.
     """
 
     capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         return pooling.average_pool(x, self.window), x.shape
 
-    def infer(self, x, out=None):
-        return pooling.average_pool(x, self.window, out)
-
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         if not need_dx:
             return None, []
         return pooling.average_pool_backward(np.ascontiguousarray(dy), cache, self.window), []
 
+    def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return pooling.average_pool(x, self.window, out)
+
 
 class _GlobalPooling2D(Layer):
-    def __init__(self, data_format=None, keepdims=False, **kwargs):
+    """Base class of the global pooling layers."""
+
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        check_data_format(self, data_format)
+        self.data_format = check_data_format(self, data_format)
         self.keepdims = keepdims
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self.check_rank(input_shape, 4, "(N, H, W, C)")
         if 0 in input_shape[1:3]:
-            raise ShapeError(f"{self.label}: empty images {tuple(input_shape)}")
+            raise ShapeError(
+                f"{self.label}: expected images of at least 1 x 1 pixels, received shape "
+                f"{tuple(input_shape)}"
+            )
         batch, channels = input_shape[0], input_shape[3]
         return (batch, 1, 1, channels) if self.keepdims else (batch, channels)
 
 
 class GlobalAveragePooling2D(_GlobalPooling2D):
-    """The mean over all pixels: (N, H, W, C) -> (N, C)."""
+    """The mean over all pixels: (N, H, W, C) -> (N, C).
+
+    Parameters
+    ----------
+    data_format : {"channels_last"}, optional
+    keepdims : bool
+        Return (N, 1, 1, C).
+    **kwargs
+        See :class:`Layer`.
+    """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x.shape
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         if not need_dx:
             return None, []
         batch, height, width, channels = cache
@@ -122,19 +161,28 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
 
 
 class GlobalMaxPooling2D(_GlobalPooling2D):
-    """The largest value of all pixels: (N, H, W, C) -> (N, C)."""
+    """The maximum over all pixels: (N, H, W, C) -> (N, C).
+
+    Parameters
+    ----------
+    data_format : {"channels_last"}, optional
+    keepdims : bool
+        Return (N, 1, 1, C).
+    **kwargs
+        See :class:`Layer`.
+    """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         return x.max(axis=(1, 2), keepdims=self.keepdims), x
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: np.ndarray, need_dx: bool = True) -> Gradients:
         if not need_dx:
             return None, []
         batch, height, width, channels = cache.shape
         rows = cache.reshape(batch, height * width, channels)
-        where = rows.argmax(axis=1)[:, None, :]  # ties: the first pixel gets it all
+        first = rows.argmax(axis=1)[:, None, :]  # the first of equal pixels gets the gradient
         dx = np.zeros_like(rows)
-        np.put_along_axis(dx, where, dy.reshape(batch, 1, channels), axis=1)
+        np.put_along_axis(dx, first, dy.reshape(batch, 1, channels), axis=1)
         return dx.reshape(cache.shape), []

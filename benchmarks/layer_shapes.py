@@ -59,7 +59,7 @@ def _shape(nodes, node, batch: int) -> dict[str, Any]:
     window = node.layer.window
     pads = window.pads(*before.shape[1:3])
     if type(before.layer) is ZeroPadding2D and not any(pads):
-        pads = sum(before.layer.pads, ())
+        pads = sum(before.layer.padding, ())
         before = nodes[before.inputs[0]]
     kernel = node.layer.kernel.shape
     convolution = Convolution(window.kernel_size, window.strides, pads)

@@ -69,7 +69,7 @@ class Capabilities:
     independent_samples: bool = False
 
 
-def inherited_capabilities(cls: type[Layer]) -> Capabilities | property:
+def inherited_capabilities(cls: type[Layer]) -> Capabilities:
     """Return the capabilities of a class: the defaults if only its ``forward`` is new.
 
     Parameters
@@ -79,8 +79,8 @@ def inherited_capabilities(cls: type[Layer]) -> Capabilities | property:
 
     Returns
     -------
-    Capabilities or property
-        A property if the declaration depends on the layer's arguments.
+    Capabilities
+        Or the property of the class, if the declaration depends on the layer's arguments.
     """
     for base in cls.__mro__:
         if "capabilities" in vars(base):

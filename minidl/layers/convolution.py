@@ -159,14 +159,19 @@ class Conv2D(_Convolution):
         x, saved = cache
         relu_output = saved if self.fuses_relu else None
         dz = np.ascontiguousarray(dy) if self.fuses_relu else self.activation_gradient(dy, saved)
-        learns, has_bias = self.kernel.trainable, self.bias is not None
-        needs = {"need_dx": need_dx, "need_dw": learns, "with_bias": has_bias}
-        dx, dkernel, dbias = convolve_backward(
-            x, self.kernel.array, dz, self.convolution, relu_output, **needs
+        dx, *gradients = convolve_backward(
+            x,
+            self.kernel.array,
+            dz,
+            self.convolution,
+            relu_output,
+            need_dx=need_dx,
+            need_dw=self.kernel.trainable,
+            with_bias=self.bias is not None,
         )
-        if not learns:
+        if not self.kernel.trainable:
             return dx, []
-        return dx, [dkernel, dbias] if has_bias else [dkernel]
+        return dx, [gradient for gradient in gradients if gradient is not None]
 
 
 class DepthwiseConv2D(_Convolution):

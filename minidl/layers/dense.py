@@ -74,7 +74,7 @@ class KernelLayer(Layer):
             return z, None
         return self.activation.apply_in_place(z)
 
-    def activation_gradient(self, dy: np.ndarray, saved: np.ndarray | None) -> np.ndarray:
+    def activation_gradient(self, dy: np.ndarray, saved: Any) -> np.ndarray:
         """Return the gradient with respect to the pre-activations, C-contiguous."""
         dz = dy if self.activation is None else self.activation.gradient(dy, saved)
         return np.ascontiguousarray(dz)

@@ -151,7 +151,7 @@ class Sequential(Model):
         """The input that the first item implies, if it does."""
         if isinstance(first, Layer):
             dtype = first.dtype.name if first.dtype else "float32"
-            return None if first.sample_shape is None else Input(first.sample_shape, dtype=dtype)
+            return None if first.input_shape is None else Input(first.input_shape, dtype=dtype)
         if isinstance(first, Sequential) and not first.built:
             return None
         return Input(first.input_shape[1:], dtype=first.dtype.name)

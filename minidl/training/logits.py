@@ -98,7 +98,7 @@ def _activation_of(layer: Layer) -> ActivationLayer | None:
     if isinstance(layer, ActivationLayer):
         return layer
     if type(layer) is Activation:
-        return layer.function
+        return layer.activation
     # A subclass may override forward or backward; then its activation is its own affair.
     splits = any(
         type(layer).forward is cls.forward and type(layer).backward is cls.backward

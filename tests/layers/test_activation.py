@@ -127,7 +127,7 @@ def test_an_activation_object_survives_the_configuration():
     layer = Dense(2, activation=ReLU(max_value=3, name="cut"))
     copy = Dense.from_config(layer.get_config())
     assert isinstance(copy.activation, ReLU)
-    assert copy.activation.maximum == 3
+    assert copy.activation.max_value == 3
 
 
 @pytest.mark.parametrize("make", [Activation, lambda name: Dense(1, activation=name)])
@@ -145,10 +145,13 @@ def test_what_is_no_activation_is_refused(wrong):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ReLU(max_value=-1), "ReLU.*max_value >= 0, received -1"),
-        (lambda: ReLU(negative_slope=-0.1), "ReLU.*negative_slope >= 0, received -0.1"),
-        (lambda: LeakyReLU(-1), "LeakyReLU.*negative_slope >= 0, received -1"),
-        (lambda: Softmax(axis=1), "Softmax.*axis -1.*received 1"),
+        (lambda: ReLU(max_value=-1), "ReLU.*max_value to be a number >= 0, received -1"),
+        (
+            lambda: ReLU(negative_slope=-0.1),
+            "ReLU.*negative_slope to be .* >= 0, received -0.1",
+        ),
+        (lambda: LeakyReLU(-1), "LeakyReLU.*negative_slope to be a number >= 0, received -1"),
+        (lambda: Softmax(axis=1), "Softmax.*axis to be -1, received 1"),
     ],
 )
 def test_wrong_arguments_are_refused(make, message):

@@ -145,12 +145,12 @@ def test_an_unknown_argument_is_named():
         Conv2D(3, 3, fliters=2)
 
 
-def test_an_unbuilt_layer_says_why_it_has_no_kernel():
+def test_a_missing_attribute_is_named_and_an_unbuilt_layer_says_when_parameters_exist():
     layer = Dense(2, name="head")
-    with pytest.raises(AttributeError, match="Dense 'head' has no 'kernel' yet: call it on data"):
+    with pytest.raises(AttributeError, match="Dense 'head' has no attribute 'kernel'.*is called"):
         _ = layer.kernel
     layer(X)
-    with pytest.raises(AttributeError, match="Dense has no attribute 'colonel'"):
+    with pytest.raises(AttributeError, match="Dense 'head' has no attribute 'colonel'$"):
         _ = layer.colonel
     assert layer.weights == [layer.kernel, layer.bias]
 

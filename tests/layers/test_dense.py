@@ -82,7 +82,7 @@ def test_dense_refuses_wrong_units(units):
     ("shape", "message"),
     [
         ((3,), r"Dense 'fc': expected input \(N, features\), received shape \(3,\)"),
-        ((2, None), r"Dense 'fc': the number of input features is not known"),
+        ((2, None), r"Dense 'fc': expected a known number of input features"),
         ((2, 4), r"Dense 'fc': expected 3 input features, received 4 \(input shape \(2, 4\)\)"),
     ],
 )
@@ -128,5 +128,7 @@ def test_reshape_refuses_a_wrong_target(target):
 
 @pytest.mark.parametrize("target", [(5,), (-1, 4), (7, -1)])
 def test_reshape_refuses_what_does_not_divide(target):
-    with pytest.raises(ShapeError, match=r"Reshape 're': cannot turn \(2, 3\) \(6 numbers\) into"):
+    with pytest.raises(
+        ShapeError, match=r"'re': expected .* elements.*\(2, 3\) \(6 elements\)"
+    ):
         Reshape(target, name="re").compute_output_shape((None, 2, 3))

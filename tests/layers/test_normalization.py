@@ -115,7 +115,7 @@ def test_the_axis_may_be_written_both_ways_but_must_be_the_last():
     ("shape", "message"),
     [
         ((3,), r"'bn': expected the last axis of \(N, ..., C\).*\(3,\)"),
-        ((None, None), "'bn': the number of channels must be known"),
+        ((None, None), "'bn': expected a known number of channels"),
         ((2, 4), r"'bn': expected 3 channels, received 4 \(input shape \(2, 4\)\)"),
     ],
 )

@@ -76,14 +76,14 @@ def test_the_default_stride_is_the_window():
 def test_what_does_not_fit_is_refused(cls):
     layer = cls(4, name="pool")
     with pytest.raises(
-        ShapeError, match=r"'pool': a window of \(4, 4\) does not fit.*\(1, 3, 3, 1\)"
+        ShapeError, match=r"'pool': expected images of at least \(4, 4\).*\(1, 3, 3, 1\)"
     ):
         layer(IMAGE)
     with pytest.raises(ShapeError, match=r"'pool': expected input \(N, H, W, C\).*\(3, 3\)"):
         layer(np.ones((3, 3)))
-    with pytest.raises(ValueError, match="pool_size|kernel_size"):
+    with pytest.raises(ValueError, match="pool_size"):
         cls(0)
-    with pytest.raises(ValueError, match="padding 'valid' or 'same', received 'full'"):
+    with pytest.raises(ValueError, match="padding to be 'valid' or 'same', received 'full'"):
         cls(padding="full")
     with pytest.raises(ValueError, match="channels_last"):
         cls(data_format="channels_first")
@@ -93,5 +93,7 @@ def test_what_does_not_fit_is_refused(cls):
 def test_global_poolings_refuse_what_are_no_images(cls):
     with pytest.raises(ShapeError, match=r"'pool': expected input \(N, H, W, C\).*\(3, 3\)"):
         cls(name="pool")(np.ones((3, 3)))
-    with pytest.raises(ShapeError, match=r"'pool': empty images \(1, 0, 3, 1\)"):
+    with pytest.raises(
+        ShapeError, match=r"'pool': expected .* pixels, received shape \(1, 0, 3, 1\)"
+    ):
         cls(name="pool")(np.ones((1, 0, 3, 1)))

@@ -118,10 +118,10 @@ def parameter_count(layer: Layer, shape: Any) -> int:
     if isinstance(layer, layers.Dense):
         return (channels + bias) * layer.units
     if isinstance(layer, layers.Conv2D):
-        kernel = math.prod(layer.window.kernel_size) * (channels // layer.convolution.groups)
+        kernel = math.prod(layer.kernel_size) * (channels // layer.groups)
         return (kernel + bias) * layer.filters
     if isinstance(layer, layers.DepthwiseConv2D):
-        return (math.prod(layer.window.kernel_size) + bias) * channels * layer.depth_multiplier
+        return (math.prod(layer.kernel_size) + bias) * channels * layer.depth_multiplier
     if isinstance(layer, layers.BatchNormalization):
         return (2 + bool(layer.scale) + bool(layer.center)) * channels
     return 0

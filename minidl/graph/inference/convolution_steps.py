@@ -64,7 +64,7 @@ class ConvolutionStep(Step):
 
     def fuse_padding(self, layer: ZeroPadding2D) -> None:
         """Fuse the padding before an unpadded convolution."""
-        self.convolution = replace(self.convolution, padding=sum(layer.pads, ()))
+        self.convolution = replace(self.convolution, padding=sum(layer.padding, ()))
         self.layers.insert(0, layer)
 
     def fuse_normalization(self, layer: BatchNormalization) -> None:

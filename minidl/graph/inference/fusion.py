@@ -206,7 +206,7 @@ def _absorbs(before: Any, convolution: Any) -> bool:
     """Whether the layer `before` can be fused into an unpadded convolution."""
     if type(convolution) is not Conv2D or convolution.window.padding != "valid":
         return False
-    return type(before) is ZeroPadding2D or convolution.convolution.groups == 1
+    return type(before) is ZeroPadding2D or convolution.groups == 1
 
 
 def _pools_unpadded(padding: Any, pool: Any) -> bool:
@@ -214,11 +214,12 @@ def _pools_unpadded(padding: Any, pool: Any) -> bool:
     if type(pool) is not MaxPooling2D or pool.window.padding != "valid":
         return False
     return all(
-        max(pads) < size for pads, size in zip(padding.pads, pool.window.kernel_size, strict=True)
+        max(pads) < size
+        for pads, size in zip(padding.padding, pool.window.kernel_size, strict=True)
     )
 
 
 def _is_plain_relu(layer: Layer) -> bool:
-    function = layer.function if type(layer) is Activation else layer
+    function = layer.activation if type(layer) is Activation else layer
     is_activation = isinstance(function, ActivationLayer)
     return is_activation and type(function) is ReLU and function.is_plain

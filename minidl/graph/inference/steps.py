@@ -148,7 +148,7 @@ class PaddedPoolStep(Step):
     ):
         super().__init__(padding, number, inputs)
         self.layers.append(pool)
-        self.window = replace(pool.window, padding=sum(padding.pads, ()))
+        self.window = replace(pool.window, padding=sum(padding.padding, ()))
 
     def output_shape(self, shapes: Sequence[SizedShape]) -> SizedShape:
         padding, pool = self.layers

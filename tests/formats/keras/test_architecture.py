@@ -246,9 +246,9 @@ def test_arguments_of_each_kind(kind):
 
 
 def test_arguments_are_not_lost():
-    assert make_layer("LeakyReLU", {"alpha": 0.25}).slope == 0.25
-    assert make_layer("ReLU", CASES["ReLU"]).maximum == 6.0
-    assert make_layer("Dense", CASES["Dense"]).activation.maximum == 6.0
+    assert make_layer("LeakyReLU", {"alpha": 0.25}).negative_slope == 0.25
+    assert make_layer("ReLU", CASES["ReLU"]).max_value == 6.0
+    assert make_layer("Dense", CASES["Dense"]).activation.max_value == 6.0
     assert make_layer("BatchNormalization", {"epsilon": 1e-5, "center": False}).center is False
     assert make_layer("Reshape", CASES["Reshape"]).target_shape == (9, -1)
 

@@ -45,8 +45,8 @@ def train_once(options, seed):
         validation,
         head_epochs=options.epochs,
         epochs=max(1, options.epochs // 4),
-        unfreeze_from="block5_conv1",
-        lr_multiplier=0.05,
+        from_layer="block5_conv1",
+        learning_rate_multiplier=0.05,
     )
     return model, history, test
 

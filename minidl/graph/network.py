@@ -274,14 +274,14 @@ class Network(WeightsOwner):
         for layer in self.layers if until is None else self._up_to(until):
             layer.trainable = False
 
-    def unfreeze(self, from_: str | None = None) -> None:
-        """Unfreeze all layers, or all but those that the layer called `from_` depends on."""
-        if from_ in self.inlined and from_ not in {layer.name for layer in self.layers}:
+    def unfreeze(self, from_layer: str | None = None) -> None:
+        """Unfreeze all layers, or all but those that the layer called `from_layer` depends on."""
+        if from_layer in self.inlined and from_layer not in {layer.name for layer in self.layers}:
             raise ValueError(
-                f"{self.label}: {from_!r} is a model; name its lowest layer to unfreeze, or set "
-                f"get_layer({from_!r}).trainable = True"
+                f"{self.label}: expected from_layer to be a layer, received the model "
+                f"{from_layer!r}; set get_layer({from_layer!r}).trainable = True instead"
             )
-        below = [] if from_ is None else self._up_to(from_)[:-1]
+        below = [] if from_layer is None else self._up_to(from_layer)[:-1]
         kept = {id(layer) for layer in below}
         for layer in self.layers:
             if id(layer) not in kept:

@@ -1,4 +1,4 @@
-"""fine_tune: first a new head on a frozen base, then the base's upper layers, gently.
+"""Fine-tuning: train a new head on a frozen base, then the base's upper layers at a lower rate.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
@@ -7,7 +7,7 @@
 >>> model = Sequential([base, layers.Dense(1, activation="sigmoid")])
 >>> model.compile("adam", "binary_crossentropy")
 >>> history = fine_tune(model, (np.eye(4), np.array([0, 1, 0, 1])), head_epochs=2, epochs=3,
-...                     unfreeze_from="upper", verbose=0)
+...                     from_layer="upper", verbose=0)
 >>> history.epoch
 [0, 1, 2, 3, 4]
 """
@@ -26,68 +26,108 @@ __all__ = ["fine_tune"]
 
 
 def fine_tune(
-    model, train, val=None, head_epochs: int = 10, epochs: int = 10,
-    unfreeze_from: str | None = None, learning_rate: float | None = None,
-    lr_multiplier: float = 0.1, **fit_arguments: Any,
-) -> History:  # fmt: skip
-    """Train the head of `model` on its frozen base; then the base from one layer up as well.
+    model: Any,
+    train: Any,
+    validation_data: Any = None,
+    head_epochs: int = 10,
+    epochs: int = 10,
+    from_layer: str | None = None,
+    learning_rate: float | None = None,
+    learning_rate_multiplier: float = 0.1,
+    **fit_arguments: Any,
+) -> History:
+    """Train the head of a model on its frozen base, then the base from one layer upwards, too.
 
-    The base are the models that were called as layers or, where there are none, the highest
-    frozen layer with weights and all layers below it. Its BatchNormalization layers stay frozen
-    to the end: small batches would spoil the statistics that all other weights were trained for.
+    The base consists of the models that were called as layers. Without such models, it is the
+    highest frozen layer with weights and all layers below it. BatchNormalization layers of the base
+    stay frozen, because small batches would spoil their statistics.
 
     Parameters
     ----------
     model : Model
         Compiled.
-    train, val : (x, y), (x, y, sample_weight) or Dataset
+    train, validation_data : (x, y), (x, y, sample_weight) or Dataset
     head_epochs, epochs : int
-        Of the first and of the second part; 0 leaves a part out.
-    unfreeze_from : str, optional
-        The lowest layer of the base that the second part trains; None: all of them.
+        Epochs of the first and of the second phase; 0 skips a phase.
+    from_layer : str, optional
+        The lowest layer of the base that the second phase trains; by default the first one.
     learning_rate : float, optional
         By default the optimizer's.
-    lr_multiplier : float
-        In the second part the base learns at ``learning_rate * lr_multiplier``.
+    learning_rate_multiplier : float
+        In the second phase the base is trained at this fraction of the learning rate.
     **fit_arguments
-        For ``fit``, in both parts: callbacks, verbose, batch_size, augmented_passes, ... but
-        for those that fine_tune has itself, and `resume`.
+        Other arguments of ``fit`` for both phases, such as callbacks, verbose or batch_size.
 
     Returns
     -------
     History
-        Of both parts, one after the other.
+        The epochs of both phases.
 
     Raises
     ------
     ValueError
-        If the model has no base or no head, the base no layer of that name, or a number is none.
+        If the model has no base or no head, the base lacks the layer, or a number is invalid.
     TypeError
-        For arguments of ``fit`` that fine_tune cannot hand on.
+        For arguments of ``fit`` that differ between the phases.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidl import Input, Sequential, layers
+    >>> model = Sequential([Input((2,)), layers.Dense(3, trainable=False), layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> history = fine_tune(model, (np.eye(2), np.ones(2)), head_epochs=1, epochs=1, verbose=0)
+    >>> model.layers[0].trainable, model.layers[0].learning_rate_multiplier
+    (True, 0.1)
     """
+    # Keywords of version 0.1
+    validation_data = fit_arguments.pop("val", validation_data)
+    from_layer = fit_arguments.pop("unfreeze_from", from_layer)
+    multiplier = fit_arguments.pop("lr_multiplier", learning_rate_multiplier)
+
+    check_integer("fine_tune", "head_epochs", head_epochs, 0)
+    check_integer("fine_tune", "epochs", epochs, 0)
+    check_number(
+        "fine_tune", "learning_rate_multiplier", multiplier, minimum=0, exclusive="minimum"
+    )
+    for name in ("resume", "initial_epoch", "x", "y"):
+        if name in fit_arguments:
+            raise TypeError(f"fine_tune: {name} cannot be set, because both phases need their own")
     base = _base_layers(model)
-    _check(model, base, head_epochs, epochs, unfreeze_from, lr_multiplier, fit_arguments)
+    _check_is_in_base(model, base, from_layer)
     if learning_rate is not None:
         model.optimizer.learning_rate = learning_rate
     for layer in base:
         layer.trainable = False
-    whole = History()
-    for part in ("head", "base"):
-        count = head_epochs if part == "head" else epochs
-        if part == "base" and count and not whole.interrupted:
-            _unfreeze(model, base, unfreeze_from, lr_multiplier)
-        if count and not whole.interrupted:
-            whole.extend(_fit(model, train, val, len(whole.epoch), count, fit_arguments))
-    return whole
+    x, y, weight = (*train, None, None)[:3] if isinstance(train, tuple) else (train, None, None)
+    history = History()
+    for phase, count in (("head", head_epochs), ("base", epochs)):
+        if count == 0 or history.interrupted:
+            continue
+        if phase == "base":
+            _unfreeze(model, base, from_layer, multiplier)
+        first = len(history.epoch)
+        history.extend(
+            model.fit(
+                x,
+                y,
+                sample_weight=weight,
+                validation_data=validation_data,
+                initial_epoch=first,
+                epochs=first + count,
+                **fit_arguments,
+            )
+        )
+    return history
 
 
-def _base_layers(model) -> list[Layer]:
+def _base_layers(model: Network) -> list[Layer]:
     """Return the layers of the base that have weights."""
     weighted = [layer for layer in model.layers if layer.parameters]
-    base = []
+    base: list[Layer] = []
     for record in model.inlined.values():
         inner = {id(layer) for layer in record.network.layers}
-        if not all(id(layer) in inner for layer in weighted):  # a loaded model may hold itself
+        if not all(id(layer) in inner for layer in weighted):  # a loaded model may contain itself
             base += [layer for layer in weighted if id(layer) in inner]
     if not base:
         frozen = [i for i, layer in enumerate(weighted) if not layer.trainable]
@@ -102,38 +142,23 @@ def _base_layers(model) -> list[Layer]:
     return base
 
 
-def _check(model, base, head_epochs, epochs, unfreeze_from, lr_multiplier, fit_arguments) -> None:
-    """Complain of arguments before anything is trained."""
-    check_integer("fine_tune", "head_epochs", head_epochs, 0)
-    check_integer("fine_tune", "epochs", epochs, 0)
-    check_number("fine_tune", "lr_multiplier", lr_multiplier, 0, exclusive="minimum")
-    for name in ("resume", "initial_epoch", "validation_data", "x", "y"):
-        if name in fit_arguments:
-            raise TypeError(f"fine_tune: takes no {name}; it calls fit twice with its own")
+def _check_is_in_base(model: Network, base: list[Layer], from_layer: str | None) -> None:
     names = [layer.name for layer in model.layers]
     highest = names.index(base[-1].name)
-    if unfreeze_from is not None and unfreeze_from not in names[: highest + 1]:
+    if from_layer is not None and from_layer not in names[: highest + 1]:
         raise ValueError(
-            f"{model.label}: unfreeze_from={unfreeze_from!r} is no layer of the base (up to "
-            f"{base[-1].name!r}); the second part would train nothing of it"
+            f"{model.label}: expected from_layer to be a layer of the base (up to "
+            f"{base[-1].name!r}), received {from_layer!r}"
         )
 
 
-def _unfreeze(model: Network, base: list[Layer], from_: str | None, multiplier: float) -> None:
-    """Make the base trainable from a layer up, at its own rate, but for BatchNormalization."""
+def _unfreeze(model: Network, base: list[Layer], from_layer: str | None, multiplier: float) -> None:
+    """Unfreeze the base from a layer upwards, at its own rate, except BatchNormalization."""
     was_trainable = {id(layer) for layer in model.layers if layer.trainable}
-    model.unfreeze(from_=from_)
+    model.unfreeze(from_layer)
     for layer in model.layers:
         if layer in base:
             layer.learning_rate_multiplier = multiplier
             layer.trainable = layer.trainable and not isinstance(layer, BatchNormalization)
         else:
             layer.trainable = id(layer) in was_trainable
-
-
-def _fit(model, train, val, initial_epoch: int, count: int, arguments) -> History:
-    x, y, weight = (*train, None, None)[:3] if isinstance(train, tuple) else (train, None, None)
-    return model.fit(
-        x, y, sample_weight=weight, validation_data=val, initial_epoch=initial_epoch,
-        epochs=initial_epoch + count, **arguments,
-    )  # fmt: skip

@@ -214,7 +214,7 @@ def test_freeze_and_unfreeze_by_name():
     network.freeze()
     assert trainable() == ""
     assert not network.trainable
-    network.unfreeze(from_="b")
+    network.unfreeze(from_layer="b")
     assert trainable() == "bc"
     network.unfreeze()
     assert trainable() == "abc"
@@ -227,7 +227,7 @@ def test_freeze_until_takes_only_what_the_layer_depends_on():
     network.freeze(until="b")
     assert (a.trainable, b.trainable, c.trainable) == (False, False, True)
     network.freeze()
-    network.unfreeze(from_="b")
+    network.unfreeze(from_layer="b")
     assert (a.trainable, b.trainable, c.trainable) == (False, True, True)
 
 
@@ -382,5 +382,5 @@ def test_a_model_within_can_be_frozen_and_tapped_by_its_name():
     network.freeze(until="base")
     assert [layer.trainable for layer in network.layers] == [False, False, True, True]
     assert network.tap("base").output_shape == (None, 3)
-    with pytest.raises(ValueError, match="lowest layer"):
-        network.unfreeze(from_="base")
+    with pytest.raises(ValueError, match="expected from_layer to be a layer"):
+        network.unfreeze(from_layer="base")

@@ -56,7 +56,7 @@ def test_the_base_learns_at_the_lower_rate():
         model, notes = make_model(), Snapshots()
         model.set_weights([np.full(w.shape, 0.3) for w in model.get_weights()])
         fine_tune(
-            model, (X, Y), head_epochs=0, epochs=1, lr_multiplier=multiplier,
+            model, (X, Y), head_epochs=0, epochs=1, learning_rate_multiplier=multiplier,
             batch_size=60, callbacks=[notes], verbose=0,
         )  # fmt: skip
         steps.append(notes.epochs[0]["high/kernel"] - np.float32(0.3))
@@ -77,7 +77,7 @@ def test_without_a_model_within_the_frozen_layers_are_the_base():
     model = Sequential([Input((5,)), *[layers.Dense(1, name=name) for name in names]])
     model.compile("sgd", "mse")
     model.freeze(until="high")
-    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="high", verbose=0)
+    fine_tune(model, (X, Y), epochs=1, head_epochs=1, from_layer="high", verbose=0)
     multipliers = {layer.name: layer.learning_rate_multiplier for layer in model.layers}
     assert multipliers == {"low": 0.1, "high": 0.1, "top": 1.0}
     assert [layer.trainable for layer in model.layers] == [False, True, True]
@@ -85,7 +85,7 @@ def test_without_a_model_within_the_frozen_layers_are_the_base():
 
 def test_a_second_call_begins_with_the_head_again():
     model = make_model()
-    fine_tune(model, (X, Y), head_epochs=1, epochs=1, unfreeze_from="high", verbose=0)
+    fine_tune(model, (X, Y), head_epochs=1, epochs=1, from_layer="high", verbose=0)
     notes = Snapshots()
     fine_tune(model, (X, Y), head_epochs=2, epochs=0, callbacks=[notes], verbose=0)
     assert changed(*notes.epochs) == {"top"}
@@ -103,7 +103,7 @@ def test_a_head_layer_that_the_user_froze_stays_frozen():
     model.add(layers.Dense(1, activation="sigmoid", name="last"))
     model.compile("sgd", "binary_crossentropy")
     model.get_layer("top").trainable = False
-    fine_tune(model, (X, Y), epochs=1, head_epochs=1, unfreeze_from="high", verbose=0)
+    fine_tune(model, (X, Y), epochs=1, head_epochs=1, from_layer="high", verbose=0)
     assert not model.get_layer("top").trainable
     assert model.get_layer("high").trainable
 
@@ -116,14 +116,14 @@ def test_weighted_samples():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"unfreeze_from": "top"}, "no layer of the base"),
-        ({"unfreeze_from": "base"}, "no layer of the base"),
-        ({"lr_multiplier": float("nan")}, "lr_multiplier"),
-        ({"lr_multiplier": -3}, "lr_multiplier"),
+        ({"from_layer": "top"}, "layer of the base"),
+        ({"from_layer": "base"}, "layer of the base"),
+        ({"learning_rate_multiplier": float("nan")}, "learning_rate_multiplier"),
+        ({"learning_rate_multiplier": -3}, "learning_rate_multiplier"),
         ({"epochs": -1}, "epochs"),
         ({"head_epochs": "a"}, "head_epochs"),
         ({"resume": True}, "resume"),
-        ({"validation_data": (X, Y)}, "validation_data"),
+        ({"initial_epoch": 1}, "initial_epoch"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_trained(arguments, words):
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained():
     model = make_model()
     before = model.get_weights()
     with pytest.raises(ValueError, match="nothing"):
-        fine_tune(model, (X, Y), unfreeze_from="nothing", verbose=0)
+        fine_tune(model, (X, Y), from_layer="nothing", verbose=0)
     plain = Sequential([Input((5,)), layers.Dense(1)])
     plain.compile("sgd", "mse")
     with pytest.raises(ValueError, match="no base"):
@@ -149,3 +149,19 @@ def test_what_is_wrong_is_said_before_anything_is_trained():
         fine_tune(plain, (X, Y))
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_keywords_of_version_0_1_mean_the_same():
+    histories = []
+    for keywords in (
+        {"validation_data": (X, Y), "from_layer": "high", "learning_rate_multiplier": 0.5},
+        {"val": (X, Y), "unfreeze_from": "high", "lr_multiplier": 0.5},
+    ):
+        model = make_model()
+        model.seed = 1
+        model.set_weights([np.full(w.shape, 0.3) for w in model.get_weights()])
+        history = fine_tune(model, (X, Y), head_epochs=1, epochs=1, verbose=0, **keywords)
+        histories.append(history.history)
+        assert model.get_layer("high").learning_rate_multiplier == 0.5
+    assert histories[0] == histories[1]
+    assert "val_loss" in histories[0]

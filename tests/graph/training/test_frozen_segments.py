@@ -50,7 +50,7 @@ def test_flags_act_at_the_next_step():
     model.train_on_batch(X, Y)
     moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert moved == [False] * 8 + [True] * 2
-    model.unfreeze(from_="high")
+    model.unfreeze(from_layer="high")
     assert segments(model)[0] == ["low", "norm", "re_lu"]
     model.train_on_batch(X, Y)
     moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]

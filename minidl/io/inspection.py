@@ -22,6 +22,7 @@ from minidl import layers
 from minidl.applications import inception_v3, resnet50, vgg16
 from minidl.applications.pretrained import Architecture, without_memory
 from minidl.common.errors import FileFormatError
+from minidl.common.text_table import format_table
 from minidl.formats.matching import match
 from minidl.formats.reading import read_weight_file
 from minidl.formats.weight_file import WeightFile
@@ -124,11 +125,9 @@ class WeightReport:
             for layer in self.layers
             for role, tensor in layer.tensors.items()
         ]
-        widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
         title = f"{self.path}: {self.dialect}, {len(self.layers)} layers with {len(rows)} tensors"
         lines = [f"{title} of {self.parameters:,} numbers"]
-        lines += [f"  {a.ljust(widths[0])}  {b.ljust(widths[1])}  {c}" for a, b, c in rows]
-        return "\n".join([*lines, *self._verdict()])
+        return "\n".join([*lines, *format_table(rows, indent="  "), *self._verdict()])
 
     def _verdict(self) -> Iterator[str]:
         for fit in self.fits:

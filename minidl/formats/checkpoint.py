@@ -1,9 +1,9 @@
-"""minidl's own file: one HDF5 file with a JSON document and named arrays.
+"""minidl's own file format: HDF5 with a JSON document and named arrays.
 
-The document says what the model is and where its training stands; each array lies beside it
-under its own name. The file's first 512 bytes, which HDF5 leaves to the user, hold a checksum of
-all others, so that damage is found before anything is read. A file is written under a temporary
-name, flushed and renamed, so that a crash leaves the old file or the new one, never half of one.
+The document describes the model and the state of its training; each array has its own name. The
+first 512 bytes, which HDF5 leaves to the user, hold a checksum of the rest. Damage is therefore
+found before anything is read. Files are written under a temporary name, flushed and renamed: after
+a crash, either the former file or the new one is complete.
 
 >>> import tempfile, numpy as np
 >>> from minidl.formats.checkpoint import read_checkpoint, write_checkpoint
@@ -20,21 +20,32 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from minidl.common.errors import FileFormatError
+from minidl.formats.file_errors import StrPath, check_file, file_errors
 
 __all__ = ["is_native", "pack", "read_checkpoint", "unpack", "write_checkpoint"]
 
 MARK, VERSION = b"minidl model file, checksum ", 1
-SEAL_SIZE = 512  # the smallest "user block" of HDF5
+SEAL_SIZE = 512  # bytes: the smallest "user block" of HDF5
 
 
-def write_checkpoint(path, document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def write_checkpoint(
+    path: StrPath, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
     """Write `document` and `arrays` to `path`, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+    document : dict
+        Anything that JSON can hold.
+    arrays : dict of str to array
 
     Raises
     ------
@@ -60,57 +71,56 @@ def write_checkpoint(path, document: dict[str, Any], arrays: dict[str, np.ndarra
         raise
 
 
-def read_checkpoint(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the document and the arrays of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    (dict, dict of str to array)
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, IsADirectoryError
     FileFormatError
         If the file is damaged or was not written by minidl.
     """
     import h5py
 
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a model file, found a folder")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    _check_seal(path)
-    try:
+    check_file(path)
+    arrays: dict[str, np.ndarray] = {}
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with file_errors(path, "restore it from a copy"):
+        _check_seal(path)
         with h5py.File(path, "r") as file:
             if int(file.attrs["version"]) > VERSION:
                 raise FileFormatError(
-                    f"{path}: written by a newer minidl (file version {file.attrs['version']}, "
-                    f"this one reads up to {VERSION}); update minidl"
+                    f"expected file version {VERSION}, received {file.attrs['version']} of a newer "
+                    "minidl; update minidl"
                 )
             document = json.loads(file["document"][()])
-            arrays: dict[str, np.ndarray] = {}
-            file["arrays"].visititems(
-                lambda name, item: arrays.__setitem__(name, item[()])
-                if isinstance(item, h5py.Dataset) else None
-            )  # fmt: skip
-    except FileFormatError:
-        raise
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"{path}: cannot be read ({_first_line(error)}); restore it from a copy"
-        ) from error
+            file["arrays"].visititems(add)
     return document, arrays
 
 
-def is_native(path) -> bool:
-    """Whether a file was written by :func:`write_checkpoint`; also where there is no file."""
+def is_native(path: StrPath) -> bool:
+    """Return whether :func:`write_checkpoint` wrote a file; True for a missing file."""
     path = Path(path)
     if not path.is_file():
-        return True  # reading it says what is wrong
+        return True  # reading it raises the error
     with open(path, "rb") as file:
         return file.read(len(MARK)) == MARK
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:
-    """Return `value` as JSON can hold it; its arrays move to `arrays`, named after `prefix`."""
+    """Return `value` for JSON; its arrays move to `arrays` under names that begin with `prefix`."""
     if isinstance(value, np.ndarray):
         arrays[prefix] = value
         return {"__array__": prefix}
@@ -124,7 +134,7 @@ def pack(value: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:
 
 
 def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """Undo :func:`pack`."""
+    """Reverse :func:`pack`."""
     if isinstance(value, dict):
         if set(value) == {"__array__"}:
             return arrays[value["__array__"]]
@@ -135,14 +145,14 @@ def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _temporary_beside(path: Path) -> str:
-    """Make an empty file in the same folder, which can be renamed to `path` later."""
+    """Create an empty file in the same folder, which can later be renamed to `path`."""
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file name, found a folder")
+        raise IsADirectoryError(f"{path}: expected a file name, received a folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
     temporary = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
     try:
-        # 0o666: the system itself takes away what the user's umask forbids.
+        # 0o666: the system removes what the user's umask forbids.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise type(error)(f"{path}: cannot be written ({error.strerror})") from None
@@ -150,7 +160,7 @@ def _temporary_beside(path: Path) -> str:
 
 
 def _seal(path: str) -> None:
-    """Write mark and checksum into the first bytes, and see to it that the disk has it all."""
+    """Write mark and checksum into the first bytes, and flush the file to the disk."""
     with open(path, "r+b") as file:
         seal = MARK + _checksum(file)
         file.seek(0)
@@ -159,23 +169,19 @@ def _seal(path: str) -> None:
         os.fsync(file.fileno())
 
 
-def _check_seal(path: Path) -> None:
-    """Raise FileFormatError for another kind of file, and for a damaged one."""
+def _check_seal(path: StrPath) -> None:
+    """Raise FileFormatError for another kind of file and for a damaged one."""
     with open(path, "rb") as file:
         seal = file.read(SEAL_SIZE)
         if not seal.startswith(MARK):
-            raise FileFormatError(f"{path}: not a minidl model file (its beginning has no mark)")
+            raise FileFormatError("not a minidl model file (its header has no mark)")
         if seal.rstrip(b"\0") != MARK + _checksum(file):
             raise FileFormatError(
-                f"{path}: damaged or cut off (its checksum is wrong); restore it from a copy"
+                "damaged or truncated (the checksum differs); restore it from a copy"
             )
 
 
-def _checksum(file) -> bytes:
-    """Return the checksum of all that follows the seal, as text."""
+def _checksum(file: BinaryIO) -> bytes:
+    """Return the checksum of everything after the seal, as text."""
     file.seek(SEAL_SIZE)
-    return hashlib.file_digest(file, "blake2b").hexdigest().encode()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return hashlib.file_digest(file, "blake2b").hexdigest().encode()  # type: ignore[arg-type]

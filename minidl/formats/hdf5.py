@@ -1,8 +1,8 @@
-"""Opening HDF5 files of strangers: looked through before anything is read.
+"""Safe reading of HDF5 files from unknown sources.
 
-An HDF5 file can point to other files, claim sizes that no memory holds, and, when it is damaged,
-lead the C library around in circles. So the whole tree of names is walked first, and only
-what a weight file needs is let through: groups and plain arrays of numbers, each under one name.
+An HDF5 file can link to other files and claim sizes that exceed the memory. A damaged file can
+send the C library into an endless loop. Therefore the whole tree is checked before anything is
+read. Only groups and plain arrays of numbers are accepted, each under one name.
 
 >>> import tempfile, h5py, numpy as np
 >>> from minidl.formats.hdf5 import open_hdf5, read_names, read_tensor
@@ -11,7 +11,7 @@ what a weight file needs is let through: groups and plain arrays of numbers, eac
 ...     file.attrs["layer_names"] = ["fc"]
 ...     file["fc"] = np.ones(2, "float32")
 >>> with open_hdf5(path) as file:
-...     read_names(file, "layer_names", path), read_tensor(file["fc"], "fc", path)
+...     read_names(file, "layer_names"), read_tensor(file["fc"], "fc")
 (['fc'], array([1., 1.], dtype=float32))
 """
 
@@ -23,245 +23,221 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from minidl.common.errors import FileFormatError, MinidlError
+from minidl.common.errors import FileFormatError
+from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
 
-__all__ = [
-    "SIGNATURE",
-    "as_format_errors",
-    "check_file",
-    "open_hdf5",
-    "read_names",
-    "read_tensor",
-    "read_text",
-]
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["SIGNATURE", "open_hdf5", "read_names", "read_tensor", "read_text"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS, MAX_DEPTH = 100_000, 32
-MAX_TOTAL, MAX_ATTRIBUTE = 8 * 2**30, 64 * 2**20
-MAX_SEARCH = 16 * 2**30  # bytes to look through for references to text, some seconds
-# A small file of zeros may be compressed a lot; a large one that claims more than this lies.
+MAX_TOTAL, MAX_ATTRIBUTE = 8 * 2**30, 64 * 2**20  # bytes
+MAX_SEARCH = 16 * 2**30  # bytes to search for references to strings: some seconds
+# Zeros compress well: small files may claim 64 MiB, larger ones 64 times their size.
 SMALL, MAX_EXPANSION = 64 * 2**20, 64
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
 HEAP_MARK, HEAP_HEADER, OBJECT_HEADER, SMALLEST_HEAP = b"GCOL\x01", 16, 16, 4096
+HEAP_DAMAGE = "the strings of the HDF5 file (global heap) are damaged; get it again"
 
 
 @contextlib.contextmanager
-def open_hdf5(source, path=None) -> Iterator[Any]:
-    """Open a file for reading, as an ``h5py.File`` in a ``with`` statement.
+def open_hdf5(source: StrPath | BinaryIO, path: StrPath | None = None) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, after all checks.
 
-    Within the statement, too, every failure of h5py becomes a FileFormatError.
+    Inside the ``with`` statement, too, every failure of h5py becomes a FileFormatError.
 
     Parameters
     ----------
     source : str, Path or binary file object
     path : str or Path, optional
-        What messages call a file object.
+        Name of a file object in messages.
+
+    Yields
+    ------
+    h5py.File
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError
     FileFormatError
-        If the file is damaged, or holds what no weight file needs: links to other places or
+        If the file is damaged, or holds what no weight file needs: links to other objects or
         files, virtual datasets, external storage, absurd sizes, one object under two names.
     """
     import h5py
 
-    is_stream = hasattr(source, "read")
-    path = source if path is None else path
-    if not is_stream:
-        check_file(source)
     with contextlib.ExitStack() as stack:
-        raw = source if is_stream else stack.enter_context(open(source, "rb"))
-        stack.enter_context(as_format_errors(path))
+        if isinstance(source, (str, os.PathLike)):
+            check_file(source)
+            raw: BinaryIO = stack.enter_context(open(source, "rb"))
+            opened: str | BinaryIO = os.fspath(source)
+        else:
+            raw = opened = source
+        stack.enter_context(file_errors(cast(StrPath, source) if path is None else path))
         size = raw.seek(0, os.SEEK_END)
-        _check_superblock(raw, path)
-        heaps = _heaps(raw, size, path)
+        _check_superblock(raw)
+        heaps = _heaps(raw, size)
         raw.seek(0)
-        file = stack.enter_context(h5py.File(raw if is_stream else os.fspath(source), "r"))
-        _check_tree(file, size, path)
-        _check_references(raw, heaps, path)
+        file = stack.enter_context(h5py.File(opened, "r"))
+        _check_tree(file, size)
+        _check_references(raw, heaps)
         yield file
 
 
-def check_file(path) -> None:
-    """Raise FileNotFoundError or IsADirectoryError, with the path, unless there is a file."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a weight file, found a folder")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+def read_tensor(dataset: h5py.Dataset, place: str) -> np.ndarray:
+    """Return a copy of a floating-point dataset in the machine's byte order.
 
-
-def read_tensor(dataset, place: str, path) -> np.ndarray:
-    """Return a copy of a dataset of float16, float32 or float64, in the machine's byte order.
+    Parameters
+    ----------
+    dataset : h5py.Dataset of float16, float32 or float64
+    place : str
+        Path of the dataset, for messages.
 
     Raises
     ------
     FileFormatError
-        For other types, for numbers that were never written, and for NaN or infinity; `place`
-        and `path` are for the message.
+        For other types, incomplete datasets, and NaN or infinity.
     """
-    with as_format_errors(path):
-        dtype = _float_type(dataset)
-        if dtype is None:
-            raise FileFormatError(
-                f"{path}: {place!r} holds no plain floating-point numbers; expected float32, "
-                "float64 or float16: set the model's dtype to float32 and save it again"
-            )
-        if not _is_complete(dataset):
-            raise FileFormatError(
-                f"{path}: {place!r} was never written to the end; get the file again"
-            )
-        array = np.empty(dataset.shape, dtype)
-        if array.size:
-            dataset.read_direct(array)
-    if not np.isfinite(array).all():
-        raise FileFormatError(f"{path}: {place!r} contains NaN or infinite values")
+    dtype = _float_type(dataset)
+    if dtype is None:
+        raise FileFormatError(
+            f"tensor {place!r}: expected float16, float32 or float64, received "
+            f"{dataset.dtype}; set the model's dtype to float32 and save it again"
+        )
+    if not _is_complete(dataset):
+        raise FileFormatError(f"tensor {place!r} is incomplete; get the file again")
+    array = np.empty(dataset.shape, dtype)
+    if array.size:
+        dataset.read_direct(array)
+    check_finite(array, place)
     return array
 
 
-def read_names(group, attribute: str, path) -> list[str] | None:
-    """Return a list of names that Keras keeps as an attribute; None where there is none.
+def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
+    """Return a list of names that Keras stores as an attribute, or None if it is missing.
 
-    A long list is in pieces: ``layer_names0``, ``layer_names1``, ...
+    Keras splits long lists into ``layer_names0``, ``layer_names1``, ...
     """
-    names = _attribute(group, attribute, path)
+    names = _strings(group, attribute)
     if names is not None:
         return names
     names = []
     for number in itertools.count():
-        piece = _attribute(group, f"{attribute}{number}", path)
+        piece = _strings(group, f"{attribute}{number}")
         if piece is None:
-            return names if number else None
+            break
         names += piece
-    return None
+    return names if number else None
 
 
-def read_text(group, attribute: str, path) -> str | None:
-    """Return an attribute that is one text; None where there is none."""
-    values = _attribute(group, attribute, path)
+def read_text(group: h5py.Group | h5py.Dataset, attribute: str) -> str | None:
+    """Return an attribute that is a single string, or None if it is missing."""
+    values = _strings(group, attribute)
     if values is not None and len(values) != 1:
-        raise FileFormatError(f"{path}: expected one text in {attribute!r}, received {len(values)}")
+        raise FileFormatError(
+            f"attribute {attribute!r}: expected one string, received {len(values)}"
+        )
     return None if values is None else values[0]
 
 
-@contextlib.contextmanager
-def as_format_errors(path) -> Iterator[None]:
-    """Turn whatever a damaged file makes h5py raise into a FileFormatError of one sentence."""
-    try:
-        yield
-    except MinidlError:
-        raise
-    except Exception as error:  # h5py has no error of its own: it may be of nearly any class
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise FileFormatError(
-            f"{path}: cannot be read ({lines[0][:200]}); it is damaged or cut off: get it again"
-        ) from error
-
-
-def _attribute(group, name: str, path) -> list[str] | None:
-    """Return a list of texts, or one text, as a list."""
+def _strings(group: h5py.Group | h5py.Dataset, name: str) -> list[str] | None:
+    """Return one string or a list of strings as a list, or None if it is missing."""
     import h5py
 
-    with as_format_errors(path):
-        if name not in group.attrs:
-            return None
-        attribute = group.attrs.get_id(name)
-        kind, shape = attribute.get_type(), attribute.shape
-        if shape is None or 0 in shape:  # Keras writes no names as no numbers
-            return []
-        # Only of these two kinds of text is h5py sure not to run astray.
-        is_text = kind.get_class() == h5py.h5t.STRING and isinstance(kind, h5py.h5t.TypeStringID)
-        if not is_text or math.prod(shape) * kind.get_size() > MAX_ATTRIBUTE or len(shape) > 1:
-            raise FileFormatError(f"{path}: expected names in the attribute {name!r}")
-        return [_decoded(value) for value in np.atleast_1d(group.attrs[name]).tolist()]
+    if name not in group.attrs:
+        return None
+    attribute = group.attrs.get_id(name)
+    kind, shape = attribute.get_type(), attribute.shape
+    if shape is None or 0 in shape:  # Keras writes an empty list as an array of numbers
+        return []
+    # h5py is safe only for these two kinds of strings.
+    is_text = kind.get_class() == h5py.h5t.STRING and isinstance(kind, h5py.h5t.TypeStringID)
+    if not is_text or math.prod(shape) * kind.get_size() > MAX_ATTRIBUTE or len(shape) > 1:
+        raise FileFormatError(f"attribute {name!r}: expected a list of names")
+    return [_decoded(value) for value in np.atleast_1d(group.attrs[name]).tolist()]
 
 
-def _decoded(value) -> str:
+def _decoded(value: str | bytes) -> str:
     text = value.decode() if isinstance(value, bytes) else str(value)
-    text.encode()  # h5py has signs of its own for what is no UTF-8; they cannot be printed
+    text.encode()  # h5py marks invalid UTF-8 with surrogates, which cannot be printed
     return text
 
 
-# Before h5py opens the file
+# Checks of the bytes before h5py opens the file
 
 
-def _check_superblock(raw: BinaryIO, path) -> None:
+def _check_superblock(raw: BinaryIO) -> None:
     """Raise FileFormatError unless the file begins as HDF5 with addresses of 8 bytes."""
     raw.seek(0)
     head = raw.read(16)
     if not head.startswith(SIGNATURE):
-        raise FileFormatError(f"{path}: not an HDF5 file (its beginning has no mark of one)")
+        raise FileFormatError("not an HDF5 file (its signature is missing)")
     version = head[8] if len(head) == 16 else 255
     widths = {0: head[13:15], 1: head[13:15], 2: head[9:11], 3: head[9:11]}.get(version)
     if widths != b"\x08\x08":
-        raise FileFormatError(f"{path}: the beginning of the HDF5 file is damaged; get it again")
+        raise FileFormatError("the header of the HDF5 file is damaged; get it again")
 
 
-def _heaps(raw: BinaryIO, size: int, path) -> dict[int, dict[int, int]]:
-    """Return where HDF5 keeps texts: the addresses of its "global heaps" with their lengths.
+def _heaps(raw: BinaryIO, size: int) -> dict[int, dict[int, int]]:
+    """Return the global heaps, in which HDF5 stores strings, by address.
 
-    Texts lie there one after the other, each with its length. A wrong one sends the C library
-    around for ever.
+    A heap is a sequence of strings with their lengths. A wrong length sends the C library into an
+    endless loop.
     """
     heaps = {}
     for address in _occurrences(raw, HEAP_MARK):
         raw.seek(address + 8)
         length = int.from_bytes(raw.read(8), "little")
-        if SMALLEST_HEAP <= length <= size - address:  # else it is no heap, and HDF5 will say so
+        if SMALLEST_HEAP <= length <= size - address:  # otherwise HDF5 itself refuses the heap
             raw.seek(address)
-            heaps[address] = _heap_objects(raw.read(length), path)
+            heaps[address] = _heap_objects(raw.read(length))
         if len(heaps) * size > MAX_SEARCH:
-            raise FileFormatError(f"{path}: holds more texts than a weight file needs")
+            raise FileFormatError("the file holds more strings than a weight file needs")
     return heaps
 
 
-def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], path) -> None:
-    """Raise for references to texts that claim gigabytes: HDF5 would make room for them first.
-
-    A reference is the text's length, the heap's address and the text's number. Remains of older
-    ones lie about in a file, so that only a length that no text has tells of damage; and the
-    same bytes stand elsewhere by chance, but not where the older format, Keras', aligns them.
-    """
-    raw.seek(len(SIGNATURE))
-    aligned = raw.read(1)[0] < 2  # the version of the file's beginning
-    for address, lengths in heaps.items():
-        for place in _occurrences(raw, address.to_bytes(8, "little")):
-            if aligned and place % 8 != 4:
-                continue
-            raw.seek(max(place - 4, 0))
-            claimed, _, number = struct.unpack("<IQI", raw.read(16).ljust(16, b"\xff"))
-            if claimed > MAX_ATTRIBUTE and number in lengths:
-                _refuse_heap(path)
-
-
-def _heap_objects(heap: bytes, path) -> dict[int, int]:
-    """Return the lengths of a heap's texts by number."""
+def _heap_objects(heap: bytes) -> dict[int, int]:
+    """Return the lengths of a heap's strings by number."""
     lengths: dict[int, int] = {}
-    place = HEAP_HEADER
-    while place + OBJECT_HEADER <= len(heap):
-        number, length = struct.unpack_from("<H6xQ", heap, place)
+    offset = HEAP_HEADER
+    while offset + OBJECT_HEADER <= len(heap):
+        number, length = struct.unpack_from("<H6xQ", heap, offset)
         # Number 0 is the free rest, whose length includes the header; nothing refers to it.
         step = OBJECT_HEADER + -(-length // 8) * 8 if number else length
-        if step < OBJECT_HEADER or place + step > len(heap) or number in lengths:
-            _refuse_heap(path)
+        if step < OBJECT_HEADER or offset + step > len(heap) or number in lengths:
+            raise FileFormatError(HEAP_DAMAGE)
         if number:
             lengths[number] = length
-        place += step
+        offset += step
     return lengths
 
 
-def _refuse_heap(path) -> NoReturn:
-    raise FileFormatError(f"{path}: damaged where HDF5 keeps texts (global heap); get it again")
+def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]]) -> None:
+    """Refuse references to strings of gigabytes, which HDF5 would allocate first.
+
+    A reference is the string's length, the heap's address and the string's number. Only a length
+    that no string has indicates damage, because files contain remains of former references. The
+    older format, which Keras writes, aligns references; elsewhere the bytes occur by chance.
+    """
+    raw.seek(len(SIGNATURE))
+    aligned = raw.read(1)[0] < 2  # version of the superblock
+    for address, lengths in heaps.items():
+        for offset in _occurrences(raw, address.to_bytes(8, "little")):
+            if aligned and offset % 8 != 4:
+                continue
+            raw.seek(max(offset - 4, 0))
+            claimed, _, number = struct.unpack("<IQI", raw.read(16).ljust(16, b"\xff"))
+            if claimed > MAX_ATTRIBUTE and number in lengths:
+                raise FileFormatError(HEAP_DAMAGE)
 
 
 def _occurrences(raw: BinaryIO, pattern: bytes, block: int = 16 * 2**20) -> Iterator[int]:
-    """Yield the places of `pattern` in a file."""
+    """Yield the offsets of `pattern` in a file."""
     start, tail = 0, b""
     while True:
         raw.seek(start)
@@ -276,68 +252,68 @@ def _occurrences(raw: BinaryIO, pattern: bytes, block: int = 16 * 2**20) -> Iter
         start, tail = start + len(data), text[-len(pattern) + 1 :]
 
 
-# The tree of names
+# Checks of the tree
 
 
-def _check_tree(file, size: int, path) -> None:
-    """Raise FileFormatError for anything but groups and plain arrays of believable size."""
+def _check_tree(file: h5py.File, size: int) -> None:
+    """Refuse anything but groups and plain arrays of plausible size."""
     import h5py
 
-    waiting = [(file["/"], "", 0)]
-    seen, total = {h5py.h5o.get_info(waiting[0][0].id).addr}, 0
-    while waiting:
-        group, prefix, depth = waiting.pop()
+    stack = [(file["/"], "", 0)]
+    seen, total = {h5py.h5o.get_info(stack[0][0].id).addr}, 0
+    while stack:
+        group, prefix, depth = stack.pop()
         for name in group:
             place = f"{prefix}{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise FileFormatError(
-                    f"{path}: {place!r} is a link to another place or file; a weight file needs "
-                    "none, and following one could read what it should not"
+                    f"{place!r} links to another object or file, which could expose other data; "
+                    "copy the numbers into one file"
                 )
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise FileFormatError(f"{path}: {place!r} is another name of an object seen before")
+                raise FileFormatError(f"{place!r} is a second name of another object")
             seen.add(address)
             if len(seen) > MAX_OBJECTS or depth >= MAX_DEPTH:
-                raise FileFormatError(f"{path}: too many objects or too deep at {place!r}")
+                raise FileFormatError(f"too many objects, or nested too deeply, at {place!r}")
             if isinstance(item, h5py.Dataset):
-                total += _checked_size(item, place, size, path)
+                total += _checked_size(item, place, size)
             elif isinstance(item, h5py.Group):
-                waiting.append((item, f"{place}/", depth + 1))
+                stack.append((item, f"{place}/", depth + 1))
             else:
-                raise FileFormatError(f"{path}: {place!r} is neither a group nor an array")
+                raise FileFormatError(f"{place!r} is neither a group nor an array")
             if total > MAX_TOTAL:
-                raise FileFormatError(f"{path}: claims to hold more than {MAX_TOTAL} bytes")
+                raise FileFormatError(f"the file claims to hold more than {MAX_TOTAL} bytes")
 
 
-def _checked_size(dataset, place: str, size: int, path) -> int:
-    """Return how many bytes the array takes, unless its storage is not that of plain numbers."""
+def _checked_size(dataset: h5py.Dataset, place: str, size: int) -> int:
+    """Return the bytes of an array, or refuse storage that plain numbers do not need."""
     import h5py
 
     storage = dataset.id.get_create_plist()
     if storage.get_layout() == h5py.h5d.VIRTUAL or storage.get_external_count():
         raise FileFormatError(
-            f"{path}: {place!r} lies in another file (virtual or external storage); copy the "
-            "numbers into one file"
+            f"{place!r} is stored in another file (virtual or external); copy the numbers into "
+            "one file"
         )
     filters = [storage.get_filter(i)[0] for i in range(storage.get_nfilters())]
     if any(code not in FILTERS for code in filters) or len(filters) > len(FILTERS):
         raise FileFormatError(
-            f"{path}: {place!r} is packed with filter {filters}, expected gzip, shuffle or none"
+            f"{place!r}: expected the filters gzip or shuffle, received {filters}"
         )
     width, limit = dataset.id.get_type().get_size(), max(SMALL, MAX_EXPANSION * size)
     chunk = storage.get_chunk() if storage.get_layout() == h5py.h5d.CHUNKED else ()
     for shape in (dataset.shape or (), chunk):
         if math.prod(shape) * width > limit:
             raise FileFormatError(
-                f"{path}: {place!r} claims the shape {shape}, too much for a file of {size} bytes"
+                f"{place!r} claims the shape {shape}, too large for a file of {size} bytes"
             )
     return math.prod(dataset.shape or ()) * width
 
 
-def _float_type(dataset) -> np.dtype | None:
-    """Return the type as NumPy has it, in the machine's byte order; None for all others."""
+def _float_type(dataset: h5py.Dataset) -> np.dtype | None:
+    """Return the NumPy dtype in the machine's byte order, or None for other types."""
     import h5py
 
     if dataset.shape is None:
@@ -350,8 +326,8 @@ def _float_type(dataset) -> np.dtype | None:
     return None
 
 
-def _is_complete(dataset) -> bool:
-    """Say whether all numbers are in the file; for those that are not HDF5 returns zeros."""
+def _is_complete(dataset: h5py.Dataset) -> bool:
+    """Return whether all numbers are stored; HDF5 reads missing ones as zeros."""
     storage = dataset.id.get_create_plist()
     shape, chunk = dataset.shape, dataset.chunks
     if 0 in shape:

@@ -1,7 +1,7 @@
-"""What every weight file comes down to: named layers, each with tensors by role.
+"""The common form of all weight files: named layers with tensors by role.
 
-The dialects differ in where they keep a tensor and what they call it; readers translate them
-into one :class:`WeightFile`, and only :mod:`minidl.formats.matching` knows how that fits a model.
+The dialects differ in where they store a tensor and how they name it. Readers translate them into
+one :class:`WeightFile`; :mod:`minidl.formats.matching` assigns its tensors to a model.
 
 >>> from minidl.formats.weight_file import role_of
 >>> role_of("block1_conv1/block1_conv1_W_1:0"), role_of("bn_conv1_running_std_1:0")
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minidl.common.errors import FileFormatError
+
 __all__ = [
+    "LayerTable",
     "LayerTensors",
     "WeightFile",
     "clean_name",
@@ -29,8 +32,8 @@ __all__ = [
     "role_of",
 ]
 
-# A tensor's last name, without numbers, ends in one of these. Keras 1 called the moving
-# variance "running_std": it holds the variance all the same (fchollet, Keras commit of July 2016).
+# Roles by the end of a tensor's name. Keras 1 called the moving variance "running_std": it holds
+# the variance all the same (fchollet, Keras commit of July 2016).
 _ROLES = {
     "depthwise_kernel": "kernel",
     "kernel": "kernel",
@@ -44,11 +47,11 @@ _ROLES = {
     "moving_variance": "moving_variance",
     "running_std": "moving_variance",
 }
-# Second kernels, of layers that minidl does not have.
-_OTHERS = ("pointwise_kernel", "recurrent_kernel")
+# Second kernels of layers that minidl does not have.
+_UNSUPPORTED = ("pointwise_kernel", "recurrent_kernel")
 
-# Keras 1 wrote the names of classes without underscores; TensorFlow 1.13 numbered some classes.
-_OLD_KINDS = {
+# Keras 1 wrote class names without underscores; TensorFlow 1.13 numbered some classes.
+_FORMER_KINDS = {
     "convolution2d": "conv2d",
     "batchnormalization": "batch_normalization",
     "batch_normalization_v1": "batch_normalization",
@@ -56,7 +59,7 @@ _OLD_KINDS = {
     "depthwiseconv2d": "depthwise_conv2d",
 }
 _RESNET_LAYER = re.compile(r"(res|bn)(\d)([a-z])_branch(1|2a|2b|2c)")
-_RESNET_PARTS = {"1": 0, "2a": 1, "2b": 2, "2c": 3}
+_RESNET_BRANCHES = {"1": 0, "2a": 1, "2b": 2, "2c": 3}
 _RESNET_ENDS = {"conv1": "conv1_conv", "bn_conv1": "conv1_bn", "fc1000": "predictions"}
 _KNOWN_NETWORKS = {
     "block3_conv4": "VGG19",
@@ -74,14 +77,14 @@ class LayerTensors:
     Attributes
     ----------
     name : str
-        The layer's own name, without the names of models around it.
+        The layer's own name, without the names of enclosing models.
     tensors : dict of str to array
-        By role, which is the name of minidl's parameter: "kernel", "bias", "gamma", "beta",
-        "moving_mean", "moving_variance".
+        Tensors by role. A role is the name of minidl's parameter: "kernel", "bias", "gamma",
+        "beta", "moving_mean", "moving_variance".
     places : dict of str to str
-        For each role, where in the file the tensor lies: for messages.
+        The path of each tensor inside the file by role, for messages.
     scope : str
-        The names of the models around the layer, joined by "/"; "" where there is none.
+        The names of the enclosing models, joined by "/"; "" without any.
     """
 
     name: str
@@ -90,17 +93,39 @@ class LayerTensors:
     scope: str = ""
 
 
+class LayerTable:
+    """The layers of a file while it is read, in the file's order."""
+
+    def __init__(self) -> None:
+        self._layers: dict[tuple[str, str], LayerTensors] = {}
+
+    @property
+    def layers(self) -> list[LayerTensors]:
+        """The layers that have tensors."""
+        return list(self._layers.values())
+
+    def add(self, scope: str, name: str, role: str, tensor: np.ndarray, place: str) -> None:
+        """Add one tensor to the layer `name`; refuse a second one of the same role."""
+        layer = self._layers.setdefault((scope, name), LayerTensors(name, scope=scope))
+        if role in layer.tensors:
+            raise FileFormatError(
+                f"layer {name!r}: expected one tensor {role!r}, received two: "
+                f"{layer.places[role]!r} and {place!r}"
+            )
+        layer.tensors[role], layer.places[role] = tensor, place
+
+
 @dataclass
 class WeightFile:
-    """All that a file holds.
+    """The content of a weight file.
 
     Attributes
     ----------
     path : Path
     dialect : str
-        What kind of file it is, in words for a user: "Keras 2 weights".
+        The kind of file as shown to users: "Keras 2 weights".
     layers : list of LayerTensors
-        Those with tensors, in the file's order.
+        The layers that have tensors, in the file's order.
     architecture : dict or None
         The model's configuration as Keras writes it, where the file has one.
     """
@@ -108,16 +133,21 @@ class WeightFile:
     path: Path
     dialect: str
     layers: list[LayerTensors]
-    architecture: dict[str, Any] | None = None
+    architecture: Mapping[str, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """The path with the dialect, for messages."""
+        return f"{self.path} ({self.dialect})"
 
 
 def role_of(tensor_name: str) -> str | None:
-    """Return the role of a tensor by its name, or None where the name says nothing.
+    """Return the role of a tensor by its name, or None for an unknown name.
 
-    Only the last part of a path counts; ``:0`` and a trailing number are Keras' bookkeeping.
+    Only the last component of a path counts, without Keras' suffixes ``:0`` and ``_1``.
     """
     name = clean_name(tensor_name)
-    if name.endswith(_OTHERS):
+    if name.endswith(_UNSUPPORTED):
         return None
     for ending, role in _ROLES.items():
         if name == ending or name.endswith(f"_{ending}"):
@@ -126,7 +156,7 @@ def role_of(tensor_name: str) -> str | None:
 
 
 def clean_name(tensor_name: str) -> str:
-    """Return the last part of a tensor's path without Keras' bookkeeping.
+    """Return the last component of a tensor's path without Keras' suffixes.
 
     >>> clean_name("dense/kernel_1:0")
     'kernel'
@@ -136,38 +166,39 @@ def clean_name(tensor_name: str) -> str:
 
 
 def kind_and_number(name: str) -> tuple[str, int]:
-    """Take a name such as ``conv2d_17`` apart; the first of a kind may have no number."""
+    """Split a name such as ``conv2d_17``; a name without a number has number 0."""
     kind, _, number = name.rpartition("_")
     if not kind or not number.isdecimal() or len(number) > 9:
         kind, number = name, "0"
-    return _OLD_KINDS.get(kind, kind), int(number)
+    return _FORMER_KINDS.get(kind, kind), int(number)
 
 
 def modern_names(entries: list[LayerTensors]) -> Iterator[str]:
     """Yield for each layer its name in today's ResNet50, or its own name.
 
-    The file of 2016 has other names, in another order: going by the order would exchange
-    kernels of equal shape without a word.
+    The ResNet50 file of 2016 has other names in another order. Loading it by position would
+    silently exchange kernels of equal shape.
     """
-    old = any(_RESNET_LAYER.fullmatch(entry.name) for entry in entries)
+    is_former = any(_RESNET_LAYER.fullmatch(entry.name) for entry in entries)
     for entry in entries:
         found = _RESNET_LAYER.fullmatch(entry.name)
         if found:
             kind, stage, block, branch = found.groups()
             number = ord(block) - ord("a") + 1
             part = {"res": "conv", "bn": "bn"}[kind]
-            yield f"conv{stage}_block{number}_{_RESNET_PARTS[branch]}_{part}"
+            yield f"conv{stage}_block{number}_{_RESNET_BRANCHES[branch]}_{part}"
         elif entry.name == "probs":
             yield "predictions"
         else:
-            yield _RESNET_ENDS.get(entry.name, entry.name) if old else entry.name
+            yield _RESNET_ENDS.get(entry.name, entry.name) if is_former else entry.name
 
 
 def guess_network(entries: list[LayerTensors]) -> str:
-    """Return which well-known network a file holds, by its names; "" for others."""
+    """Return the well-known network that a file seems to hold by its names; "" for others."""
     names = {entry.name for entry in entries}
-    found = [network for name, network in _KNOWN_NETWORKS.items() if name in names]
     kinds = Counter(kind_and_number(name)[0] for name in names)
-    if not found and kinds["conv2d"] == kinds["batch_normalization"] == 94:
-        found = ["InceptionV3"]
-    return found[0] if found else ""
+    for name, network in _KNOWN_NETWORKS.items():
+        if name in names:
+            return network
+    is_inception = kinds["conv2d"] == kinds["batch_normalization"] == 94
+    return "InceptionV3" if is_inception else ""

@@ -1,4 +1,4 @@
-"""Parameters of a network as named arrays, and back: all of them, or none.
+"""Parameters of a network as named arrays: export, and import of all or none.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
@@ -11,40 +11,54 @@ array([1., 1.], dtype=float32)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from minidl.common.argument_checks import check_choice
 from minidl.common.errors import FileFormatError
+from minidl.formats.file_errors import StrPath, check_finite, file_errors
 from minidl.graph.network import Network
+from minidl.layers.parameter import Parameter
 
 __all__ = ["assign_weights", "named_weights"]
 
-DTYPES = ("float16", "float32", "float64")  # that a file's weights may be rounded to
+PREFIX = "weights/"
+DTYPES = ("float16", "float32", "float64")
 
 
 def named_weights(model: Network, dtype: str | None = None) -> dict[str, np.ndarray]:
-    """Return each parameter's array under ``weights/<its path>``, rounded where `dtype` is given.
+    """Return each parameter's array under ``weights/<its path>``.
+
+    Parameters
+    ----------
+    model : Network
+    dtype : {"float16", "float32", "float64"}, optional
+        Round the arrays to this dtype.
+
+    Returns
+    -------
+    dict of str to array
 
     Raises
     ------
     ValueError
-        If two parameters have the same path: one would overwrite the other; or if a number is
-        too large for `dtype`.
+        If two parameters have the same path, or a number is too large for `dtype`.
     """
     arrays: dict[str, np.ndarray] = {}
     for parameter in model.weights:
-        name = f"weights/{parameter.path}"
+        name = PREFIX + parameter.path
         if name in arrays:
             raise ValueError(
-                f"{model.label}: two parameters are called {parameter.path}; give each "
-                "add_weight of the layer a name of its own"
+                f"{model.label}: expected parameters with different paths, received two called "
+                f"{parameter.path}; give each add_weight of the layer its own name"
             )
         arrays[name] = parameter.value if dtype is None else _rounded(parameter, dtype)
     return arrays
 
 
-def _rounded(parameter, dtype: str) -> np.ndarray:
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, received {dtype!r}")
+def _rounded(parameter: Parameter, dtype: str) -> np.ndarray:
+    check_choice("save", "dtype", dtype, DTYPES)
     with np.errstate(over="ignore"):
         array = parameter.value.astype(dtype)
     if np.isfinite(parameter.value).all() and not np.isfinite(array).all():
@@ -55,34 +69,41 @@ def _rounded(parameter, dtype: str) -> np.ndarray:
     return array
 
 
-def assign_weights(model: Network, arrays: dict[str, np.ndarray], path) -> None:
-    """Give each parameter the array ``weights/<its path>``; complain before anything is changed.
+def assign_weights(model: Network, arrays: Mapping[str, np.ndarray], path: StrPath) -> None:
+    """Assign each parameter the array ``weights/<its path>``, after all checks.
+
+    Parameters
+    ----------
+    model : Network
+    arrays : dict of str to array
+    path : str or Path
+        The file of the arrays, for messages.
 
     Raises
     ------
     FileFormatError
-        If a tensor is missing, unknown, misshapen or not finite; `path` is for the message.
+        If a tensor is missing, unknown, of another shape, or not finite.
     """
-    prefix = "weights/"
-    found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    wanted = {parameter.path: parameter for parameter in model.weights}
-    missing = [name for name in wanted if name not in found]
-    surplus = [name for name in found if name not in wanted]
-    if missing or surplus:
-        raise FileFormatError(
-            f"{path}: does not fit {model.label}; missing in the file: {_shown(missing)}; "
-            f"unknown to the model: {_shown(surplus)}"
-        )
-    for name, parameter in wanted.items():
-        if found[name].shape != parameter.shape:
+    found = {key.removeprefix(PREFIX): a for key, a in arrays.items() if key.startswith(PREFIX)}
+    expected = {parameter.path: parameter for parameter in model.weights}
+    with file_errors(path):
+        if found.keys() != expected.keys():
             raise FileFormatError(
-                f"{path}: {name} has shape {found[name].shape}, expected {parameter.shape}"
+                f"does not fit {model.label}; missing in the file: {_listed(expected, found)}; "
+                f"unknown to the model: {_listed(found, expected)}"
             )
-        if not np.isfinite(found[name]).all():
-            raise FileFormatError(f"{path}: {name} contains NaN or infinite values")
-    for name, parameter in wanted.items():
+        for name, parameter in expected.items():
+            if found[name].shape != parameter.shape:
+                raise FileFormatError(
+                    f"tensor {name!r}: expected shape {parameter.shape}, received "
+                    f"{found[name].shape}"
+                )
+            check_finite(found[name], name)
+    for name, parameter in expected.items():
         parameter.assign(found[name])
 
 
-def _shown(names: list[str]) -> str:
-    return (", ".join(names[:5]) + (", ..." if len(names) > 5 else "")) or "nothing"
+def _listed(names: Mapping[str, object], others: Mapping[str, object]) -> str:
+    """Return up to five of the names that are not among `others`."""
+    missing = [name for name in names if name not in others]
+    return (", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")) or "nothing"

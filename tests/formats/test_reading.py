@@ -124,8 +124,8 @@ REFUSED = {
     "text": (b"hello\n", ["not", "minidl"]),
     "web page": (b"<!DOCTYPE html><html>", ["web page"]),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", ["git lfs pull"]),
-    "json": (b'{"metadata": {}, "weight_map": {}}', ["shards", "one file"]),
-    "gzip": (b"\x1f\x8b" + bytes(50), ["unpack"]),
+    "json": (b'{"metadata": {}, "weight_map": {}}', ["sharded", "one file"]),
+    "gzip": (b"\x1f\x8b" + bytes(50), ["decompress"]),
     "npy": (b"\x93NUMPY" + bytes(50), ["NumPy"]),
     "npz": (archive(**{"a.npy": b""}), ["NumPy"]),
     "torch": (archive(**{"archive__data.pkl": b""}), ["PyTorch", "safetensors"]),
@@ -134,7 +134,7 @@ REFUSED = {
     "before 1.0": (hdf5(lambda f: f.attrs.__setitem__("nb_layers", 3)), ["before 1.0", "2015"]),
     "other hdf5": (hdf5(lambda f: f.__setitem__("x", np.ones(3))), ["layer_names"]),
     **{
-        f"pickle {protocol}": (pickle.dumps({"a": 1}, protocol), ["pickle", "any program"])
+        f"pickle {protocol}": (pickle.dumps({"a": 1}, protocol), ["pickle", "arbitrary code"])
         for protocol in range(2, 6)
     },
 }
@@ -161,7 +161,7 @@ def test_own_files_are_checked_like_all_others(tmp_path):
     content = bytearray(path.read_bytes())
     for damaged, words in (
         (content[:-9], ["damaged"]),
-        (b"x" + content[1:], ["beginning is damaged"]),
+        (b"x" + content[1:], ["header is damaged"]),
     ):
         path.write_bytes(damaged)
         with refused(FileFormatError, "a.h5", *words):

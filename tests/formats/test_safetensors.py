@@ -96,7 +96,7 @@ def test_arrays_can_be_written_to(read):
     ("table", "data", "words"),
     [
         ({"a/bias": entry([2], 0, 4)}, b"1234", ["'a/bias'", "8 bytes"]),
-        ({"a/bias": entry([1], 0, 4)}, b"12345678", ["8 bytes", "take 4"]),
+        ({"a/bias": entry([1], 0, 4)}, b"12345678", ["expected 4 bytes", "received 8"]),
         ({"a/bias": entry([1], 0, 4)}, b"", ["0 to 4 of 0"]),
         ({"a/bias": entry([1], 4, 8)}, bytes(8), ["gap"]),
         ({"a/bias": entry([2], 0, 8), "b/bias": entry([1], 4, 8)}, bytes(8), ["overlaps"]),
@@ -105,7 +105,7 @@ def test_arrays_can_be_written_to(read):
         ({"a/bias": entry([True], 0, 4)}, bytes(4), ["shape"]),
         ({"a/bias": entry([1.0], 0, 4)}, bytes(4), ["shape"]),
         ({"a/bias": entry([0, 10**30], 0, 0)}, b"", ["shape"]),
-        ({"a/bias": entry([10**30], 0, 4)}, bytes(4), ["needs"]),
+        ({"a/bias": entry([10**30], 0, 4)}, bytes(4), ["expected"]),
         ({"a/bias": entry([1] * 70, 0, 4)}, bytes(4), ["shape"]),
         ({"a/bias": entry([1], 4, 0)}, bytes(4), ["4 to 0"]),
         ({"a/bias": {**entry([1], 0, 4), "data_offsets": [0, 4, 4]}}, bytes(4), ["offsets"]),
@@ -122,7 +122,7 @@ def test_arrays_can_be_written_to(read):
         (
             {"a/bias": entry([1], 0, 4), "a/b": entry([1], 4, 8)},
             bytes(8),
-            ["'a/bias'", "'a/b'", "both"],
+            ["'a/bias'", "'a/b'", "one tensor"],
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_table_that_is_too_long_is_not_read(tmp_path):
 def test_files_that_are_absent_or_cannot_be_read(tmp_path):
     with refused(FileNotFoundError, "no such file"):
         read_safetensors(tmp_path / "none")
-    with refused(FileFormatError, str(tmp_path)):
+    with refused(IsADirectoryError, str(tmp_path)):
         read_safetensors(tmp_path)
 
 

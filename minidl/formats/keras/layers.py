@@ -1,8 +1,8 @@
-"""From the configuration of a Keras layer to a layer of minidl.
+"""Translation of a Keras layer's configuration into a layer of minidl.
 
-Both libraries share names and arguments, so translating is mostly knowing what may be left out.
-An argument that would change predictions and that minidl does not have is refused, never ignored;
-initialisers, regularisers and constraints, which only training uses, are.
+Both libraries share most names and arguments. An argument that would change predictions and that
+minidl does not have is refused. Initializers, regularizers and constraints, which only training
+uses, are ignored.
 
 >>> from minidl.formats.keras.layers import make_layer
 >>> make_layer("Convolution2D", {"name": "c", "nb_filter": 4, "nb_row": 3, "nb_col": 3}).label
@@ -22,7 +22,7 @@ from minidl.layers.base import Layer
 
 __all__ = ["input_sizes", "make_layer", "parameter_count", "plain"]
 
-# Classes and arguments that had other names in Keras 1 (and LeakyReLU's until Keras 2).
+# Former names of classes and arguments: of Keras 1, and of LeakyReLU until Keras 2.
 _CLASSES = {"Convolution2D": "Conv2D", "BatchNormalizationV1": "BatchNormalization"}
 _ARGUMENTS = {
     "alpha": "negative_slope",
@@ -36,44 +36,53 @@ _ARGUMENTS = {
     "p": "rate",
     "subsample": "strides",
 }
-# What only training uses, what is the same for any input, and what is bookkeeping.
+# Arguments that only training uses, input shapes, and implementation details.
 _IGNORED = re.compile(
     r"(\w+_)?(initializer|regularizer|constraint|init)|[Wb]_(regularizer|constraint)|weights|"
     r"batch_input_shape|batch_shape|batch_size|build_input_shape|input_(dim|shape|length)|"
     r"synchronized|fused|sparsity|autocast|implementation"
 )
-# Arguments that minidl does not have, and the values at which they change nothing.
+# Arguments that minidl does not have, with the values that have no effect.
 _NEUTRAL = {
     "data_format": ("channels_last", "tf"),
     "groups": (1,),
     "mode": (0,),
     "renorm_momentum": (0.99,),
 }
-_NOT_OF_KERAS = (Layer, layers.AffineChain, layers.ImageNetPreprocessing)
-_PROGRAMS = ("Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod")
+_MINIDL_ONLY = (Layer, layers.AffineChain, layers.ImageNetPreprocessing)
+_CODE = ("Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod")
 
 
 def make_layer(class_name: str, config: dict[str, Any]) -> Layer:
-    """Return minidl's layer for the class and the configuration of Keras.
+    """Return minidl's layer for a class and a configuration of Keras.
+
+    Parameters
+    ----------
+    class_name : str
+    config : dict
+
+    Returns
+    -------
+    Layer
 
     Raises
     ------
     FileFormatError
-        For a class that minidl does not have, and for Lambda, which holds program code.
+        For a class that minidl does not have, and for Lambda, which contains code.
     ValueError, TypeError
-        For an argument that minidl's layer does not take.
+        For an argument that minidl's layer does not accept.
     """
     config = {_ARGUMENTS.get(key, key): plain(value) for key, value in config.items()}
     name, class_name = config.get("name"), _CLASSES.get(class_name, class_name)
     if class_name == "Merge":
         class_name = _merging_class(name, config)
-    if class_name in _PROGRAMS or "." in class_name:
+    if class_name in _CODE or "." in class_name:
         raise FileFormatError(
-            f"layer {name!r} is a {class_name}: it holds program code, which is not run from a "
-            "file; replace it by layers such as Rescaling, Add or Activation and save again"
+            f"layer {name!r} is a {class_name}, which contains code; minidl runs no code from "
+            "files: replace it by layers such as Rescaling, Add or Activation and save again"
         )
     cls = getattr(layers, class_name) if class_name in layers.__all__ else None
-    if not (isinstance(cls, type) and issubclass(cls, Layer)) or cls in _NOT_OF_KERAS:
+    if not (isinstance(cls, type) and issubclass(cls, Layer)) or cls in _MINIDL_ONLY:
         raise FileFormatError(
             f"layer {name!r} is of the class {class_name!r}, which minidl does not have"
         )
@@ -83,7 +92,7 @@ def make_layer(class_name: str, config: dict[str, Any]) -> Layer:
 
 
 def plain(value: Any) -> Any:
-    """Take numbers and lists out of the wrappers in which Keras writes arrays and tuples."""
+    """Return a value without the wrappers in which Keras writes arrays and tuples."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     if not isinstance(value, dict):
@@ -98,7 +107,7 @@ def plain(value: Any) -> Any:
 
 
 def input_sizes(config: dict[str, Any]) -> list[int | None] | None:
-    """Return the sizes of one sample that a layer was given, or None."""
+    """Return the shape of one sample in a layer's configuration, or None."""
     for key in ("batch_input_shape", "batch_shape"):
         shape = plain(config.get(key))
         if isinstance(shape, list) and shape:
@@ -110,10 +119,10 @@ def input_sizes(config: dict[str, Any]) -> list[int | None] | None:
 
 
 def parameter_count(layer: Layer, shape: Any) -> int:
-    """Return how many numbers a layer that is not yet built will hold, for an input of `shape`."""
+    """Return the number of parameters of a layer that is not yet built, for inputs of `shape`."""
     channels = shape[-1] if isinstance(shape, tuple) and shape else None
     if not isinstance(channels, int):
-        return 0  # building it will complain
+        return 0  # building the layer raises the error
     bias = int(getattr(layer, "use_bias", False))
     if isinstance(layer, layers.Dense):
         return (channels + bias) * layer.units
@@ -128,7 +137,7 @@ def parameter_count(layer: Layer, shape: Any) -> int:
 
 
 def _arguments(cls: type[Layer], config: dict[str, Any]) -> dict[str, Any]:
-    """Return what the constructor of `cls` takes; refuse what would be lost."""
+    """Return the arguments for the constructor of `cls`; refuse unknown ones with an effect."""
     known = set(inspect.signature(cls.__init__).parameters)
     given: dict[str, Any] = {"name": config.pop("name", None)}
     given["dtype"] = _dtype(config.pop("dtype", None))
@@ -138,14 +147,14 @@ def _arguments(cls: type[Layer], config: dict[str, Any]) -> dict[str, Any]:
         if _IGNORED.fullmatch(key) or (key not in known and (not value or value in neutral)):
             continue
         if key not in known and not _is_random_argument(cls, key):
-            raise ValueError(f"its argument {key}={value!r} is not known to minidl")
+            raise ValueError(f"minidl does not have its argument {key}={value!r}")
         if key in known:
             given[key] = _argument(key, value)
     return given
 
 
 def _is_random_argument(cls: type[Layer], key: str) -> bool:
-    """Whether an argument belongs to augmentation, which does nothing when predicting."""
+    """Return whether an argument affects only augmentation, which is off in inference."""
     return cls.__name__.startswith("Random") and key in ("value_range", "data_format")
 
 
@@ -160,14 +169,14 @@ def _argument(key: str, value: Any) -> Any:
 
 
 def _activation(value: Any) -> Any:
-    """Return a name, or what minidl takes for one; functions are written in several ways."""
+    """Return the name of an activation, or its layer; Keras writes functions in several ways."""
     if not isinstance(value, dict):
         return value
     class_name, config = value.get("class_name"), value.get("config")
     if isinstance(config, str):  # {"class_name": "function", "config": "relu"}
         return config
     if not (isinstance(class_name, str) and isinstance(config, dict)):
-        raise ValueError(f"its activation {value!r} is not known to minidl")
+        raise ValueError(f"minidl does not have its activation {value!r}")
     return make_layer(class_name, config)
 
 
@@ -178,19 +187,21 @@ def _dtype(policy: Any) -> str:
         policy = inner.get("name") if isinstance(inner, dict) else inner
     if policy not in (None, "float32", "float64"):
         raise ValueError(
-            f"it computes in {policy!r}; minidl does so in float32 and float64: set that dtype in "
-            "Keras and save again"
+            f"expected dtype float32 or float64, received {policy!r}; set one of them in Keras "
+            "and save again"
         )
     return policy or "float32"
 
 
 def _merging_class(name: Any, config: dict[str, Any]) -> str:
-    """Keras 1 had one Merge layer; its mode says which."""
+    """Return the class for the mode of Keras 1's Merge layer."""
     mode = config.pop("mode", None)
     for key in [key for key in config if key.startswith(("mode_", "output_", "dot_", "node_"))]:
         config.pop(key)
     if mode not in ("sum", "concat"):
-        raise FileFormatError(f"layer {name!r} is a Merge with mode {mode!r}; known: sum, concat")
+        raise FileFormatError(
+            f"layer {name!r} (Merge): expected mode 'sum' or 'concat', received {mode!r}"
+        )
     if mode == "sum":
         config.pop("axis", None)
     return "Add" if mode == "sum" else "Concatenate"

@@ -1,8 +1,8 @@
 """Affine warps of images: rotate, zoom, shift, shear, flip and resize in one resampling.
 
-A transform is a 3x3 matrix that maps a pixel of the OUTPUT, ``(column, row, 1)``, to the
-place in the INPUT where its colour is read. Pixel centres are whole numbers: the first
-pixel's centre is (0, 0), the middle of the picture is ``((W - 1) / 2, (H - 1) / 2)``.
+A transform is a 3x3 matrix that maps a pixel of the output, ``(column, row, 1)``, to the position
+in the input where its color is read. Pixel centers have integer coordinates: the center of the
+first pixel is (0, 0), the center of the image is ``((W - 1) / 2, (H - 1) / 2)``.
 
 >>> import numpy as np
 >>> from minidl.kernels.warp import warp
@@ -34,37 +34,39 @@ def warp(
     interpolation: str = "bilinear",
     output_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Return each image of `x` resampled through its own transform.
+    """Resample each image of `x` through its own transform.
 
-    A pixel that falls exactly on an input pixel is copied bit for bit, so flips and shifts
-    by whole pixels lose nothing.
+    A position at the center of an input pixel copies it bit for bit. Flips and shifts by whole
+    pixels are therefore exact.
 
     Parameters
     ----------
-    x : (N, H, W, C) of float32 or float64
-    transforms : (N, 3, 3) of float64
-        Output pixel (column, row, 1) -> input pixel; the last row is (0, 0, 1).
+    x : numpy.ndarray of float32 or float64, shape (N, H, W, C)
+    transforms : numpy.ndarray of float64, shape (N, 3, 3)
+        Output pixel (column, row, 1) -> input position; the last row is (0, 0, 1).
     fill_mode : {"constant", "nearest", "reflect", "wrap"}
-        What lies around the image: `fill_value`, the border ``a a | a b c | c c``, its
-        reflection ``b a | a b c | c b``, or the image again ``b c | a b c | a b``.
+        Values outside the image: `fill_value`, the border ``a a | a b c | c c``, its
+        reflection ``b a | a b c | c b``, or a repetition ``b c | a b c | a b``.
+    fill_value : float
     interpolation : {"bilinear", "nearest"}
     output_size : (height, width), optional
-        That of the input by default.
+        The size of the input by default.
 
     Returns
     -------
-    y : (N, *output_size, C), of the dtype of `x`
+    numpy.ndarray, shape (N, *output_size, C)
+        In the dtype of `x`.
     """
     x = np.ascontiguousarray(x)
-    count, _, _, channels = x.shape
-    y = np.empty((count, *(output_size or x.shape[1:3]), channels), x.dtype)
-    if y.size == 0:
-        return y
-    transforms = np.ascontiguousarray(transforms, np.float64)
-    rows, columns, origin = _tables(x.shape, y.shape, transforms, fill_mode)
-    flat = x.reshape(count, -1)
-    options = (rows, columns, *origin, interpolation == "nearest", x.dtype.type(fill_value))
-    thread_pool.run(lambda n: _warp(flat, y, n, transforms, *options), count)
+    y = np.empty((len(x), *(output_size or x.shape[1:3]), x.shape[3]), x.dtype)
+    if y.size:
+        transforms = np.ascontiguousarray(transforms, np.float64)
+        rows, columns, first = _lookup_tables(x.shape, y.shape, transforms, fill_mode)
+        pixels, nearest = x.reshape(len(x), -1), interpolation == "nearest"
+        fill = x.dtype.type(fill_value)
+        thread_pool.run(
+            lambda n: _warp(pixels, y, n, transforms, rows, columns, *first, nearest, fill), len(x)
+        )
     return y
 
 
@@ -75,46 +77,53 @@ def warp_backward(
     fill_mode: str = "constant",
     interpolation: str = "bilinear",
 ) -> np.ndarray:
-    """Return dx (N, *input_size, C): each output gradient goes back to the pixels it came from.
+    """Return the gradient of the input, with shape (N, *input_size, C).
 
-    This is the exact adjoint of :func:`warp`: the same taps with the same weights.
+    This is the exact adjoint of :func:`warp`: the same pixels with the same weights.
     """
     dy = np.ascontiguousarray(dy)
-    count, _, _, channels = dy.shape
-    dx = np.zeros((count, *input_size, channels), dy.dtype)
-    if dy.size == 0:
-        return dx
-    transforms = np.ascontiguousarray(transforms, np.float64)
-    rows, columns, origin = _tables(dx.shape, dy.shape, transforms, fill_mode)
-    flat = dx.reshape(count, -1)
-    options = (rows, columns, *origin, interpolation == "nearest")
-    thread_pool.run(lambda n: _warp_backward(dy, flat, n, transforms, *options), count)
+    dx = np.zeros((len(dy), *input_size, dy.shape[3]), dy.dtype)
+    if dy.size:
+        transforms = np.ascontiguousarray(transforms, np.float64)
+        rows, columns, first = _lookup_tables(dx.shape, dy.shape, transforms, fill_mode)
+        pixels, nearest = dx.reshape(len(dx), -1), interpolation == "nearest"
+        thread_pool.run(
+            lambda n: _warp_backward(dy, pixels, n, transforms, rows, columns, *first, nearest),
+            len(dy),
+        )
     return dx
 
 
-def _tables(input_shape, output_shape, transforms, fill_mode):
+def _lookup_tables(
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    transforms: np.ndarray,
+    fill_mode: str,
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Return ``(rows, columns, (first_row, first_column))``: the fill mode as two tables.
 
-    ``rows[row - first_row] + columns[column - first_column]`` is where a pixel of the
-    endlessly continued image lies in the flat input; a negative sum means outside. So the
-    kernels know no fill modes and never compare with the image's size.
+    ``rows[row - first_row] + columns[column - first_column]`` is the offset of a pixel of the
+    infinitely extended image in the flat input; a negative sum stands for the fill value. The
+    kernels therefore need neither fill modes nor comparisons with the image's size.
     """
     _, height, width, channels = input_shape
     right, bottom = output_shape[2] - 1, output_shape[1] - 1
     corners = np.array([[0, 0, 1], [right, 0, 1], [0, bottom, 1], [right, bottom, 1]], np.float64)
-    reached = transforms[:, :2] @ corners.T  # (N, 2, 4): an affine map stays between them
-    # One pixel more on either side against rounding, and one for the second tap.
+    reached = transforms[:, :2] @ corners.T  # (N, 2, 4); an affine map stays between its corners
+    # One more pixel on either side because of rounding, and one for the second pixel of a pair.
     first = np.floor(reached.min(axis=(0, 2))).astype(np.int64) - 1
     stop = np.floor(reached.max(axis=(0, 2))).astype(np.int64) + 3
-    tables = []
-    for axis, size, step in ((1, height, width * channels), (0, width, channels)):
-        found = _continue(np.arange(first[axis], stop[axis]), size, fill_mode)
-        tables.append(np.where(found < 0, -height * width * channels, found * step))
-    return *tables, (int(first[1]), int(first[0]))
+
+    def table(axis: int, size: int, stride: int) -> np.ndarray:
+        pixels = _extend(np.arange(first[axis], stop[axis]), size, fill_mode)
+        return np.where(pixels < 0, -height * width * channels, pixels * stride)
+
+    rows, columns = table(1, height, width * channels), table(0, width, channels)
+    return rows, columns, (int(first[1]), int(first[0]))
 
 
-def _continue(index, size: int, fill_mode: str):
-    """Return which of `size` pixels stands at each place of the continued row; -1 for none."""
+def _extend(index: np.ndarray, size: int, fill_mode: str) -> np.ndarray:
+    """Return which of `size` pixels is at each index of the extended row; -1 for none."""
     if fill_mode == "nearest":
         return np.clip(index, 0, size - 1)
     if fill_mode == "wrap":
@@ -153,7 +162,7 @@ def _warp(
             r -= first_row
             k -= first_column
             nw = rows[r] + columns[k]
-            # A copy of the bits, because 0 times a NaN or infinite neighbour would not be 0.
+            # A copy, because 0 times a NaN or infinite neighbor would not be 0.
             if south == 0 and east == 0:
                 for c in range(channels):
                     y[n, i, j, c] = x[n, nw + c] if nw >= 0 else fill
@@ -200,10 +209,10 @@ def _warp_backward(
             r = int(np.floor(row))
             k = int(np.floor(column))
             for down in range(2):
-                for along in range(2):
-                    at = rows[r + down - first_row] + columns[k + along - first_column]
-                    weight = (1 - abs(row - r - down)) * (1 - abs(column - k - along))
-                    if at >= 0 and weight > 0:
+                for right in range(2):
+                    offset = rows[r + down - first_row] + columns[k + right - first_column]
+                    weight = (1 - abs(row - r - down)) * (1 - abs(column - k - right))
+                    if offset >= 0 and weight > 0:
                         w = dy.dtype.type(weight)
                         for c in range(channels):
-                            dx[n, at + c] += w * dy[n, i, j, c]
+                            dx[n, offset + c] += w * dy[n, i, j, c]

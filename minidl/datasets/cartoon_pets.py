@@ -1,9 +1,9 @@
-"""Cartoon cats and dogs, drawn by the program: a data set that needs no download.
+"""Procedurally drawn cartoon cats and dogs: a data set that needs no download.
 
-What tells the species apart is shape alone: a cat has pointed upright ears, whiskers and a
-small muzzle, a dog has hanging ears and a long snout. Coat, pose, size, background and
-light come from the same dice for both. So a linear model on the pixels stays below 75 %,
-while a small convolutional network reaches 99 % within a minute.
+The species differ in shape only: a cat has pointed upright ears, whiskers and a small muzzle, a
+dog has hanging ears and a long snout. Coat, pose, size, background and light have the same
+distribution. A linear model on the pixels therefore stays below 75 % accuracy, while a small
+convolutional network reaches 99 % within a minute.
 
 >>> from minidl.datasets.cartoon_pets import CARTOON_CLASSES, cartoon_pets
 >>> x, y = cartoon_pets(n=4, size=32, seed=0)
@@ -23,8 +23,8 @@ from minidl.common.seeding import draw_seed
 from minidl.datasets.drawing import (
     SPECIES,
     WHITE,
+    Appearance,
     Color,
-    Look,
     Pen,
     draw_pet,
     mix,
@@ -38,7 +38,7 @@ __all__ = ["CARTOON_CLASSES", "CARTOON_SPECIES", "cartoon_pets"]
 CARTOON_CLASSES = ["cat", "dog"]
 CARTOON_SPECIES = list(SPECIES)
 
-SUPERSAMPLING = 3  # drawn this much larger, then averaged down: smooth edges
+SUPERSAMPLING = 3  # pixels per side that are averaged into one: smooth edges
 
 
 def cartoon_pets(
@@ -47,32 +47,32 @@ def cartoon_pets(
     seed: int | None = 0,
     species: tuple[str, ...] = ("cat", "dog"),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `n` pictures of pets.
+    """Draw `n` images of pets.
 
     Parameters
     ----------
     n : int
-        How many pictures. Each run of ``len(species)`` successive pictures holds every
-        species once, in random order, so the classes are balanced.
+        Number of images. Every ``len(species)`` successive images contain each species once, in
+        random order, so the classes are balanced.
     size : int
         Height and width in pixels, at least 16.
     seed : int or None
-        Picture i depends on (seed, i) only: a longer set starts with the shorter one.
-        None draws a seed from minidl's global generator.
+        Image i depends only on (seed, i): a larger set starts with the smaller one. None draws a
+        seed from minidl's global generator.
     species : tuple of str
-        From ``CARTOON_SPECIES``; a label is a position in this tuple.
+        From ``CARTOON_SPECIES``.
 
     Returns
     -------
     x : numpy.ndarray of uint8, shape (n, size, size, 3)
-        RGB pictures, 0-255.
+        RGB images, 0-255.
     y : numpy.ndarray of int64, shape (n,)
-        0 for a cat and 1 for a dog, as in ``CARTOON_CLASSES``.
+        Positions in `species`; by default 0 for a cat and 1 for a dog, as in ``CARTOON_CLASSES``.
 
     Raises
     ------
     ValueError
-        For a size below 16, a negative n or seed, or an unknown species.
+        For a size below 16, a negative n or seed, or an unknown or repeated species.
 
     Examples
     --------
@@ -86,34 +86,36 @@ def cartoon_pets(
     species = (species,) if isinstance(species, str) else tuple(species)
     if not species or not set(species) <= set(SPECIES) or len(set(species)) < len(species):
         known = ", ".join(SPECIES)
-        raise ValueError(f"cartoon_pets: expected species among {known}; received {species!r}")
+        raise ValueError(
+            f"cartoon_pets: expected species to be distinct names of {known}, received {species!r}"
+        )
     x = np.empty((n, size, size, 3), np.uint8)
     y = np.empty(n, np.int64)
     for i in range(n):
         block, position = divmod(i, len(species))
-        # 0 and 1 keep the dice for the order apart from those for the pictures.
+        # 0 and 1 separate the random numbers of the order from those of the images.
         y[i] = np.random.default_rng([seed, 0, block]).permutation(len(species))[position]
-        x[i] = _draw_picture(species[y[i]], size, np.random.default_rng([seed, 1, i]))
+        x[i] = _draw_image(species[y[i]], size, np.random.default_rng([seed, 1, i]))
     return x, y
 
 
-def _draw_picture(species: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return one picture, (size, size, 3) of uint8."""
+def _draw_image(species: str, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return one image of uint8, shape (size, size, 3)."""
     side = size * SUPERSAMPLING
-    look = Look(rng)
+    look = Appearance(rng)
     image = _draw_background(side, look.fur, rng)
     radius = side * rng.uniform(0.20, 0.30)
-    centre = side * rng.uniform((0.34, 0.38), (0.66, 0.56))
+    center = side * rng.uniform((0.34, 0.38), (0.66, 0.56))
     mirror = pick([-1, 1], rng)
-    body = Pen(image, centre, radius, math.radians(rng.uniform(-8, 8)), mirror)
-    head = Pen(image, centre, radius, math.radians(rng.uniform(-24, 24)), mirror)
+    body = Pen(image, center, radius, math.radians(rng.uniform(-8, 8)), mirror)
+    head = Pen(image, center, radius, math.radians(rng.uniform(-24, 24)), mirror)
     draw_pet(species, body, head, look, rng)
     _draw_occlusion(Pen(image, (0, 0), side), rng)
     return _light_and_noise(np.asarray(image.reduce(SUPERSAMPLING), np.float32), rng)
 
 
 def _light_and_noise(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Make all darker or brighter, light it from one side, add a camera's noise."""
+    """Change the brightness, add a gradient of light and the noise of a camera."""
     slope = np.linspace(-1, 1, len(x), dtype=np.float32)
     across, down = rng.uniform(-0.15, 0.15, 2).astype(np.float32)
     light = np.float32(rng.uniform(0.75, 1.15)) + across * slope + down * slope[:, None]  # (H, W)
@@ -122,11 +124,11 @@ def _light_and_noise(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_background(side: int, avoid: Color, rng: np.random.Generator) -> Image.Image:
-    """Return a square scene without the colour of the pet's fur."""
+    """Draw a square background in colors that differ from `avoid`, the pet's fur."""
     a = random_color(rng, avoid)
     b = mix(a, random_color(rng, avoid), 0.4)
     image = Image.new("RGB", (side, side), a)
-    pen = Pen(image, (0, 0), side)  # its unit is the whole picture
+    pen = Pen(image, (0, 0), side)  # the unit is the side of the image
     kind = pick(["plain", "gradient", "stripes", "shapes", "hills", "room"], rng)
     if kind == "gradient":
         middle = mix(a, b, 0.5)
@@ -156,7 +158,7 @@ def _draw_background(side: int, avoid: Color, rng: np.random.Generator) -> Image
 
 
 def _draw_occlusion(pen: Pen, rng: np.random.Generator) -> None:
-    """Put up to two small things in front of the pet."""
+    """Draw up to two small objects in front of the pet."""
     for _ in range(pick([0, 0, 1, 1, 2], rng)):
         color, (x, y) = random_color(rng), rng.random(2)
         kind = pick(["ball", "leaf", "stick", "grass"], rng)

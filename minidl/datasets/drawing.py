@@ -1,13 +1,14 @@
-"""How a cartoon pet is drawn: a pen, the dice for its looks, a head and a tail per species.
+"""Procedural cartoon pets: drawing primitives, random appearance, one head and tail per species.
 
-A new species is a function for its head, one for its tail and a line in ``SPECIES``.
+A new species needs a function for its head, one for its tail, and an entry in ``SPECIES``.
 
 >>> import numpy as np
 >>> from PIL import Image
->>> from minidl.datasets.drawing import Look, Pen, draw_pet
+>>> from minidl.datasets.drawing import Appearance, Pen, draw_pet
 >>> rng = np.random.default_rng(0)
 >>> page = Image.new("RGB", (96, 96), "white")
->>> draw_pet("cat", Pen(page, (48, 40), 24), Pen(page, (48, 40), 24, tilt=0.2), Look(rng), rng)
+>>> appearance, center = Appearance(rng), (48, 40)
+>>> draw_pet("cat", Pen(page, center, 24), Pen(page, center, 24, tilt=0.2), appearance, rng)
 >>> page.getpixel((0, 0)), page.getpixel((48, 40)) == (255, 255, 255)
 ((255, 255, 255), False)
 """
@@ -15,13 +16,27 @@ A new species is a function for its head, one for its tail and a line in ``SPECI
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
-__all__ = ["SPECIES", "Color", "Look", "Pen", "draw_pet", "mix", "pick", "random_color"]
+__all__ = [
+    "SPECIES",
+    "Appearance",
+    "Color",
+    "Pen",
+    "draw_pet",
+    "mix",
+    "pick",
+    "random_color",
+    "smooth",
+]
 
 Color = tuple[int, int, int]
+T = TypeVar("T")
 
 FURS = [
     *[(226, 142, 66), (240, 196, 132), (250, 240, 226), (196, 160, 120), (134, 88, 58)],
@@ -34,16 +49,18 @@ WHITE = (255, 252, 246)
 INK = (38, 30, 34)
 
 
-def draw_pet(species: str, body: Pen, head: Pen, look: Look, rng: np.random.Generator) -> None:
-    """Draw a sitting pet; the two pens share the head's centre and differ in tilt."""
+def draw_pet(
+    species: str, body: Pen, head: Pen, look: Appearance, rng: np.random.Generator
+) -> None:
+    """Draw a sitting pet; both pens have the head's center as their origin, and differ in tilt."""
     draw_head, draw_tail = SPECIES[species]
     draw_tail(body, look, rng)
     _draw_body(body, look, rng)
     draw_head(head, look, rng)
 
 
-class Look:
-    """A coat and an expression, drawn from the same dice for every species."""
+class Appearance:
+    """Random colors, coat pattern and position of the face, distributed alike for all species."""
 
     def __init__(self, rng: np.random.Generator):
         fur = self.fur = _jitter(pick(FURS, rng), rng)
@@ -52,35 +69,56 @@ class Look:
         self.patch = other if rng.random() < 0.4 else shade  # ears, stripes, patches
         self.light = mix(fur, WHITE, pick([0.35, 0.6, 0.9], rng))  # muzzle, chest, paws
         ink = pick([INK, INK, INK, WHITE, WHITE], rng)
-        self.outline = mix(fur, ink if sum(fur) < 600 else INK, 0.8)  # seen on white fur too
+        self.outline = mix(fur, ink if sum(fur) < 600 else INK, 0.8)  # visible on white fur as well
         self.inner_ear = pick([PINK, mix(fur, INK, 0.4), mix(fur, WHITE, 0.5)], rng)
         self.eye = pick(EYES, rng)
         self.nose = pick([INK, (94, 60, 56), (214, 120, 122)], rng)
         self.pattern = pick(["plain", "stripes", "patch", "mask", "spots"], rng)
-        self.face = rng.uniform((-0.2, -0.08), (0.2, 0.1))  # where the face sits on the head
+        self.face = rng.uniform((-0.2, -0.08), (0.2, 0.1))  # position on the head
 
 
 class Pen:
-    """Draws smooth shapes in the pet's own coordinates.
+    """A pen that draws smooth shapes in the coordinates of the pet.
 
-    The head's centre is the origin, its radius is 1 and y points down; the pen mirrors,
-    tilts, scales and shifts all that to pixels.
+    The origin is the center of the head, the unit is its radius, and y points down.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image to draw on.
+    center : (float, float)
+        Pixel of the origin.
+    scale : float
+        Pixels per unit.
+    tilt : float
+        Angle in radians.
+    mirror : {1, -1}
+        -1 exchanges left and right.
     """
 
-    def __init__(self, image, centre, scale: float, tilt: float = 0.0, mirror: int = 1):
+    def __init__(
+        self,
+        image: Image.Image,
+        center: ArrayLike,
+        scale: float,
+        tilt: float = 0.0,
+        mirror: int = 1,
+    ):
         self.image, self.draw = image, ImageDraw.Draw(image)
-        self.centre = np.asarray(centre, float)
+        self.center = np.asarray(center, float)
         self.scale, self.tilt, self.mirror = scale, tilt, mirror
         cos, sin = scale * math.cos(tilt), scale * math.sin(tilt)
         self.matrix = np.array([[mirror * cos, mirror * sin], [-sin, cos]])
 
-    def moved(self, shift=(0, 0), image=None) -> Pen:
-        """Return the same pen with its origin at this one's point `shift`, maybe elsewhere."""
-        centre = self.centre + np.asarray(shift) @ self.matrix
-        return Pen(image or self.image, centre, self.scale, self.tilt, self.mirror)
+    def moved(self, shift: ArrayLike = (0, 0), image: Image.Image | None = None) -> Pen:
+        """Return a pen with its origin at this pen's point `shift`, on `image` if it is given."""
+        center = self.center + np.asarray(shift) @ self.matrix
+        return Pen(image or self.image, center, self.scale, self.tilt, self.mirror)
 
-    def shape(self, points, fill: Color, outline: Color | None = None, rounds: int = 3) -> None:
-        """Fill a closed shape whose corners are cut off `rounds` times (Chaikin)."""
+    def shape(
+        self, points: ArrayLike, fill: Color, outline: Color | None = None, rounds: int = 3
+    ) -> None:
+        """Fill a closed shape after `rounds` rounds of corner cutting (Chaikin's algorithm)."""
         points = np.asarray(points, float)
         for _ in range(rounds):
             after = np.roll(points, -1, axis=0)
@@ -91,18 +129,27 @@ class Pen:
         if outline is not None:
             self.draw.line(pixels + pixels[:2], outline, self._to_width(0.06), "curve")
 
-    def ellipse(self, x, y, rx, ry, fill: Color, outline: Color | None = None) -> None:
+    def ellipse(
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        fill: Color,
+        outline: Color | None = None,
+    ) -> None:
+        """Fill an ellipse with center (x, y) and radii rx and ry."""
         self.shape(CIRCLE * (rx, ry) + (x, y), fill, outline, rounds=0)
 
-    def line(self, points, fill: Color, width: float = 0.05) -> None:
+    def line(self, points: ArrayLike, fill: Color, width: float = 0.05) -> None:
         """Draw a smooth open line through `points`."""
         points = np.asarray(points, float)
         if len(points) > 2:
             points = smooth(points)
         self.draw.line(self._to_pixels(points), fill, self._to_width(width), "curve")
 
-    def inside(self, points, paint) -> None:
-        """Call ``paint(pen)``, and keep what it draws within the shape `points`."""
+    def inside(self, points: np.ndarray, paint: Callable[[Pen], None]) -> None:
+        """Call ``paint(pen)``, and clip what it draws to the shape `points`."""
         painted = self.image.copy()
         paint(self.moved(image=painted))
         mask = Image.new("L", painted.size)
@@ -110,7 +157,7 @@ class Pen:
         self.image.paste(painted, mask=mask)
 
     def _to_pixels(self, points: np.ndarray) -> list[float]:
-        return (points @ self.matrix + self.centre).ravel().tolist()
+        return (points @ self.matrix + self.center).ravel().tolist()
 
     def _to_width(self, width: float) -> int:
         return max(2, round(width * self.scale))
@@ -131,45 +178,48 @@ _angles = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 CIRCLE = np.stack([np.cos(_angles), np.sin(_angles)], axis=1)
 
 
-def pick(items: list, rng: np.random.Generator):
+def pick(items: list[T], rng: np.random.Generator) -> T:
     """Return one of `items` at random."""
     return items[rng.integers(len(items))]
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """Return colour `a` with a `share` of `b` in it."""
-    return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
+    """Return a mixture of two colors, with a `share` of `b`."""
+    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def random_color(rng: np.random.Generator, avoid: Color | None = None) -> Color:
-    """Return any colour, not too gaudy, that stands out from `avoid`."""
+    """Return a color of moderate saturation that differs from `avoid`."""
     while True:
-        gaudy = tuple(rng.integers(20, 256, 3).tolist())
-        color = mix(gaudy, (sum(gaudy) // 3,) * 3, 0.4)
+        red, green, blue = rng.integers(20, 256, 3).tolist()
+        gray = (red + green + blue) // 3
+        color = mix((red, green, blue), (gray, gray, gray), 0.4)
         if avoid is None or np.abs(np.subtract(color, avoid)).sum() > 180:
             return color
 
 
-def _jitter(color: Color, rng) -> Color:
-    """Return `color` somewhat lighter or darker, its hue a little changed."""
+def _jitter(color: Color, rng: np.random.Generator) -> Color:
+    """Change the brightness and hue of a color slightly."""
     jittered = np.multiply(color, rng.uniform(0.85, 1.15)) + rng.normal(0, 5, 3)
-    return tuple(int(c) for c in np.clip(jittered, 0, 255))
+    red, green, blue = np.clip(jittered, 0, 255).astype(int).tolist()
+    return red, green, blue
 
 
-def _draw_body(pen: Pen, look: Look, rng) -> None:
+def _draw_body(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     side = np.array([(0.5, 0.3), (0.75, 1.2), (1.25, 2.1), (1.0, 2.9)])
     pen.shape([*(side * (-1, 1)), *side[::-1]], look.fur, look.outline)
     pen.ellipse(0, 1.5, 0.42, 0.62, look.light)
     for x in (-0.36, 0.36):
         pen.ellipse(x, 2.1, 0.3, 0.72, look.fur, look.outline)
         pen.ellipse(x, 2.68, 0.38, 0.22, look.light, look.outline)
-    if rng.random() < 0.5:  # a collar with a tag
+    if rng.random() < 0.5:  # collar with a tag
         pen.line([(-0.62, 0.86), (0, 1.06), (0.62, 0.86)], random_color(rng, look.fur), 0.16)
         pen.ellipse(0, 1.17, 0.13, 0.13, GOLD, look.outline)
 
 
-def _draw_skull(pen: Pen, points: np.ndarray, look: Look, rng) -> None:
-    """Fill the head's shape and paint the coat's pattern on it."""
+def _draw_skull(pen: Pen, points: np.ndarray, look: Appearance, rng: np.random.Generator) -> None:
+    """Fill the shape of the head, and draw the pattern of the coat on it."""
     side = pick([-1, 1], rng)
 
     def paint(inner: Pen) -> None:
@@ -192,7 +242,9 @@ def _draw_skull(pen: Pen, points: np.ndarray, look: Look, rng) -> None:
     pen.inside(points, paint)
 
 
-def _draw_eyes(pen: Pen, look: Look, rng, apart: float, y: float, pupil: float) -> None:
+def _draw_eyes(
+    pen: Pen, look: Appearance, rng: np.random.Generator, apart: float, y: float, pupil: float
+) -> None:
     happy = rng.random() < 0.15
     for x in (-apart, apart):
         if happy:  # closed
@@ -203,12 +255,12 @@ def _draw_eyes(pen: Pen, look: Look, rng, apart: float, y: float, pupil: float) 
             pen.ellipse(x - 0.06, y - 0.08, 0.06, 0.06, WHITE)
 
 
-def _draw_nose(pen: Pen, look: Look, y: float, width: float) -> None:
+def _draw_nose(pen: Pen, look: Appearance, y: float, width: float) -> None:
     corners = np.array([(-1, -0.75), (1, -0.75), (0.3, 0.75), (-0.3, 0.75)])
     pen.shape(corners * width + (0, y), look.nose, INK, rounds=2)
 
 
-def _draw_cat(pen: Pen, look: Look, rng) -> None:
+def _draw_cat(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     flare = rng.uniform(-0.12, 0.12)
     for mirror in ((-1, 1), (1, 1)):
         ear = np.array([(0.98, -0.2), (0.78 + flare, -1.55), (0.18, -0.75)])
@@ -229,14 +281,14 @@ def _draw_cat(pen: Pen, look: Look, rng) -> None:
             face.line([(side, start), (3.6 * side, end + droop)], whisker, 0.04)
 
 
-def _draw_cat_tail(pen: Pen, look: Look, rng) -> None:
+def _draw_cat_tail(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     points = [(0.9, 2.5), (1.6, 2.2), (1.5, 1.4), (1.9 + rng.uniform(-0.3, 0.3), 0.8)]
     for color, width in ((look.outline, 0.42), (look.fur, 0.3)):
         pen.line(points, color, width)
         pen.ellipse(*points[-1], width / 2, width / 2, color)
 
 
-def _draw_dog(pen: Pen, look: Look, rng) -> None:
+def _draw_dog(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     _draw_skull(pen, CIRCLE * (0.92, 0.9) - (0, 0.04), look, rng)
     low, out = rng.uniform(0.6, 1.0), rng.uniform(-0.1, 0.2)
     outer = [(0.5, -0.88), (0.95, -0.95), (1.35 + out, -0.2), (1.4 + out, low)]
@@ -254,13 +306,13 @@ def _draw_dog(pen: Pen, look: Look, rng) -> None:
     _draw_nose(face, look, 0.26, 0.2)
 
 
-def _draw_dog_tail(pen: Pen, look: Look, rng) -> None:
+def _draw_dog_tail(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     tip = 1.0 + rng.uniform(-0.3, 0.3)
     points = [(0.9, 2.1), (1.5, 2.0), (2.0, tip + 0.2), (1.7, tip), (1.3, 1.6), (0.8, 2.5)]
     pen.shape(points, look.fur, look.outline, rounds=2)
 
 
-def _draw_rabbit(pen: Pen, look: Look, rng) -> None:
+def _draw_rabbit(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     for side in (-1, 1):
         root = np.array((side * 0.38, -0.6))
         tip = np.array((side * 0.5 + rng.uniform(-0.2, 0.2), -1.7))
@@ -278,11 +330,11 @@ def _draw_rabbit(pen: Pen, look: Look, rng) -> None:
     _draw_nose(face, look, 0.27, 0.1)
 
 
-def _draw_rabbit_tail(pen: Pen, look: Look, rng) -> None:
+def _draw_rabbit_tail(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     pen.ellipse(1.15, 2.3, 0.38, 0.36, look.light, look.outline)
 
 
-def _draw_bear(pen: Pen, look: Look, rng) -> None:
+def _draw_bear(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     for x in (-0.78, 0.78):
         pen.ellipse(x, -0.72, 0.38, 0.38, look.fur, look.outline)
         pen.ellipse(x, -0.72, 0.2, 0.2, look.inner_ear)
@@ -294,7 +346,7 @@ def _draw_bear(pen: Pen, look: Look, rng) -> None:
     _draw_nose(face, look, 0.26, 0.16)
 
 
-def _draw_bear_tail(pen: Pen, look: Look, rng) -> None:
+def _draw_bear_tail(pen: Pen, look: Appearance, rng: np.random.Generator) -> None:
     pen.ellipse(1.1, 2.4, 0.25, 0.25, look.fur, look.outline)
 
 

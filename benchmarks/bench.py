@@ -1,13 +1,13 @@
-"""What the benchmarks share: options, turns in separate processes, comparison, report.
+"""Common parts of the benchmarks: options, turns in separate processes, comparison, report.
 
-A script makes a :class:`Session` and lets it compare one case after the other:
+A script creates a :class:`Session`, which compares one case after the other:
 
     with bench.Session(bench.parse(bench.arguments(__doc__)), "networks") as session:
         folder = session.network({"network": "VGG16", "size": 224})
         session.compare("VGG16", "inference", {"folder": folder, "batch": 8}, items=8)
 
-Each engine gets a process of its own. Where it can compute in several ways, each is tried and
-the fastest takes part. Then minidl and the peers take turns, round after round.
+Each engine runs in its own process. If it can compute in several ways, each is tried and the
+fastest is used. Then minidl and the peers take turns, round after round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["PEERS", "Session", "arguments", "parse", "positive", "run_script"]
 
 HERE = Path(__file__).parent
 PEERS = [name for name in NAMES if name != "minidl"]
-# The ways in which an engine can do each work; see its module with_*.py.
+# The variants of each kind of work that an engine can run; see its module with_*.py.
 VARIANTS = {
     "inference": {
         "minidl": ["predict_on_batch"],
@@ -54,31 +54,44 @@ VARIANTS = {
     },
 }
 TRIAL_CALLS = 3
-BUSY = 0.5  # load average of a minute
+BUSY = 0.5  # load average of one minute
 
 
 def arguments(text: str, rounds: int = 7) -> argparse.ArgumentParser:
-    """Return a parser with the options that all benchmarks have; `text` is the docstring."""
+    """Return a parser with the common options of all benchmarks; `text` is the description."""
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--peers", type=_peers, default=PEERS, metavar="A,B",
-        help=f"of {','.join(PEERS)}, or none; those that are not installed are left out "
-        "(default: all)")  # fmt: skip
-    add("--peer-python", default=sys.executable, metavar="PATH",
-        help="interpreter of the environment that has the peers (default: this one)")  # fmt: skip
-    add("--threads", type=positive, metavar="N",
-        help="of each engine (default: the processors of this process)")  # fmt: skip
+    add(
+        "--peers",
+        type=_peers,
+        default=PEERS,
+        metavar="A,B",
+        help=f"of {','.join(PEERS)}, or none; peers that are not installed are skipped "
+        "(default: all)",
+    )
+    add(
+        "--peer-python",
+        default=sys.executable,
+        metavar="PATH",
+        help="interpreter of the environment with the peers (default: this one)",
+    )
+    add(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads per engine (default: the processors of this process)",
+    )
     add("--rounds", type=positive, default=rounds, metavar="N", help="default: %(default)s")
-    add("--json", metavar="FILE", help="write all results there")
+    add("--json", metavar="FILE", help="write all results to this file")
     add("--markdown", action="store_true", help="print the tables as Markdown")
-    add("--smoke", action="store_true", help="tiny sizes and one round: to see that it works")
+    add("--smoke", action="store_true", help="tiny sizes and one round, as a test")
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, command: list[str] | None = None) -> argparse.Namespace:
-    """Return the options."""
+    """Return the parsed options."""
     options = parser.parse_args(command)
     if options.smoke:
         options.rounds = 1
@@ -86,7 +99,7 @@ def parse(parser: argparse.ArgumentParser, command: list[str] | None = None) -> 
 
 
 def positive(text: str) -> int:
-    """Read a number of at least 1."""
+    """Return a command-line argument as an integer >= 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer >= 1, received {text!r}")
     return int(text)
@@ -108,10 +121,10 @@ class Session:
     options : argparse.Namespace
         From :func:`parse`.
     name : str
-        Of the benchmark.
+        Name of the benchmark.
     """
 
-    def __init__(self, options: argparse.Namespace, name: str):
+    def __init__(self, options: argparse.Namespace, name: str) -> None:
         self.options, self.name = options, name
         facts = minidl_facts()
         self.threads = options.threads or facts["threads"]
@@ -121,29 +134,31 @@ class Session:
         self.notes: list[str] = []
         if (self.machine["load"] or 0) > BUSY:
             self.note(
-                f"The machine was busy when this began (load {self.machine['load']}): engines "
-                "whose threads wait for one another suffer most, so do not trust these figures."
+                f"The machine was busy at the start (load {self.machine['load']}), which slows "
+                "down engines with synchronized threads most. Do not trust these figures."
             )
         self._temporary = tempfile.TemporaryDirectory(prefix="minidl-bench-")
         self._folders: dict[str, str] = {}
 
     def __enter__(self) -> Session:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files are removed
+        signal.signal(
+            signal.SIGTERM, lambda *_: sys.exit(143)
+        )  # so that temporary files are removed
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._temporary.cleanup()
         if kind in (None, KeyboardInterrupt):
             self.finish()
 
     def folder(self, name: str) -> Path:
-        """Return a new folder that lives as long as the session."""
+        """Return a new folder that exists as long as the session."""
         folder = Path(self._temporary.name, name)
         folder.mkdir()
         return folder
 
     def network(self, specification: dict[str, Any]) -> str:
-        """Return the folder with the description and weights of a network (see workload.py)."""
+        """Return the folder with description and weights of a network (see workload.py)."""
         key = json.dumps(specification)
         if key not in self._folders:
             self.progress(f"describing {specification['network']}")
@@ -153,7 +168,7 @@ class Session:
         return self._folders[key]
 
     def worker(self, engine: str) -> Worker | None:
-        """Start a process with an engine; return None, and say so, if it is not installed."""
+        """Start a process with an engine; return None, with a note, if it is not installed."""
         python = sys.executable if engine == "minidl" else self.options.peer_python
         try:
             worker = Worker(python, engine, self.threads)
@@ -166,24 +181,30 @@ class Session:
         return worker
 
     def compare(
-        self, title: str, work: str, job: dict[str, Any], items: int, rounds: int | None = None,
-        **facts,
-    ) -> None:  # fmt: skip
-        """Measure minidl and the peers at one piece of work, and print the comparison.
+        self,
+        title: str,
+        work: str,
+        job: dict[str, Any],
+        items: int,
+        rounds: int | None = None,
+        **facts: Any,
+    ) -> None:
+        """Measure minidl and the peers with one kind of work, and print the comparison.
 
         Parameters
         ----------
         title : str
+            Title of the table.
         work : str
-            Of VARIANTS.
+            A key of VARIANTS.
         job : dict
-            What the engines' ``prepare`` needs.
+            Arguments of the engines' ``prepare``.
         items : int
-            Images in one call: times are given per image.
+            Number of images per call; times are given per image.
         rounds : int, optional
-            By default the option's.
+            Number of rounds; by default that of the options.
         **facts
-            Kept with the results: "exact=False" says that the outputs need not agree.
+            Stored with the results. ``exact=False`` means that the outputs may differ.
         """
         contestants: list[Contestant] = []
         rounds = rounds or self.options.rounds
@@ -193,7 +214,7 @@ class Session:
             for number in range(rounds):
                 self.progress(f"{title}: round {number + 1} of {rounds}")
                 for contestant in contestants[:: -1 if number % 2 else 1]:
-                    self._let_take_turn(contestant, contestants)
+                    self._take_turn(contestant, contestants)
             case = describe_case(title, work, contestants, facts)
         finally:
             for contestant in contestants:
@@ -203,7 +224,7 @@ class Session:
         self.show(*format_case(case, self.options.markdown))
 
     def note(self, text: str) -> None:
-        """Keep a remark for the report; each one once."""
+        """Add a note to the report, once."""
         if text not in self.notes:
             self.notes.append(text)
             self.progress(text)
@@ -214,20 +235,26 @@ class Session:
         print(*parts, "", sep="\n", flush=True)
 
     def finish(self) -> None:
-        """Print the machine and the remarks, and write the JSON file."""
+        """Print the machine and the notes, and write the JSON file."""
         self.write()
         self.show(format_machine(self.machine), *self.notes)
 
     def write(self) -> None:
-        """Write the JSON file, where one is asked for, as far as there are results."""
+        """Write the results so far to the JSON file, if the options name one."""
         if self.options.json:
-            write_json(self.options.json, {
-                "benchmark": self.name, "machine": self.machine, "notes": self.notes,
-                "rounds": self.options.rounds, "cases": self.cases,
-            })  # fmt: skip
+            write_json(
+                self.options.json,
+                {
+                    "benchmark": self.name,
+                    "machine": self.machine,
+                    "notes": self.notes,
+                    "rounds": self.options.rounds,
+                    "cases": self.cases,
+                },
+            )
 
     def _enter(self, engine: str, work: str, job: dict[str, Any], items: int) -> list[Contestant]:
-        """Return the engine's fastest way to do the work, in its own process; [] for none."""
+        """Return the engine's fastest variant in its own process, or [] if there is none."""
         variants = VARIANTS[work].get(engine, [])
         if self.options.smoke:
             variants = variants[:1]
@@ -257,8 +284,8 @@ class Session:
             best.trials = {each.job["variant"]: each.trial for each in tried}
         return [best] if best else []
 
-    def _let_take_turn(self, contestant: Contestant, contestants: list[Contestant]) -> None:
-        """Let a contestant take its turn; a peer that fails is out."""
+    def _take_turn(self, contestant: Contestant, contestants: list[Contestant]) -> None:
+        """Run one turn of a contestant; remove a peer that fails."""
         try:
             contestant.take_turn()
         except WorkerError as error:
@@ -276,15 +303,15 @@ class Session:
                 raise WorkerError(str(error)) from None
 
     def progress(self, text: str) -> None:
-        """Show what is going on, on a terminal only."""
+        """Show the current step on a terminal."""
         if sys.stderr.isatty():
             print(f"\r\033[K{text[:100]}", end="", file=sys.stderr, flush=True)
 
 
 def run_script(script: str, *arguments: Any, python: str = sys.executable) -> str:
-    """Run a script of this folder in a process of its own and return what it prints.
+    """Run a script of this folder in its own process and return its output.
 
-    This process stays small that way: what it takes, the workers' memory would start with.
+    This process stays small, because its memory counts in the peak of the workers that it starts.
     """
     command = [python, str(HERE / script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)

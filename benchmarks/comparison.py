@@ -1,4 +1,4 @@
-"""One engine in a comparison, and what its turns give: figures, a table, a conclusion."""
+"""Comparison of engines: contestants, statistics of their turns, tables."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ NAMES = {
     "keras": "Keras on TensorFlow",
     "onnxruntime": "ONNX Runtime",
 }
-TURN_SECONDS = 1.0  # a turn has as many calls as fit, at least one
-MOST_CALLS = 20
+TURN_SECONDS = 1.0  # duration of a turn, which has at least one call
+MAX_CALLS = 20
 
 
 class Contestant:
-    """One engine, prepared for one piece of work in a process of its own."""
+    """An engine, prepared for one job in its own process."""
 
-    def __init__(self, worker: Worker, job: dict[str, Any], items: int):
+    def __init__(self, worker: Worker, job: dict[str, Any], items: int) -> None:
         self.worker, self.job, self.items = worker, job, items
         self.trial: float | None = None
         self.trials: dict[str, float] = {}
         self.sample: list[float] = []
-        self.calls = 1  # in a turn
+        self.calls = 1  # per turn
         self.milliseconds: list[float] = []  # per image
         self.peak = 0.0  # MiB, preparation included
         self.peak_in_turns = 0.0
 
     def try_out(self, calls: int) -> None:
-        """Prepare, warm up, and see how long a (short) call takes."""
+        """Prepare the job, warm up, and measure the duration of a (short) call."""
         prepared = self.worker.ask(prepare=self.job, key="step")
         self.sample, self.peak = prepared["sample"], prepared["peak"]
         seconds = self.worker.ask(run="step", calls=calls, short=True)["seconds"]
         self.trial = statistics.median(seconds)
         if not prepared["long"]:
-            self.calls = max(1, min(MOST_CALLS, math.floor(TURN_SECONDS / self.trial)))
+            self.calls = max(1, min(MAX_CALLS, math.floor(TURN_SECONDS / self.trial)))
 
     def take_turn(self) -> None:
+        """Measure the calls of one turn."""
         answer = self.worker.ask(run="step", calls=self.calls)
         self.milliseconds += [1e3 * seconds / self.items for seconds in answer["seconds"]]
         self.peak_in_turns = max(self.peak_in_turns, answer["peak"])
@@ -51,9 +52,9 @@ class Contestant:
 
 
 def describe_case(
-    title: str, work: str, contestants: list[Contestant], facts: dict
+    title: str, work: str, contestants: list[Contestant], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what was measured as JSON can hold it."""
+    """Return the measurements as a JSON object."""
     ours = contestants[0]
     results = [
         {
@@ -92,24 +93,38 @@ def _difference(ours: list[float], theirs: list[float]) -> float | None:
 
 
 def format_case(case: dict[str, Any], markdown: bool) -> list[str]:
-    """Return a case's title, table and conclusion."""
+    """Return title, table and ratio of a case."""
     ours = case["results"][0]["median"]
     rows = [
         [
-            NAMES[r["engine"]], r["variant"], r["median"],
+            NAMES[r["engine"]],
+            r["variant"],
+            r["median"],
             f"{digits(r['min'])}..{digits(r['max'])}",
-            f"{r['median'] / ours:.2f}", round(r["peak_mib"]),
-            round(r["peak_mib"] - r["imported_mib"]), round(r["peak_in_turns_mib"]),
+            f"{r['median'] / ours:.2f}",
+            round(r["peak_mib"]),
+            round(r["peak_mib"] - r["imported_mib"]),
+            round(r["peak_in_turns_mib"]),
             "" if r["difference"] is None else f"{r['difference']:.0e}",
         ]
         for r in case["results"]
-    ]  # fmt: skip
-    header = ["engine", "how", "ms per image", "min..max", "times minidl's", "peak MiB",
-              "after import", "in turns", "differs by"]  # fmt: skip
+    ]
+    header = [
+        "engine",
+        "how",
+        "ms per image",
+        "min..max",
+        "times minidl's",
+        "peak MiB",
+        "after import",
+        "in turns",
+        "differs by",
+    ]
     title = f"### {case['title']}\n" if markdown else case["title"]
     lines = [title, table(header, rows, markdown)]
     if case["ratio"]:
         fastest = NAMES[case["fastest_peer"]]
-        lines.append(f"{chr(10) if markdown else ''}fastest peer / minidl: "
-                     f"{case['ratio']:.2f} ({fastest})")  # fmt: skip
+        lines.append(
+            f"{chr(10) if markdown else ''}fastest peer / minidl: {case['ratio']:.2f} ({fastest})"
+        )
     return lines

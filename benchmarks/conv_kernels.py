@@ -1,13 +1,13 @@
-"""Convolution kernels, one layer shape at a time: loops, im2col, Winograd, GEMM, PyTorch.
+"""Convolution kernels per layer shape: loops, im2col, Winograd, GEMM, PyTorch.
 
     python benchmarks/conv_kernels.py --peer-python .venv-peers/bin/python --json kernels.json
     python benchmarks/conv_kernels.py --networks VGG16 --algorithms minidl PyTorch
 
-The shapes are all that occur in VGG16, ResNet50 (224 pixels) and InceptionV3 (299 pixels), each
-once. Forward, and both gradients (of the images and of the kernel) in one call. GFLOP/s count
-the multiplications and additions of the definition, whatever an algorithm saves: Winograd can
-exceed the peak, which is that of a large sgemm with the same threads on this machine, measured
-before and after. The naive loops (compiled, one thread) get one image and one call a round.
+The shapes are all shapes in VGG16, ResNet50 (224 pixels) and InceptionV3 (299 pixels), each once.
+One call computes the forward pass, or both gradients (of the images and of the kernel). GFLOP/s
+count the multiplications and additions of the definition. Winograd needs fewer, so it can exceed
+the peak. The peak is that of a large sgemm with the same threads, measured before and after. The
+naive loops (compiled, one thread) compute one image, in one call per round.
 """
 
 from __future__ import annotations
@@ -32,12 +32,23 @@ def main() -> None:
     parser = bench.arguments(__doc__, rounds=5)
     parser.set_defaults(peers=["torch"])
     add = parser.add_argument
-    add("--networks", nargs="+", choices=SIZES, default=list(SIZES), metavar="NAME",
-        help=f"of {', '.join(SIZES)}; default: all")  # fmt: skip
-    add("--algorithms", nargs="+", default=[""], metavar="PART",
+    add(
+        "--networks",
+        nargs="+",
+        choices=SIZES,
+        default=list(SIZES),
+        metavar="NAME",
+        help=f"of {', '.join(SIZES)}; default: all",
+    )
+    add(
+        "--algorithms",
+        nargs="+",
+        default=[""],
+        metavar="PART",
         help="measure those whose names contain one of these, of: naive loops, NumPy im2col, "
         "minidl (im2col, winograd...), PyTorch (channels_last, contiguous); "
-        "default: all")  # fmt: skip
+        "default: all",
+    )
     add("--batch-size", type=bench.positive, default=8, metavar="N", help="default: 8")
     options = bench.parse(parser)
     sizes = {name: 75 if options.smoke else SIZES[name] for name in options.networks}
@@ -49,7 +60,7 @@ def main() -> None:
 
 def measure(session: bench.Session, shapes: list[dict[str, Any]]) -> None:
     """Measure all shapes and print the tables."""
-    # BLAS' own threads, which NumPy's way uses, spin for a while: a process apart from minidl's.
+    # NumPy uses the threads of BLAS, which spin for a while, so it runs in its own process.
     engines = {"minidl": session.worker("minidl"), "numpy": session.worker("minidl")}
     if "torch" in session.options.peers:
         engines["torch"] = session.worker("torch")
@@ -65,17 +76,28 @@ def measure(session: bench.Session, shapes: list[dict[str, Any]]) -> None:
             worker.close()
     session.machine["sgemm_gflops"] = max(peaks)
     markdown = session.options.markdown
-    session.show("Times for one image; both gradients at once; * is minidl's choice", "",
-                 _table_of_layers(session.cases, max(peaks), markdown))  # fmt: skip
-    session.show("Sums over each network's convolutions, ms per image", "",
-                 _table_of_sums(session.cases, markdown))  # fmt: skip
-    session.show("sgemm peak, GFLOP/s: " + " at first, ".join(f"{p:.0f}" for p in peaks)
-                 + f" at the end; batch {session.options.batch_size}, "
-                 f"{session.options.rounds} rounds")  # fmt: skip
+    session.show(
+        "Times for one image; both gradients at once; * is minidl's choice",
+        "",
+        _layer_table(session.cases, max(peaks), markdown),
+    )
+    session.show(
+        "Sums over each network's convolutions, ms per image",
+        "",
+        _sum_table(session.cases, markdown),
+    )
+    session.show(
+        "sgemm peak, GFLOP/s: "
+        + " at first, ".join(f"{p:.0f}" for p in peaks)
+        + f" at the end; batch {session.options.batch_size}, "
+        f"{session.options.rounds} rounds"
+    )
 
 
-def _measure_shape(session, workers: dict[str, Worker], shape) -> list[dict[str, Any]]:
-    """Return a result for each algorithm and direction that the shape allows."""
+def _measure_shape(
+    session: bench.Session, workers: dict[str, Worker], shape: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return a result for each algorithm and direction that supports the shape."""
     parts, batch = session.options.algorithms, session.options.batch_size
     ways = {NAIVE: ("minidl", NAIVE), "NumPy im2col": ("numpy", "NumPy im2col")}
     ways |= {f"minidl {name}": ("minidl", f"minidl {name}") for name in shape["algorithms"]}
@@ -104,14 +126,25 @@ def _measure_shape(session, workers: dict[str, Worker], shape) -> list[dict[str,
 class _Run:
     """One algorithm on one shape in one direction."""
 
-    def __init__(self, worker, name, variant, direction, shape, batch):
+    def __init__(
+        self,
+        worker: Worker,
+        name: str,
+        variant: str,
+        direction: str,
+        shape: dict[str, Any],
+        batch: int,
+    ) -> None:
         self.worker, self.name, self.direction, self.shape = worker, name, direction, shape
         self.batch = 1 if name == NAIVE else batch
         geometry = {key: shape[key] for key in ("input", "kernel", "strides", "pads")}
         self.job = {
-            "work": "convolution", "variant": variant, "direction": direction,
-            "batch": self.batch, **geometry,
-        }  # fmt: skip
+            "work": "convolution",
+            "variant": variant,
+            "direction": direction,
+            "batch": self.batch,
+            **geometry,
+        }
         self.key = f"{name} {direction}"
         self.calls = 1
         self.milliseconds: list[float] = []  # per image
@@ -132,13 +165,17 @@ class _Run:
         times = spread(self.milliseconds)
         gflop = self.shape["gflop"] * (1 if self.direction == "forward" else 2)
         return {
-            "algorithm": self.name, "direction": self.direction, "batch": self.batch, **times,
-            "gflops": 1e3 * gflop / times["median"], "milliseconds": self.milliseconds,
-        }  # fmt: skip
+            "algorithm": self.name,
+            "direction": self.direction,
+            "batch": self.batch,
+            **times,
+            "gflops": 1e3 * gflop / times["median"],
+            "milliseconds": self.milliseconds,
+        }
 
 
 def _sgemm_peak(worker: Worker) -> float:
-    """Return the GFLOP/s of a large product: BLAS' threads or minidl's, whichever is faster."""
+    """Return the GFLOP/s of a large sgemm, with the threads of BLAS or of minidl (the maximum)."""
     best = 0.0
     for variant in ("BLAS threads", "strips"):
         size = worker.ask(prepare={"work": "sgemm", "variant": variant}, key="sgemm")["sample"][0]
@@ -148,7 +185,8 @@ def _sgemm_peak(worker: Worker) -> float:
     return best
 
 
-def _table_of_layers(cases, peak: float, markdown: bool) -> str:
+def _layer_table(cases: list[dict[str, Any]], peak: float, markdown: bool) -> str:
+    """Return the table of all layers: times, GFLOP/s and share of the peak."""
     header = ["layer", "input", "kernel", "algorithm"]
     header += ["forward ms", "GFLOP/s", "% of peak", "gradients ms", "GFLOP/s", "% of peak"]
     rows = []
@@ -160,22 +198,23 @@ def _table_of_layers(cases, peak: float, markdown: bool) -> str:
             row = [*facts, f"{name} *" if chosen else name]
             for way in DIRECTIONS:
                 r = results.get(way)
-                row += [r["median"], r["gflops"], round(100 * r["gflops"] / peak)] \
-                    if r else [None] * 3  # fmt: skip
+                row += (
+                    [r["median"], r["gflops"], round(100 * r["gflops"] / peak)] if r else [None] * 3
+                )
             rows.append(row)
             if not markdown:
                 facts = [""] * 3
     return table(header, rows, markdown)
 
 
-def _describe_kernel(case) -> str:
+def _describe_kernel(case: dict[str, Any]) -> str:
     kh, kw, _, k = case["kernel"]
     strides = "" if list(case["strides"]) == [1, 1] else f" /{case['strides'][0]}"
     return f"{kh}x{kw} -> {k}{strides}"
 
 
-def _table_of_sums(cases, markdown: bool) -> str:
-    """Return a network's sums; minidl's with the algorithm that it chooses for each layer."""
+def _sum_table(cases: list[dict[str, Any]], markdown: bool) -> str:
+    """Return the sums per network; those of minidl use the algorithm chosen for each layer."""
     groups = ["NumPy im2col", "minidl im2col", CHOICE, "best of PyTorch's two"]
     rows = []
     for network in SIZES:
@@ -187,7 +226,7 @@ def _table_of_sums(cases, markdown: bool) -> str:
     return table(["network", "algorithm", "forward", "both gradients"], rows, markdown)
 
 
-def _sum(cases, network: str, group: str, direction: str) -> float | None:
+def _sum(cases: list[dict[str, Any]], network: str, group: str, direction: str) -> float | None:
     total = 0.0
     for case in cases:
         names = {
@@ -195,8 +234,11 @@ def _sum(cases, network: str, group: str, direction: str) -> float | None:
             CHOICE: [f"minidl {case['chosen']}"],
             "best of PyTorch's two": list(PYTORCH),
         }.get(group, [group])
-        times = [r["median"] for r in case["results"]
-                 if r["direction"] == direction and r["algorithm"] in names]  # fmt: skip
+        times = [
+            r["median"]
+            for r in case["results"]
+            if r["direction"] == direction and r["algorithm"] in names
+        ]
         count = case["count"].get(network, 0)
         if count and not times:
             return None

@@ -1,6 +1,6 @@
-"""One convolution, computed in several ways, for conv_kernels.py.
+"""Implementations of one convolution, for conv_kernels.py.
 
-Every way takes images x (N, H, W, C), a kernel w (KH, KW, C, K) and, for both gradients at once,
+Every implementation takes images x (N, H, W, C), a kernel w (KH, KW, C, K) and, for the gradients,
 dy (N, OH, OW, K). There is no bias and no activation.
 """
 
@@ -26,15 +26,18 @@ __all__ = ["WAYS", "convolution_step", "sgemm_step"]
 
 SGEMM_SIZE = 2048
 
+Step = Callable[[], Any]
+Implementation = tuple[Callable[..., Step], Callable[..., Step]]  # forward, gradients
 
-def convolution_step(job: dict[str, Any]) -> Callable[[], Any]:
-    """Return what computes a job's convolution once.
 
-    The job has "variant" (of WAYS), "direction" ("forward" or "gradients"), "batch", and
+def convolution_step(job: dict[str, Any]) -> Step:
+    """Return a function that computes a job's convolution once.
+
+    The job contains "variant" (of WAYS), "direction" ("forward" or "gradients"), "batch", and
     the convolution: "input" (H, W, C), "kernel" (KH, KW, C, K), "strides", "pads".
     """
     convolution = Convolution(
-        tuple(job["kernel"][:2]), tuple(job["strides"]), _padding(job["pads"])
+        tuple(job["kernel"][:2]), tuple(job["strides"]), _as_padding(job["pads"])
     )
     rng = np.random.default_rng(0)
     x = rng.standard_normal((job["batch"], *job["input"]), np.float32)
@@ -46,10 +49,10 @@ def convolution_step(job: dict[str, Any]) -> Callable[[], Any]:
     return gradients(x, w, rng.standard_normal(shape, np.float32), convolution)
 
 
-def sgemm_step(job: dict[str, Any]) -> Callable[[], Any]:
-    """Return a large matrix product: by BLAS' own threads, or on minidl's in strips.
+def sgemm_step(job: dict[str, Any]) -> Step:
+    """Return a large matrix product: by the threads of BLAS, or by minidl in strips.
 
-    The matrices hold ones, so the product's numbers are their size.
+    The matrices contain ones, so each element of the product is their size.
     """
     a = np.ones((SGEMM_SIZE, SGEMM_SIZE), np.float32)
     out = np.empty_like(a)
@@ -58,32 +61,34 @@ def sgemm_step(job: dict[str, Any]) -> Callable[[], Any]:
     return lambda: np.matmul(a, a, out=out)
 
 
-def _padding(pads: list[int]) -> str | tuple[int, ...]:
+def _as_padding(pads: list[int]) -> str | tuple[int, ...]:
     return tuple(pads) if any(pads) else "valid"
 
 
-# Each way below is a pair: forward(x, w, convolution) and gradients(x, w, dy, convolution), which
-# prepare what does not depend on the images and return the step.
+# Each implementation is a pair: forward(x, w, convolution) and gradients(x, w, dy, convolution).
+# Both return the step to measure; work that does not depend on the images is done before.
 
 
-def _naive_forward(x, w, convolution):
+def _naive_forward(x: np.ndarray, w: np.ndarray, convolution: Convolution) -> Step:
     y = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), w.shape[-1]), x.dtype)
     top, _, left, _ = convolution.pads(*x.shape[1:3])
-    _loops_forward(x[:0], w, y[:0], 1, 1, 0, 0)  # no image: compiles only
+    _loops_forward(x[:0], w, y[:0], 1, 1, 0, 0)  # without images: only compiles
 
-    def step():
+    def step() -> np.ndarray:
         _loops_forward(x, w, y, *convolution.strides, top, left)
         return y
 
     return step
 
 
-def _naive_gradients(x, w, dy, convolution):
+def _naive_gradients(
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution
+) -> Step:
     dx, dw = np.zeros_like(x), np.zeros_like(w)
     top, _, left, _ = convolution.pads(*x.shape[1:3])
-    _loops_backward(x[:0], w, dy[:0], dx[:0], dw, 1, 1, 0, 0)  # no image: compiles only
+    _loops_backward(x[:0], w, dy[:0], dx[:0], dw, 1, 1, 0, 0)  # without images: only compiles
 
-    def step():
+    def step() -> tuple[np.ndarray, np.ndarray]:
         dx.fill(0)
         dw.fill(0)
         _loops_backward(x, w, dy, dx, dw, *convolution.strides, top, left)
@@ -126,18 +131,20 @@ def _loops_backward(x, w, dy, dx, dw, sh, sw, top, left):
                                     dw[i, j, c, k] += d * x[n, iy, ix, c]
 
 
-def _numpy_forward(x, w, convolution):
+def _numpy_forward(x: np.ndarray, w: np.ndarray, convolution: Convolution) -> Step:
     rows = w.reshape(-1, w.shape[-1])
     shape = (len(x), *convolution.output_size(*x.shape[1:3]), w.shape[-1])
     return lambda: (_patches(x, convolution) @ rows).reshape(shape)
 
 
-def _numpy_gradients(x, w, dy, convolution):
+def _numpy_gradients(
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution
+) -> Step:
     kh, kw, c, k = w.shape
     (sh, sw), (oh, ow) = convolution.strides, dy.shape[1:3]
     top, _, left, _ = convolution.pads(*x.shape[1:3])
 
-    def step():
+    def step() -> tuple[np.ndarray, np.ndarray]:
         rows = dy.reshape(-1, k)
         dw = (_patches(x, convolution).T @ rows).reshape(w.shape)
         patches = (rows @ w.reshape(-1, k).T).reshape(len(x), oh, ow, kh, kw, c)
@@ -150,8 +157,8 @@ def _numpy_gradients(x, w, dy, convolution):
     return step
 
 
-def _patches(x, convolution):
-    """(N, H, W, C) -> (N*OH*OW, KH*KW*C), all at once"""
+def _patches(x: np.ndarray, convolution: Convolution) -> np.ndarray:
+    """Return all patches: (N, H, W, C) -> (N*OH*OW, KH*KW*C)."""
     sh, sw = convolution.strides
     windows = sliding_window_view(_padded(x, convolution), convolution.kernel_size, axis=(1, 2))
     windows = windows[:, ::sh, ::sw]  # (N, OH, OW, C, KH, KW)
@@ -159,19 +166,19 @@ def _patches(x, convolution):
     return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kh * kw * x.shape[-1])
 
 
-def _padded(x, convolution):
+def _padded(x: np.ndarray, convolution: Convolution) -> np.ndarray:
     top, bottom, left, right = convolution.pads(*x.shape[1:3])
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
 
 
-def _minidl(algorithm):
-    """Return one of minidl's algorithms; what it prepares of the kernel is not measured."""
+def _minidl(algorithm: str) -> Implementation:
+    """Return one of minidl's algorithms; preparation of the kernel is not measured."""
 
-    def forward(x, w, convolution):
+    def forward(x: np.ndarray, w: np.ndarray, convolution: Convolution) -> Step:
         prepared = prepare_kernel(w, algorithm)
         return lambda: convolve(x, w, None, convolution, algorithm=algorithm, prepared=prepared)
 
-    def gradients(x, w, dy, convolution):
+    def gradients(x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution) -> Step:
         return lambda: convolve_backward(
             x, w, dy, convolution, with_bias=False, algorithm=algorithm
         )

@@ -1,4 +1,4 @@
-"""The convolutions of minidl's networks, and how minidl can compute them.
+"""Shapes of the convolutions in minidl's networks, and the algorithms for each.
 
 ``python layer_shapes.py BATCH VGG16 224 ResNet50 224`` prints them as JSON.
 """
@@ -21,29 +21,31 @@ __all__ = ["layer_shapes"]
 
 
 def layer_shapes(networks: dict[str, int], batch: int) -> list[dict[str, Any]]:
-    """Return each distinct convolution of some networks once, in the order of the layers.
+    """Return each distinct convolution of several networks, in the order of the layers.
 
     Parameters
     ----------
     networks : dict of str to int
-        Name of the application -> height and width of its images.
+        Name of the application -> height and width of its images in pixels.
     batch : int
-        For which minidl chooses.
+        The batch size for which minidl chooses an algorithm.
 
     Returns
     -------
     list of dict
         "input" (H, W, C), "kernel" (KH, KW, C, K), "strides", "pads" (top, bottom, left, right),
-        "output" (OH, OW, K), "gflop" of one image by the definition, "layer" (the first one's
-        name), "count" (network -> how many), "algorithms" and "chosen" (of minidl).
+        "output" (OH, OW, K), "gflop" per image by the definition, "layer" (name of the first
+        such layer), "count" (per network), "algorithms" and "chosen" (of minidl).
     """
     found: dict[str, dict[str, Any]] = {}
     for name, size in networks.items():
         network = getattr(applications, name)
         model = network(
-            weights=None, include_top=False, input_shape=(size, size, 3),
+            weights=None,
+            include_top=False,
+            input_shape=(size, size, 3),
             include_preprocessing=False,
-        )  # fmt: skip
+        )
         for node in model.nodes:
             if type(node.layer) is Conv2D:
                 shape = _shape(model.nodes, node, batch)
@@ -78,7 +80,7 @@ def _shape(nodes, node, batch: int) -> dict[str, Any]:
 
 
 def _fits(algorithm: str, convolution: Convolution) -> bool:
-    """Say whether an algorithm is worth measuring: "direct" and im2col compute anything."""
+    """Return whether to measure an algorithm; "direct" and im2col support any convolution."""
     if algorithm == "winograd":
         return fits_winograd(convolution)
     return algorithm == "direct" or (algorithm == "pointwise") == convolution.is_pointwise

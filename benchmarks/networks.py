@@ -1,10 +1,10 @@
-"""Inference: one batch through VGG16, ResNet50 and InceptionV3, minidl beside the peers.
+"""Inference of one batch by VGG16, ResNet50 and InceptionV3: minidl and its peers.
 
     python benchmarks/networks.py --peer-python .venv-peers/bin/python --json networks.json
     python benchmarks/networks.py --networks VGG16 --batches 8 --no-top    # memory of the body
 
-Random weights, the same for all; images of 224 (VGG16, ResNet50) and 299 pixels (InceptionV3)
-that are in memory already, without preprocessing.
+All engines use the same random weights. Images of 224 (VGG16, ResNet50) or 299 pixels
+(InceptionV3) are in memory, and there is no preprocessing.
 """
 
 from __future__ import annotations
@@ -12,23 +12,31 @@ from __future__ import annotations
 import bench
 
 SIZES = {"VGG16": 224, "ResNet50": 224, "InceptionV3": 299}
-SMALLEST = {"VGG16": 32, "ResNet50": 32, "InceptionV3": 75}
+MIN_SIZES = {"VGG16": 32, "ResNet50": 32, "InceptionV3": 75}
 
 
 def main() -> None:
     """Compare each network at each batch size."""
     parser = bench.arguments(__doc__)
     parser.add_argument(
-        "--networks", nargs="+", choices=SIZES, default=list(SIZES), metavar="NAME",
+        "--networks",
+        nargs="+",
+        choices=SIZES,
+        default=list(SIZES),
+        metavar="NAME",
         help=f"of {', '.join(SIZES)}; default: all",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--batches", nargs="+", type=bench.positive, default=[1, 8], metavar="N",
-        help="images at a time; default: 1 8",
-    )  # fmt: skip
+        "--batches",
+        nargs="+",
+        type=bench.positive,
+        default=[1, 8],
+        metavar="N",
+        help="batch sizes; default: 1 8",
+    )
     parser.add_argument("--no-top", action="store_true", help="leave out the classifier")
     options = bench.parse(parser)
-    sizes = SMALLEST if options.smoke else SIZES
+    sizes = MIN_SIZES if options.smoke else SIZES
     with bench.Session(options, "networks") as session:
         for name in options.networks:
             specification = {"network": name, "size": sizes[name], "top": not options.no_top}
@@ -36,9 +44,11 @@ def main() -> None:
             for batch in options.batches:
                 without = " without top" if options.no_top else ""
                 session.compare(
-                    f"{name}{without}, {sizes[name]} px, inference, batch {batch}", "inference",
-                    {"folder": folder, "batch": batch}, items=batch,
-                )  # fmt: skip
+                    f"{name}{without}, {sizes[name]} px, inference, batch {batch}",
+                    "inference",
+                    {"folder": folder, "batch": batch},
+                    items=batch,
+                )
 
 
 if __name__ == "__main__":

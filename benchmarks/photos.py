@@ -1,7 +1,7 @@
-"""Photos as files: drawn for the benchmark, and read for peers that bring no reader along.
+"""Photo files: drawn for the benchmark, and read for peers without a reader.
 
-``python photos.py draw FOLDER COUNT SIZE`` and ``python photos.py few FOLDER TARGET BATCH``
-do what the functions of those names do, and need minidl.
+``python photos.py draw FOLDER COUNT SIZE`` and ``python photos.py few FOLDER TARGET BATCH`` call
+the functions of those names.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = ["batches", "draw", "few"]
 
 
 def draw(folder: str, count: int, size: int) -> None:
-    """Draw cats and dogs into ``folder/cats`` and ``folder/dogs``, as JPEG files (needs minidl)."""
+    """Draw JPEG files into ``folder/cats`` and ``folder/dogs`` (needs minidl)."""
     from minidl.datasets.cartoon_pets import cartoon_pets
 
     for kind in ("cats", "dogs"):
@@ -29,14 +29,13 @@ def draw(folder: str, count: int, size: int) -> None:
 
 
 def few(folder: str, target: str, batch: int) -> int:
-    """Link one whole batch, and what the last one would be, to `target`; return how many there are.
+    """Link some photos of `folder` in `target` for the warm-up; return the number of all photos.
 
-    A run on those traces graphs for both sizes of a batch.
+    The links fill one full batch and one of the last batch's size, so graphs are traced for both.
     """
     files = sorted(Path(folder).glob("*/*"))
-    wanted = batch + len(files) % batch
-    taken = files[:: max(1, len(files) // wanted)][:wanted]
-    for file in taken:
+    count = batch + len(files) % batch
+    for file in files[:: max(1, len(files) // count)][:count]:
         link = Path(target, file.parent.name, file.name)
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(file.resolve(), link)
@@ -44,31 +43,31 @@ def few(folder: str, target: str, batch: int) -> int:
 
 
 def batches(folder: str, size: int, batch: int, threads: int, ahead: bool) -> Iterator[np.ndarray]:
-    """Yield float32 images (N, H, W, 3), 0..255.
+    """Yield batches of float32 images (N, H, W, 3), values 0 to 255.
 
-    `ahead`: the next batch is read while the caller computes; else the caller has all
-    processors to itself, and so has the reading.
+    With `ahead`, the next batch is read while the caller computes. Otherwise reading and computing
+    alternate, so that each can use all processors.
     """
     files = sorted(Path(folder).glob("*/*"))
     groups = [files[i : i + batch] for i in range(0, len(files), batch)]
 
-    def read(i: int) -> list:
+    def read(i: int) -> list[Future[np.ndarray]]:
         return [pool.submit(_read, file, size) for file in groups[i]] if i < len(groups) else []
 
     with ThreadPoolExecutor(threads) as pool:
-        coming = read(0)
+        upcoming = read(0)
         for i in range(len(groups)):
-            current = coming
+            current = upcoming
             if ahead:
-                coming = read(i + 1)
+                upcoming = read(i + 1)
             yield np.stack([future.result() for future in current]).astype(np.float32)
             if not ahead:
-                coming = read(i + 1)
+                upcoming = read(i + 1)
 
 
 def _read(file: Path, size: int) -> np.ndarray:
     with Image.open(file) as image:
-        image.draft("RGB", (2 * size, 2 * size))  # large JPEGs: decoded at half size or less
+        image.draft("RGB", (2 * size, 2 * size))  # decodes large JPEGs at a reduced size
         image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
         return np.asarray(image)
 

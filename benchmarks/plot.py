@@ -1,9 +1,9 @@
-"""Pictures of results: a PNG for each JSON file that a benchmark wrote.
+"""Plots of results: one PNG per JSON file of a benchmark.
 
     python benchmarks/plot.py networks.json training.json kernels.json --output pictures
 
-Comparisons become bars (the median, with a line from the minimum to the maximum), convolution
-kernels GFLOP/s by layer. Needs matplotlib: ``pip install 'minidl[plot]'``.
+Comparisons are plotted as bars (the median, with a line from minimum to maximum), convolution
+kernels as GFLOP/s per layer. Needs matplotlib: ``pip install 'minidl[plot]'``.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from comparison import NAMES
 from matplotlib.figure import Figure
 from report import digits
 
-COLOURS = {
-    "minidl": "#4477aa", "torch": "#ee6677", "keras": "#ccbb44", "onnxruntime": "#66ccee",
-}  # fmt: skip
+COLORS = {
+    "minidl": "#4477aa",
+    "torch": "#ee6677",
+    "keras": "#ccbb44",
+    "onnxruntime": "#66ccee",
+}
 MARKERS = "osD^v<>Ph*"
 
 
 def main() -> None:
-    """Draw each file."""
+    """Plot each file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="from --json")
-    parser.add_argument("--output", metavar="DIR", help="default: beside each file")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="written by --json")
+    parser.add_argument("--output", metavar="DIR", help="default: the folder of each file")
     options = parser.parse_args()
     for name in options.files:
         document = json.loads(Path(name).read_text())
         if not document["cases"]:
-            print(f"{name}: holds no results")
+            print(f"{name}: contains no results")
             continue
         folder = Path(options.output or Path(name).parent)
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ def main() -> None:
 
 
 def draw_comparisons(document: dict[str, Any]) -> Figure:
-    """Draw one panel of bars for each case."""
+    """Return one panel of bars per case."""
     cases = document["cases"]
     columns = min(2, len(cases))
     rows = -(-len(cases) // columns)
@@ -69,8 +72,11 @@ def draw_comparisons(document: dict[str, Any]) -> Figure:
         ]
         axes.barh(
             [f"{NAMES[r['engine']]}  {digits(r['median'])}" for r in results],
-            medians, xerr=spread, capsize=3, color=[COLOURS[r["engine"]] for r in results],
-        )  # fmt: skip
+            medians,
+            xerr=spread,
+            capsize=3,
+            color=[COLORS[r["engine"]] for r in results],
+        )
         axes.invert_yaxis()
         axes.set_xlabel("ms per image")
         axes.set_title(case["title"], fontsize=9)
@@ -78,7 +84,7 @@ def draw_comparisons(document: dict[str, Any]) -> Figure:
 
 
 def draw_kernels(document: dict[str, Any]) -> Figure:
-    """Draw one panel for each direction: GFLOP/s of every algorithm, layer by layer."""
+    """Return one panel per direction: GFLOP/s of every algorithm, layer by layer."""
     cases = document["cases"]
     names = dict.fromkeys(r["algorithm"] for case in cases for r in case["results"])
     figure = Figure((max(8.0, 2 + 0.22 * len(cases)), 9.5), layout="constrained")
@@ -94,7 +100,7 @@ def draw_kernels(document: dict[str, Any]) -> Figure:
             marker = MARKERS[number % len(MARKERS)]
             axes.plot(*zip(*found, strict=True), marker, label=name, markersize=4)
         peak = document["machine"]["sgemm_gflops"]
-        axes.axhline(peak, linestyle="--", color="grey", linewidth=1, label="sgemm peak")
+        axes.axhline(peak, linestyle="--", color="gray", linewidth=1, label="sgemm peak")
         axes.set_yscale("log")
         axes.set_ylabel(f"{direction}: GFLOP/s")
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Results as text, Markdown and JSON, and what machine they come from."""
+"""Reports: tables as text or Markdown, JSON files, description of the machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "describe_machine", "digits", "format_machine", "minidl_facts", "spread", "table", "write_json",
-]  # fmt: skip
+    "describe_machine",
+    "digits",
+    "format_machine",
+    "minidl_facts",
+    "spread",
+    "table",
+    "write_json",
+]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], markdown: bool = False) -> str:
-    """Return rows in columns; those that hold numbers are flush right.
+    """Return a text table; columns of numbers are aligned to the right.
 
-    >>> print(table(["who", "ms"], [["a", 1.5], ["b", 20]]))
-    who   ms
-    a    1.5
-    b     20
+    >>> print(table(["engine", "ms"], [["a", 1.5], ["b", 20]]))
+    engine   ms
+    a       1.5
+    b        20
     """
     cells = [[_cell(value) for value in row] for row in [list(header), *map(list, rows)]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -48,7 +54,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], markdown: bool =
 
 
 def digits(value: float) -> str:
-    """Return a positive number with three digits or, from 1000 on, all before the point."""
+    """Return a positive number with three significant digits, or without decimals from 100 on."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -58,7 +64,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def describe_machine(versions: dict[str, str], threads: int) -> dict[str, Any]:
-    """Return processor, memory, system, versions and threads; minidl's own facts among them."""
+    """Return processor, memory, system, load, versions and threads."""
     return {
         "processor": _processor(),
         "processors": _processors(),
@@ -71,18 +77,18 @@ def describe_machine(versions: dict[str, str], threads: int) -> dict[str, Any]:
 
 
 def format_machine(machine: dict[str, Any]) -> str:
-    """Return the machine in two lines."""
+    """Return the machine as two lines of text."""
     memory = f", {machine['memory_gib']} GiB" if machine["memory_gib"] else ""
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['processors']} processors{memory}, "
         f"{machine['system']}; {machine['threads']} threads; "
-        f"load when it began: {machine['load']}\n{versions}"
+        f"load at the start: {machine['load']}\n{versions}"
     )
 
 
 def minidl_facts() -> dict[str, Any]:
-    """Return what ``minidl info`` knows, asked in a process of its own."""
+    """Return the output of ``minidl info``, which runs in its own process."""
     done = subprocess.run(
         [sys.executable, "-m", "minidl", "info", "--json"], capture_output=True, text=True
     )
@@ -92,7 +98,7 @@ def minidl_facts() -> dict[str, Any]:
 
 
 def write_json(path: str | Path, document: dict[str, Any]) -> None:
-    """Write a result, dated."""
+    """Write a result with its date."""
     date = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps({"date": date, **document}, indent=1) + "\n")

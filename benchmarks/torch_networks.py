@@ -1,12 +1,13 @@
-"""Networks of torch.nn, built from a workload's description.
+"""Networks of torch.nn, built from the description of a workload.
 
-The modules are called by a torch.fx graph: its generated code reads like a hand-written
-``forward`` and frees each tensor after its last use.
+A torch.fx graph calls the modules. Its generated code is equivalent to a hand-written ``forward``
+and frees each tensor after its last use.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from workload import Workload, pair
 
 __all__ = ["build"]
 
+Node = dict[str, Any]
+Maker = Callable[[Workload, Node], nn.Module]
+
 
 def build(workload: Workload, training: bool = False) -> fx.GraphModule:
     """Return the network with the workload's weights, for images (N, C, H, W).
@@ -23,8 +27,9 @@ def build(workload: Workload, training: bool = False) -> fx.GraphModule:
     Parameters
     ----------
     workload : Workload
+        Description and weights.
     training : bool
-        Leave out the last sigmoid or softmax: PyTorch's losses take what comes before it.
+        Whether to omit the last sigmoid or softmax, because PyTorch's losses take logits.
     """
     graph, modules, values = fx.Graph(), {}, {}
     nodes = workload.without_padding()
@@ -45,16 +50,16 @@ def build(workload: Workload, training: bool = False) -> fx.GraphModule:
     return fx.GraphModule(modules, graph)
 
 
-def _addition(workload: Workload, node: dict[str, Any], inputs: list) -> tuple[Any, tuple]:
-    """Return the function and its arguments: in place where nothing else reads what is added to."""
+def _addition(workload: Workload, node: Node, inputs: list[fx.Node]) -> tuple[Any, tuple[Any, Any]]:
+    """Return an addition and its arguments; it is in place if an operand has no other reader."""
     left, right = inputs
     first, second = (workload.readers[name] == 1 for name in node["inputs"])
-    if second:  # a BatchNorm's output, which its gradient does not need
+    if second:  # the output of BatchNorm, which its gradient does not need
         return operator.iadd, (right, left)
     return (operator.iadd if first else operator.add), (left, right)
 
 
-def _module(workload: Workload, node: dict[str, Any], with_activation: bool) -> nn.Module:
+def _module(workload: Workload, node: Node, with_activation: bool) -> nn.Module:
     module = MAKERS[node["class"]](workload, node)
     activation = node["config"].get("activation")
     if node["class"] != "Activation" and activation and with_activation:
@@ -62,39 +67,44 @@ def _module(workload: Workload, node: dict[str, Any], with_activation: bool) -> 
     return module
 
 
-def _conv(workload, node):
+def _conv(workload: Workload, node: Node) -> nn.Module:
     config, weights = node["config"], workload.weights(node)
     kernel = weights["kernel"]  # (KH, KW, C, K)
     module = nn.Conv2d(
-        kernel.shape[2], kernel.shape[3], kernel.shape[:2], pair(config.get("strides", 1)),
-        node["padding"], bias="bias" in weights,
-    )  # fmt: skip
+        kernel.shape[2],
+        kernel.shape[3],
+        kernel.shape[:2],
+        pair(config.get("strides", 1)),
+        node["padding"],
+        bias="bias" in weights,
+    )
     _set(module.weight, kernel.transpose(3, 2, 0, 1))  # -> (K, C, KH, KW)
     if "bias" in weights:
         _set(module.bias, weights["bias"])
     return module
 
 
-def _dense(workload, node):
+def _dense(workload: Workload, node: Node) -> nn.Module:
     weights = workload.weights(node)
     kernel = weights["kernel"]  # (inputs, units)
     module = nn.Linear(*kernel.shape)
     before = workload.shape_before_flatten(node)
     if before is None:
         _set(module.weight, kernel.T)
-    else:  # the map is flattened from (C, H, W) here
+    else:  # PyTorch flattens (C, H, W)
         kernel = kernel.reshape(*before, -1).transpose(3, 2, 0, 1)  # -> (units, C, H, W)
         _set(module.weight.view(kernel.shape), kernel)
     _set(module.bias, weights["bias"])
     return module
 
 
-def _normalization(workload, node):
+def _normalization(workload: Workload, node: Node) -> nn.Module:
     config, weights = node["config"], workload.weights(node)
     module = nn.BatchNorm2d(
-        node["shape"][-1], eps=config.get("epsilon", 1e-3),
+        node["shape"][-1],
+        eps=config.get("epsilon", 1e-3),
         momentum=1 - config.get("momentum", 0.99),
-    )  # fmt: skip
+    )
     if "gamma" in weights:
         _set(module.weight, weights["gamma"])
     _set(module.bias, weights["beta"])
@@ -103,8 +113,8 @@ def _normalization(workload, node):
     return module
 
 
-def _pooling(kind, **options):
-    def make(workload, node):
+def _pooling(kind: Callable[..., nn.Module], **options: Any) -> Maker:
+    def make(workload: Workload, node: Node) -> nn.Module:
         config = node["config"]
         size = pair(config.get("pool_size", 2))
         strides = pair(config.get("strides") or size)
@@ -114,13 +124,14 @@ def _pooling(kind, **options):
 
 
 class Rescaling(nn.Module):
-    """``scale * x + offset``"""
+    """The layer ``scale * x + offset``."""
 
-    def __init__(self, scale: float, offset: float):
+    def __init__(self, scale: float, offset: float) -> None:
         super().__init__()
         self.scale, self.offset = scale, offset
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the rescaled images."""
         return x * self.scale + self.offset
 
 
@@ -130,7 +141,7 @@ def _set(parameter: torch.Tensor, array: np.ndarray) -> None:
 
 
 ACTIVATIONS = {
-    # What comes before a ReLU is read by nothing else in these networks.
+    # No other layer of these networks reads the input of a ReLU.
     "relu": lambda: nn.ReLU(inplace=True),
     "softmax": lambda: nn.Softmax(dim=1),
     "sigmoid": nn.Sigmoid,

@@ -1,32 +1,35 @@
-"""The side of Keras on TensorFlow in each comparison; see worker.py."""
+"""Keras on TensorFlow as an engine of the benchmarks; see worker.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from workload import Workload
 
+Job = dict[str, Any]
+
 
 def start(threads: int) -> None:
-    """Use so many threads; has to come before TensorFlow computes anything."""
+    """Set the number of threads, before TensorFlow computes anything."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def versions() -> dict[str, str]:
-    """Return what is measured."""
+    """Return the versions of the measured packages."""
     return {"keras": keras.__version__, "tensorflow": tf.__version__}
 
 
-def prepare(job: dict[str, Any]):
-    """Return the step that a job asks for."""
+def prepare(job: Job) -> Any:
+    """Return the step of a job."""
     return WORK[job["work"]](job)
 
 
 def build(workload: Workload) -> keras.Model:
-    """Return the network with the workload's weights: the layers have Keras' own names."""
+    """Return the network with the workload's weights; the layer names are those of Keras."""
     tensors = {}
     for node in workload.nodes:
         kind, config = node["class"], node["config"]
@@ -43,7 +46,7 @@ def build(workload: Workload) -> keras.Model:
     return keras.Model(tensors[first], tensors[last])
 
 
-def _inference(job):
+def _inference(job: Job) -> Any:
     workload = Workload(job["folder"])
     model = build(workload)
     x = tf.constant(workload.batch(job["batch"])[0])
@@ -54,7 +57,7 @@ def _inference(job):
     return lambda: model.predict_on_batch(x)
 
 
-def _training(job):
+def _training(job: Job) -> Any:
     workload = Workload(job["folder"])
     model = build(workload)
     loss = "binary_crossentropy" if workload.is_binary else "sparse_categorical_crossentropy"
@@ -62,25 +65,25 @@ def _training(job):
     model.compile(optimizer, loss, jit_compile=_jit(job))
     x, y = map(tf.constant, workload.batch(job["batch"]))
 
-    def step():
+    def step() -> float:
         loss = model.train_on_batch(x, y)
         return float(loss[0] if isinstance(loss, (list, tuple)) else loss)
 
     return step
 
 
-def _features(job):
+def _features(job: Job) -> Any:
     model = build(Workload(job["folder"]))
     model.compile(jit_compile=_jit(job))
 
-    def extract(folder):
+    def extract(folder: str) -> np.ndarray:
         photos = _photos(job, folder, shuffle=False).map(lambda x, y: x)
         return model.predict(photos.prefetch(tf.data.AUTOTUNE), verbose=0)
 
     return lambda: extract(job["photos"]), lambda: extract(job["few_photos"])
 
 
-def _transfer(job):
+def _transfer(job: Job) -> Any:
     base = build(Workload(job["folder"]))
     base.trainable = False
     inputs = keras.Input(base.input_shape[1:])
@@ -88,14 +91,16 @@ def _transfer(job):
     head = keras.layers.Dense(1, activation="sigmoid")
     model = keras.Model(inputs, head(x))
     model.compile(
-        keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"],
+        keras.optimizers.Adam(1e-3),
+        "binary_crossentropy",
+        metrics=["accuracy"],
         jit_compile=_jit(job),
-    )  # fmt: skip
+    )
     untrained = head.get_weights()
 
-    def train(folder, epochs):
-        head.set_weights(untrained)  # of the same model: its graphs are traced already
-        # Decoded photos stay in memory after the first epoch, as they do in minidl.
+    def train(folder: str, epochs: int) -> float:
+        head.set_weights(untrained)  # the same model, because its graphs are traced already
+        # As in minidl, decoded photos stay in memory after the first epoch.
         photos = _photos(job, folder, shuffle=False).cache().shuffle(16, seed=0)
         photos = photos.prefetch(tf.data.AUTOTUNE)
         return model.fit(photos, epochs=epochs, verbose=0).history["loss"][-1]
@@ -103,15 +108,19 @@ def _transfer(job):
     return lambda: train(job["photos"], job["epochs"]), lambda: train(job["few_photos"], 2)
 
 
-def _photos(job, folder, shuffle) -> tf.data.Dataset:
+def _photos(job: Job, folder: str, shuffle: bool) -> tf.data.Dataset:
     size = job["size"]
     return keras.utils.image_dataset_from_directory(
-        folder, label_mode="binary", batch_size=job["batch"], image_size=(size, size),
-        shuffle=shuffle, verbose=False,
-    )  # fmt: skip
+        folder,
+        label_mode="binary",
+        batch_size=job["batch"],
+        image_size=(size, size),
+        shuffle=shuffle,
+        verbose=False,
+    )
 
 
-def _jit(job) -> bool | str:
+def _jit(job: Job) -> bool | str:
     return False if "without XLA" in job["variant"] else "auto"
 
 

@@ -1,4 +1,4 @@
-"""minidl's side of each comparison; see worker.py."""
+"""minidl as an engine of the benchmarks; see worker.py."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from minidl import Model, optimizers
 from minidl.applications.transfer import transfer_classifier
 from minidl.data import ImageFolder
 
+Job = dict[str, Any]
+
 
 def start(threads: int) -> None:
-    """Use so many threads."""
+    """Set the number of threads."""
     minidl.set_num_threads(threads)
 
 
 def versions() -> dict[str, str]:
-    """Return what is measured."""
+    """Return the versions of the measured packages."""
     return {"minidl": minidl.__version__, "numpy": np.__version__, "numba": numba.__version__}
 
 
-def prepare(job: dict[str, Any]):
-    """Return the step that a job asks for."""
+def prepare(job: Job) -> Any:
+    """Return the step of a job."""
     return WORK[job["work"]](job)
 
 
-def _inference(job):
+def _inference(job: Job) -> Any:
     workload = Workload(job["folder"])
     model = _load(workload)
     x, _ = workload.batch(job["batch"])
     return lambda: model.predict_on_batch(x)
 
 
-def _training(job):
+def _training(job: Job) -> Any:
     workload = Workload(job["folder"])
     model = _load(workload)
     loss = "binary_crossentropy" if workload.is_binary else "sparse_categorical_crossentropy"
@@ -46,20 +48,20 @@ def _training(job):
     return lambda: model.train_on_batch(x, y)
 
 
-def _features(job):
+def _features(job: Job) -> Any:
     model = _load(Workload(job["folder"]))
 
-    def extract(photos):
+    def extract(photos: str) -> np.ndarray:
         return model.predict(_photos(job, photos, shuffle=False))
 
     return lambda: extract(job["photos"]), lambda: extract(job["few_photos"])
 
 
-def _transfer(job):
+def _transfer(job: Job) -> Any:
     base = _load(Workload(job["folder"]))
 
-    def train(photos, epochs):
-        # A new model each time: it has no features of these photos yet.
+    def train(photos: str, epochs: int) -> float:
+        # A new model each time, because it has no cached features of these photos.
         model = transfer_classifier(base)
         model.compile(optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"])
         history = model.fit(_photos(job, photos, shuffle=True), epochs=epochs, verbose=0)
@@ -72,7 +74,7 @@ def _load(workload: Workload) -> Model:
     return build(workload.specification, str(workload.folder / "minidl.h5"))
 
 
-def _photos(job, folder, shuffle) -> ImageFolder:
+def _photos(job: Job, folder: str, shuffle: bool) -> ImageFolder:
     size = job["size"]
     return ImageFolder(folder, (size, size), batch_size=job["batch"], shuffle=shuffle, seed=0)
 

@@ -1,7 +1,7 @@
-"""ONNX Runtime's side of each comparison; see worker.py.
+"""ONNX Runtime as an engine of the benchmarks; see worker.py.
 
-The model's file is made beforehand, by onnx_file.py in a process of its own, so that onnx does
-not count in this one's memory.
+onnx_file.py writes the model's file in its own process, so that onnx does not count in the memory
+of this one.
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from workload import Workload
 
 _threads = 1
 
+Job = dict[str, Any]
+
 
 def start(threads: int) -> None:
-    """Use so many threads."""
+    """Set the number of threads."""
     global _threads
     _threads = threads
 
 
 def versions() -> dict[str, str]:
-    """Return what is measured."""
+    """Return the versions of the measured packages."""
     return {"onnxruntime": onnxruntime.__version__}
 
 
-def prepare(job: dict[str, Any]):
-    """Return the step that a job asks for."""
+def prepare(job: Job) -> Any:
+    """Return the step of a job."""
     return WORK[job["work"]](job)
 
 
-def _inference(job):
+def _inference(job: Job) -> Any:
     workload = Workload(job["folder"])
     session = _session(workload)
     x = _images(workload.batch(job["batch"])[0])
 
-    def step():
+    def step() -> np.ndarray:
         (y,) = session.run(None, {"x": x})
         return y if y.ndim == 2 else y.transpose(0, 2, 3, 1)  # a view
 
     return step
 
 
-def _features(job):
+def _features(job: Job) -> Any:
     from photos import batches
 
     session = _session(Workload(job["folder"]))
     ahead = "ahead" in job["variant"]
 
-    def extract(folder):
+    def extract(folder: str) -> np.ndarray:
         photos = batches(folder, job["size"], job["batch"], _threads, ahead)
         return np.concatenate([session.run(None, {"x": _images(x)})[0] for x in photos])
 
@@ -67,7 +69,7 @@ def _session(workload: Workload) -> onnxruntime.InferenceSession:
 
 
 def _images(x: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) -> (N, C, H, W), contiguous."""
+    """Return contiguous images: (N, H, W, C) -> (N, C, H, W)."""
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 

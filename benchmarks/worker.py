@@ -1,15 +1,15 @@
-"""The measured side: reads requests from standard input, answers on standard output.
+"""A measured process: requests on standard input, answers on standard output.
 
 Started by workers.py as ``python worker.py ENGINE THREADS``. Requests, one line of JSON each:
 
-    {"prepare": job, "key": k}   make the step k and run it untimed -> "sample", "long", "peak"
+    {"prepare": job, "key": k}   create step k and run it untimed -> "sample", "long", "peak"
     {"run": k, "calls": n}       one untimed call, then n timed ones -> "seconds", "peak" (since
                                  preparing)
-    {"forget": true}             drop all steps
+    {"forget": true}             delete all steps
 
 An engine's module ``with_ENGINE`` has ``start(threads)``, ``versions()`` and ``prepare(job)``,
-which returns the step: a function that computes once and returns numbers. Where a step is long,
-``prepare`` returns a pair: the step, and a short one of the same kind to warm up with.
+which returns the step: a function that computes once and returns numbers. For a long step,
+``prepare`` returns a pair: the step, and a short one of the same kind for the warm-up.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import signal
 import sys
 import time
 import traceback
+from types import ModuleType
 from typing import Any
 
-WARM_UP = 2  # untimed calls after preparing: the first one compiles or traces
-SAMPLE = 1000  # numbers of an output that are sent for comparison
+WARM_UP = 2  # untimed calls after preparing; the first one compiles or traces
+SAMPLE = 1000  # numbers per output that are sent for comparison
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     engine, threads = sys.argv[1], int(sys.argv[2])
     _die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to the log
+    os.dup2(2, 1)  # output of libraries goes to the log
 
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)
@@ -55,7 +56,8 @@ def main() -> None:
             answer(error=traceback.format_exc(limit=-4))
 
 
-def _respond(module, steps: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+def _respond(module: ModuleType, steps: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a request."""
     if "forget" in request:
         steps.clear()
         return {}
@@ -71,7 +73,7 @@ def _respond(module, steps: dict[str, Any], request: dict[str, Any]) -> dict[str
     if request.get("short"):
         step = warm
     if step is warm and request.get("warm", True):
-        step()  # the caches hold what others have left there
+        step()  # fills the caches, which other processes have used
     seconds = []
     for _ in range(request["calls"]):
         start = time.perf_counter()
@@ -81,7 +83,7 @@ def _respond(module, steps: dict[str, Any], request: dict[str, Any]) -> dict[str
 
 
 def _sample(outputs: list[Any]) -> list[float]:
-    """Return the losses of all steps, or numbers spread over the last output."""
+    """Return the losses of all steps, or evenly spaced numbers of the last output."""
     import numpy as np
 
     if not outputs or isinstance(outputs[0], tuple):
@@ -93,20 +95,20 @@ def _sample(outputs: list[Any]) -> list[float]:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process with its parent: standing still, it would not see its end."""
+    """Let Linux end this process with its parent, which a stopped process would not notice."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _peak() -> float:
-    """Return the most memory that this process ever had, or since the last reset, in MiB."""
-    # What it took over at its start from the small process that started it is never more.
+    """Return the peak memory of this process since its start or the last reset, in MiB."""
+    # The peak includes the memory of the small parent process at the fork, which is never more.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _reset_peak() -> None:
-    """Let the peak start anew from what the process has now; only Linux can."""
+    """Reset the peak to the current memory (on Linux only)."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 

@@ -1,8 +1,8 @@
-"""Processes that are measured: one for each engine, asked by lines of JSON.
+"""Measured processes: one per engine, controlled by lines of JSON.
 
-A worker keeps what it has prepared (weights loaded, kernels compiled, graphs traced) and waits
-for its turn. While others have theirs it is stopped by a signal, so that no thread pool of an
-idle engine spins on the processors.
+A worker keeps its prepared steps (weights loaded, kernels compiled, graphs traced) and waits for
+its turn. During the turns of others it is stopped by a signal, so that no thread pool of an idle
+engine spins on the processors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ THREADS = ("MINIDL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 
 class WorkerError(RuntimeError):
-    """A worker could not do what it was asked for."""
+    """A worker could not answer a request."""
 
 
 class Missing(WorkerError):
-    """The engine is not installed where the worker runs."""
+    """The engine is not installed in the worker's environment."""
 
 
 class Worker:
@@ -35,14 +35,16 @@ class Worker:
     Parameters
     ----------
     python : str
-        The interpreter that has the engine.
+        The interpreter of the environment with the engine.
     engine : {"minidl", "torch", "keras", "onnxruntime"}
+        The engine to start.
     threads : int
+        Number of threads of the engine.
 
     Attributes
     ----------
     hello : dict
-        "imported": MiB that the process took after importing the engine; "versions".
+        "imported": memory in MiB after importing the engine; "versions".
 
     Raises
     ------
@@ -50,16 +52,19 @@ class Worker:
         If the engine cannot be imported.
     """
 
-    def __init__(self, python: str, engine: str, threads: int):
+    def __init__(self, python: str, engine: str, threads: int) -> None:
         self.engine = engine
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by close)
         environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
         environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
         self.process = subprocess.Popen(
             [python, str(SCRIPT), engine, str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-            text=True, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=environment,
+        )
         try:
             self.hello = self._answer()
         except BaseException:
@@ -68,19 +73,19 @@ class Worker:
         self.pause()
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and return the answer; the worker stands still before and after."""
+        """Send a request and return the answer; the worker is stopped before and after."""
         self._signal("SIGCONT")
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except OSError:
-            pass  # it has died: reading its answer will say so
+            pass  # the process has ended, which reading its answer reports
         answer = self._answer()
         self.pause()
         return answer
 
     def pause(self) -> None:
-        """Let the process stand still until it is asked again."""
+        """Stop the process until the next request."""
         self._signal("SIGSTOP")
 
     def close(self) -> None:
@@ -112,5 +117,5 @@ class Worker:
         return "".join(self.log.readlines()[-15:])
 
     def _signal(self, name: str) -> None:
-        if hasattr(signal, name) and self.process.poll() is None:  # Windows has no such signals
+        if hasattr(signal, name) and self.process.poll() is None:  # not on Windows
             self.process.send_signal(getattr(signal, name))

@@ -1,13 +1,13 @@
-"""What all engines compute: a network described in a folder, and batches for it.
+"""Workloads of the benchmarks: networks described in a folder, and batches of images.
 
 ``python workload.py FOLDER SPECIFICATION`` (needs minidl) writes three files to the folder:
 
-    network.json   the layers with their Keras names and arguments, what each reads, its shape
+    network.json   layers with their Keras names and arguments, inputs and shapes
     weights.npz    random weights, "layer/parameter" -> array
-    minidl.h5      the same weights, as minidl's users would load them
+    minidl.h5      the same weights as a minidl file
 
-The peers build their networks from the first two, so all have the same topology and, with the
-same weights, the same outputs. The specification is JSON: ``{"network": "VGG16", "size": 224}``.
+The peers build their networks from the first two, so topology, weights and outputs are equal. The
+specification is JSON: ``{"network": "VGG16", "size": 224}``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:  # the peers' environments are without minidl
+    from minidl import Model
 
 __all__ = ["Workload", "build", "write"]
 
@@ -26,17 +30,17 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 class Workload:
-    """A network's description and weights, read from its folder.
+    """Description and weights of a network, read from its folder.
 
     Attributes
     ----------
     nodes : list of dict
         "name", "class", "config", "inputs" (names), "shape" (batch first), "weights" (names).
     readers : dict of str to int
-        How many layers read each one's output.
+        Number of layers that read each output.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         document = json.loads((self.folder / "network.json").read_text())
         self.specification = document["specification"]
@@ -49,7 +53,7 @@ class Workload:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)"""
+        """Shape (H, W, C) of one image."""
         return tuple(self.nodes[0]["shape"][1:])
 
     @property
@@ -62,7 +66,7 @@ class Workload:
         return {name: self._weights[f"{node['name']}/{name}"] for name in node["weights"]}
 
     def shape_before_flatten(self, node: dict[str, Any]) -> tuple[int, int, int] | None:
-        """Return (H, W, C) where the layer reads a flattened map, else None."""
+        """Return (H, W, C) if the layer reads a flattened feature map, else None."""
         nodes = {item["name"]: item for item in self.nodes}
         before = nodes[node["inputs"][0]]
         if before["class"] != "Flatten":
@@ -71,9 +75,9 @@ class Workload:
         return tuple(shape[1:]) if len(shape) == 4 else None
 
     def without_padding(self) -> list[dict[str, Any]]:
-        """Return the nodes with each ZeroPadding2D as "padding" of the one that reads it.
+        """Return the nodes with each ZeroPadding2D as "padding" of the node that reads it.
 
-        Before a max pooling this is the same because the padded map comes from a ReLU.
+        Before max pooling this is equivalent, because the padded map is the output of a ReLU.
         """
         pads = {n["name"]: n for n in self.nodes if n["class"] == "ZeroPadding2D"}
         kept = []
@@ -99,30 +103,30 @@ class Workload:
         return x, rng.integers(0, self.nodes[-1]["shape"][-1], size)
 
 
-def pair(value) -> list[int]:
+def pair(value: int | Sequence[int]) -> list[int]:
     """Return an int or a pair as [height, width]."""
     return list(value) if isinstance(value, (list, tuple)) else [value, value]
 
 
 def _same_padding(node: dict[str, Any]) -> list[int]:
-    """Return the rows and columns of zeros on each side that padding="same" means here."""
+    """Return the rows and columns of zeros on each side for padding="same"."""
     config = node["config"]
     if config.get("padding", "valid") != "same":
         return [0, 0]
     window = pair(config.get("kernel_size") or config.get("pool_size"))
     if pair(config.get("strides", 1)) != [1, 1] or not all(n % 2 for n in window):
-        raise ValueError(f"{node['name']}: padding='same' is uneven here, which not all peers have")
+        raise ValueError(f"{node['name']}: expected symmetric padding, which all peers support")
     return [n // 2 for n in window]
 
 
-def build(specification: dict[str, Any], weights: str | None = None):
+def build(specification: dict[str, Any], weights: str | None = None) -> Model:
     """Return minidl's model.
 
     Parameters
     ----------
     specification : dict
-        "network": "small_cnn" (of the example 03), "VGG16", "ResNet50" or "InceptionV3";
-        "size": of the images; "top", "pooling", "preprocessing": as of the applications.
+        "network": "small_cnn" (of example 03), "VGG16", "ResNet50" or "InceptionV3"; "size":
+        image size in pixels; "top", "pooling", "preprocessing": as in minidl.applications.
     weights : str, optional
         File to load.
     """
@@ -173,11 +177,11 @@ def write(folder: str, specification: dict[str, Any]) -> None:
 
 
 def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return weights that keep activations in a range that trained ones would have."""
+    """Return weights that keep activations in the range of a trained network."""
     if name == "kernel":
         scale = np.float32(np.sqrt(2 / np.prod(shape[:-1])))
         return rng.standard_normal(shape, np.float32) * scale
-    if name == "gamma":  # half, so that the sums of sixteen residual blocks do not run away
+    if name == "gamma":  # about 0.5, so that sums over sixteen residual blocks stay small
         return rng.uniform(0.4, 0.6, shape).astype(np.float32)
     if name == "moving_variance":
         return rng.uniform(0.8, 1.2, shape).astype(np.float32)

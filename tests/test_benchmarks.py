@@ -1,7 +1,7 @@
-"""The benchmarks: each script runs on tiny sizes, and what it reports is well-formed.
+"""The benchmarks: each script runs on tiny sizes and writes a complete report.
 
-The peers are tested where this environment has them, or that of the interpreter that the
-variable MINIDL_PEER_PYTHON names.
+Peers are tested if this environment contains them, or that of the interpreter in the environment
+variable MINIDL_PEER_PYTHON.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def run(script, *arguments):
 
 
 def measure(folder, script, *arguments):
-    """Run a benchmark on tiny sizes; return what it printed, its JSON and the JSON's path."""
+    """Run a benchmark on tiny sizes; return its output, its JSON and the path of the JSON."""
     path = Path(folder, f"{script}.json")
     done = run(script, "--smoke", "--threads", 1, "--json", path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def measure(folder, script, *arguments):
 
 @pytest.fixture
 def load(monkeypatch):
-    """Import one of the benchmarks' modules by its name, as the scripts do."""
+    """Return a function that imports a module of the benchmarks by its name."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module
 
@@ -71,7 +71,7 @@ def test_a_comparison_reports_times_memory_and_the_machine(comparison):
         assert case["ratio"] is None
 
 
-def test_a_comparison_prints_one_table_for_each_case(comparison):
+def test_a_comparison_prints_one_table_per_case(comparison):
     text, document, _ = comparison
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) == 3 * len(document["cases"])  # header, rule, minidl
@@ -81,7 +81,7 @@ def test_a_comparison_prints_one_table_for_each_case(comparison):
         assert f"### {case['title']}" in text
 
 
-def test_a_peer_computes_the_same(tmp_path):
+def test_peers_compute_the_same_outputs(tmp_path):
     lookup = "import importlib.util as u; print(*[n for n in {} if u.find_spec(n)], sep=',')"
     names = ("torch", "keras", "onnxruntime")
     command = [PEER_PYTHON, "-c", lookup.format(names)]
@@ -98,7 +98,7 @@ def test_a_peer_computes_the_same(tmp_path):
         assert case["ratio"] == pytest.approx(min(times[1:]) / times[0])
 
 
-def test_a_peer_that_is_not_installed_is_left_out_and_named(tmp_path):
+def test_a_peer_that_is_not_installed_is_skipped_with_a_note(tmp_path):
     if importlib.util.find_spec("onnxruntime"):
         pytest.skip("onnxruntime is installed here")
     arguments = ("--networks", "VGG16", "--batches", 1, "--peers", "onnxruntime")
@@ -107,7 +107,7 @@ def test_a_peer_that_is_not_installed_is_left_out_and_named(tmp_path):
     assert [r["engine"] for r in document["cases"][0]["results"]] == ["minidl"]
 
 
-def test_an_unknown_peer_is_refused():
+def test_an_unknown_peer_is_rejected():
     done = run("networks", "--peers", "torch,caffe")
     assert done.returncode == 2
     assert "'caffe'" in done.stderr
@@ -118,9 +118,7 @@ def test_kernels_are_reported_for_each_shape_in_both_directions(kernels):
     assert document["machine"]["sgemm_gflops"] > 1
     for case in document["cases"]:
         for direction, factor in (("forward", 1), ("gradients", 2)):
-            results = {
-                r["algorithm"]: r for r in case["results"] if r["direction"] == direction
-            }  # fmt: skip
+            results = {r["algorithm"]: r for r in case["results"] if r["direction"] == direction}
             assert {"naive loops", "NumPy im2col", f"minidl {case['chosen']}"} <= set(results)
             for result in results.values():
                 gflop = factor * case["gflop"]
@@ -129,7 +127,7 @@ def test_kernels_are_reported_for_each_shape_in_both_directions(kernels):
     assert "sgemm peak" in text
 
 
-def test_results_can_be_drawn(comparison, kernels, tmp_path):
+def test_results_can_be_plotted(comparison, kernels, tmp_path):
     pytest.importorskip("matplotlib")
     files = [comparison[2], kernels[2]]
     done = run("plot", *files, "--output", tmp_path)
@@ -140,15 +138,23 @@ def test_results_can_be_drawn(comparison, kernels, tmp_path):
 
 @pytest.mark.parametrize(
     ("window", "strides", "pads"),
-    [((3, 3), (1, 1), (1, 1, 1, 1)), ((3, 3), (2, 2), (0, 0, 0, 0)), ((1, 7), (1, 1), (0, 0, 3, 3)),
-     ((1, 1), (2, 2), (0, 0, 0, 0)), ((1, 1), (1, 1), (0, 0, 0, 0))],
-)  # fmt: skip
-def test_all_ways_to_convolve_agree(load, window, strides, pads):
+    [
+        ((3, 3), (1, 1), (1, 1, 1, 1)),
+        ((3, 3), (2, 2), (0, 0, 0, 0)),
+        ((1, 7), (1, 1), (0, 0, 3, 3)),
+        ((1, 1), (2, 2), (0, 0, 0, 0)),
+        ((1, 1), (1, 1), (0, 0, 0, 0)),
+    ],
+)
+def test_all_implementations_of_a_convolution_agree(load, window, strides, pads):
     module = load("convolutions")
     job = {
-        "batch": 2, "input": (9, 10, 8), "kernel": (*window, 8, 16), "strides": strides,
+        "batch": 2,
+        "input": (9, 10, 8),
+        "kernel": (*window, 8, 16),
+        "strides": strides,
         "pads": pads,
-    }  # fmt: skip
+    }
 
     def compute(way, direction):
         job.update(variant=way, direction=direction)
@@ -162,7 +168,7 @@ def test_all_ways_to_convolve_agree(load, window, strides, pads):
     expected = compute("naive loops", "forward")
     dx, dw = compute("naive loops", "gradients")
     for way in ways:
-        # Winograd rounds to about 1e-5 of the range, the others to less.
+        # The error of Winograd is about 1e-5 of the range, that of the others is smaller.
         y = compute(way, "forward")
         np.testing.assert_allclose(y, expected, atol=5e-5 * np.abs(expected).max(), err_msg=way)
         for got, wanted in zip(compute(way, "gradients"), (dx, dw), strict=False):
@@ -178,7 +184,7 @@ def test_the_layer_shapes_are_those_of_the_networks(load):
     assert sum(shape["count"].get("ResNet50", 0) for shape in shapes) == 53
 
 
-def test_a_table_lines_its_columns_up(load):
+def test_the_columns_of_a_table_are_aligned(load):
     table = load("report").table
-    lines = table(["who", "ms"], [["minidl", 1.234], ["a peer", 250.7]]).splitlines()
-    assert lines == ["who       ms", "minidl  1.23", "a peer   251"]
+    lines = table(["engine", "ms"], [["minidl", 1.234], ["a peer", 250.7]]).splitlines()
+    assert lines == ["engine    ms", "minidl  1.23", "a peer   251"]

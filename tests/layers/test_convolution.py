@@ -145,9 +145,7 @@ def test_wrong_arguments_are_refused(make, message):
 
 
 def test_channels_must_divide_into_the_groups():
-    with pytest.raises(
-        ShapeError, match="'conv': expected .* 2 groups, received 3"
-    ):
+    with pytest.raises(ShapeError, match="'conv': expected .* 2 groups, received 3"):
         Conv2D(2, 1, groups=2, name="conv").compute_output_shape((None, 4, 4, 3))
 
 

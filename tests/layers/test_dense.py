@@ -128,7 +128,5 @@ def test_reshape_refuses_a_wrong_target(target):
 
 @pytest.mark.parametrize("target", [(5,), (-1, 4), (7, -1)])
 def test_reshape_refuses_what_does_not_divide(target):
-    with pytest.raises(
-        ShapeError, match=r"'re': expected .* elements.*\(2, 3\) \(6 elements\)"
-    ):
+    with pytest.raises(ShapeError, match=r"'re': expected .* elements.*\(2, 3\) \(6 elements\)"):
         Reshape(target, name="re").compute_output_shape((None, 2, 3))

@@ -1,8 +1,8 @@
-"""Cached features: what a frozen base computes of each sample, computed once.
+"""The feature cache: outputs of a frozen base, computed once per sample.
 
-While a base is frozen its outputs are the same in every epoch. ``fit`` computes them in one
-pass, keeps them together with the labels, and trains the head on them; the next ``fit`` on the
-same data with the same frozen weights, be it of another model, starts at once.
+While a base is frozen, its outputs are the same in every epoch. ``fit`` computes them in one pass,
+stores them with the labels, and trains the head on them. A later ``fit`` on the same data with the
+same frozen weights reuses them, even for another model.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
@@ -23,6 +23,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -44,65 +45,56 @@ from minidl.version import __version__
 
 __all__ = ["FeatureCache", "FeatureDataset", "batches", "choose_cache", "clear_features"]
 
-MEMORY_LIMIT = 2**30  # bytes of features that are kept in memory; more go to a file
-SETS_KEPT = 8  # of features for different data or weights
+MEMORY_LIMIT = 2**30  # bytes of features in memory; larger sets go to a file
+MAX_SETS = 8  # sets of features in memory, for different data or weights
 
-_kept: dict[str, FeatureSet] = {}  # by fingerprint, the newest last: for all models
+_sets: dict[str, FeatureSet] = {}  # of all models by fingerprint, the newest last
 _lock = threading.Lock()
 
 
 class FeatureCache:
-    """The features of one model, and the part of the model that is trained on them.
+    """The features of one network's frozen part, and the head that is trained on them.
 
     Parameters
     ----------
-    model : Model
+    network : Network
     passes : int
-        0: the features of each sample as it is. k: of k randomly augmented versions of it;
+        0: the features of each sample as it is. k: the features of k randomly augmented versions;
         epoch e trains on version ``e % k``.
     progress : bool
-        Whether to draw a bar while features are computed.
+        Whether to show a bar while features are computed.
     seed : int
         Seed of the augmentation.
     """
 
     def __init__(
-        self, model: Network, passes: int = 0, progress: bool = False, seed: int = 0
+        self, network: Network, passes: int = 0, progress: bool = False, seed: int = 0
     ) -> None:
-        self.model, self.passes, self.progress, self.seed = model, passes, progress, seed
-        self.split: Split | None = None
-        # By the id of the data, which therefore is kept, and `augmented`.
-        self._made: dict[tuple[int, bool], tuple[Dataset, FeatureDataset]] = {}
-        self._versions = WeightVersions([])
+        self.network, self.passes, self.progress, self.seed = network, passes, progress, seed
         self.refresh()
 
     def refresh(self) -> None:
-        """Find anew where the model can be cut: layers may have been frozen or unfrozen."""
-        self.split = split_frozen(self.model, random_input=self.passes > 0)
+        """Split the network again, after layers were frozen or unfrozen or weights changed."""
+        self.split: Split | None = split_frozen(self.network, random_input=self.passes > 0)
         self._versions = WeightVersions([] if self.split is None else self.split.features.weights)
-        self._made.clear()
-
-    @property
-    def head(self) -> Network:
-        """The network that reads a batch of features where the model reads one of samples."""
-        return self.split.head
+        # By the id of the data and `augmented`. The data are stored so that their id stays unique.
+        self._datasets: dict[tuple[int, bool], tuple[Dataset, FeatureDataset]] = {}
 
     @property
     def is_current(self) -> bool:
-        """Whether the same layers are frozen as when the model was cut."""
-        return self.split is not None and self.split.flags == trainable_flags(self.model)
+        """Whether the same layers are frozen as when the network was split."""
+        return self.split is not None and self.split.flags == trainable_flags(self.network)
 
     def obstacle(self, data: Dataset) -> str | None:
-        """Say why the features of `data` cannot be kept; None if they can."""
-        if self.split is None and split_frozen(self.model, random_input=True):
+        """Return why the features of `data` cannot be cached; None if they can."""
+        if self.split is None and split_frozen(self.network, random_input=True):
             return (
-                "the frozen layers read what random layers make anew in each epoch; "
-                "augmented_passes=k keeps the features of k versions of each sample"
+                "the frozen layers read the output of random layers, which differs in each epoch; "
+                "augmented_passes=k caches the features of k versions of each sample"
             )
         if self.split is None:
             return "no layer with weights is frozen below the first trainable one"
-        unknown = type(data).fingerprint is Dataset.fingerprint
-        if unknown or data.in_order() is None:
+        if type(data).fingerprint is Dataset.fingerprint or data.in_order() is None:
             return f"a {type(data).__name__} cannot be read again in a fixed order"
         if self.passes and not self.split.is_random:
             return "augmented_passes needs random layers below the frozen ones; there are none"
@@ -115,113 +107,138 @@ class FeatureCache:
         ----------
         data : Dataset
         augmented : bool
-            Compute `passes` augmented versions: for training, not for validation.
+            Whether to compute `passes` augmented versions, as for training data.
         """
         if self._versions.have_changed():
             self.refresh()
-        if (id(data), augmented) not in self._made:
-            self._made[id(data), augmented] = data, self._find(data, augmented)
-        return self._made[id(data), augmented][1]
+        if self.split is None:
+            raise ValueError(f"{self.network.label}: {self.obstacle(data)}")
+        key = (id(data), augmented)
+        if key not in self._datasets:
+            passes = max(1, self.passes) if augmented and self.split.is_random else 0
+            features = self._find(self.split.features, data, passes)
+            self._datasets[key] = data, FeatureDataset(features, data)
+        return self._datasets[key][1]
 
-    def _find(self, data: Dataset, augmented: bool) -> FeatureDataset:
-        """Look for the features where they may be from an earlier fit, else compute them."""
-        passes = max(1, self.passes) if augmented and self.split.is_random else 0
-        key = self._fingerprint(data, passes)
+    def _find(self, base: Network, data: Dataset, passes: int) -> FeatureSet:
+        """Return features from memory or a file, or compute them."""
+        key = self._fingerprint(base, data, passes)
+        reusable = not _custom_layers(base)  # the code of custom layers may change
         with _lock:
-            features = _kept.pop(key, None)
-        if features is None and self._is_minidls:
+            features = _sets.pop(key, None)
+        if features is None and reusable:
             features = open_features(key)
-        features = features or self._compute(data.in_order(), key, passes)
+        if features is None:
+            limit = MEMORY_LIMIT if reusable else math.inf
+            features = self._compute(base, data.in_order(), passes, key, limit)
         with _lock:
-            _kept[key] = features
-            while len(_kept) > SETS_KEPT or (len(_kept) > 1 and _memory() > MEMORY_LIMIT):
-                _kept.pop(next(iter(_kept)))
-        return FeatureDataset(features, data)
+            _sets[key] = features
+            while len(_sets) > MAX_SETS or (len(_sets) > 1 and _memory() > MEMORY_LIMIT):
+                _sets.pop(next(iter(_sets)))
+        return features
 
-    @property
-    def _is_minidls(self) -> bool:
-        """Whether all frozen layers are minidl's: the code of others may change."""
-        return not _foreign(self.split.features)
-
-    def _compute(self, ordered: Dataset, key: str, passes: int) -> FeatureSet:
-        """Return the features of all batches, kept in memory or in a file."""
-        total = len(ordered) * max(1, passes)
-        limit = MEMORY_LIMIT if self._is_minidls else math.inf
-        with FeatureWriter(key, total, limit) as writer, self._progress(total) as bar:
-            for number in range(max(1, passes)):
-                for batch_number, batch in enumerate(ordered.batches(0)):
+    def _compute(
+        self, base: Network, ordered: Any, passes: int, key: str, limit: float
+    ) -> FeatureSet:
+        """Compute the features of all batches."""
+        versions = range(max(1, passes))
+        total = len(ordered) * len(versions)
+        bar = Progress("Features", total, verbose=1 if self.progress else 0, leave=False)
+        with FeatureWriter(key, total, limit) as writer, bar:
+            for version in versions:
+                for number, batch in enumerate(ordered.batches(0)):
                     x, y, weight = unpack(batch)
                     check_finite(x)
-                    rng = [self.seed, 1, number, batch_number] if passes else None
-                    writer.append(number, self._features_of(x, rng), y, weight)
+                    if passes:
+                        rng = np.random.default_rng([self.seed, 1, version, number])
+                        features, _ = base.forward(x, training=True, rng=rng, need_dx=False)
+                    else:
+                        features = base.infer(x)
+                    features = [features] if base.single_output else features
+                    writer.append(version, features, y, weight)
                     bar.update()
             return writer.finish(getattr(ordered, "files", None))
 
-    def _progress(self, total: int) -> Progress:
-        return Progress("Features", total, verbose=1 if self.progress else 0, leave=False)
-
-    def _features_of(self, x, rng: list[int] | None) -> list[np.ndarray]:
-        """Return the features of one batch; `rng` seeds the random layers, None for none."""
-        network = self.split.features
-        if rng is None:
-            y = network.infer(x)
-        else:
-            rng = np.random.default_rng(rng)
-            y, _ = network.forward(x, training=True, rng=rng, need_dx=False)
-        return [y] if network.single_output else y
-
-    def _fingerprint(self, data: Dataset, passes: int) -> str:
-        """Return what stands for all that the features depend on."""
-        network = self.split.features
-        randomness = [self.seed, passes, data.batch_size] if passes else None
-        foreign = [id(cls) for cls in _foreign(network)]
-        data_facts = f"{type(data).__module__}.{type(data).__qualname__}", data.fingerprint()
-        facts = [__version__, describe(network), randomness, data_facts, foreign]
+    def _fingerprint(self, base: Network, data: Dataset, passes: int) -> str:
+        """Return a hash of everything that the features depend on."""
+        facts = [
+            __version__,
+            describe(base),
+            [self.seed, passes, data.batch_size] if passes else None,
+            (f"{type(data).__module__}.{type(data).__qualname__}", data.fingerprint()),
+            [id(cls) for cls in _custom_layers(base)],
+        ]
         digest = hashlib.blake2b(digest_size=20)
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-        for parameter in network.weights:
-            digest.update(np.ascontiguousarray(parameter.value).view(np.uint8).reshape(-1))
+        for parameter in base.weights:
+            digest.update(parameter.array.reshape(-1).data)
         return digest.hexdigest()
 
 
 def choose_cache(
-    model: Network, data: Dataset, wanted: bool | str, passes: int, steps: int | None,
-    progress: bool, seed: int,
-) -> FeatureCache | None:  # fmt: skip
-    """Return the cache that ``fit(cache_features=wanted, augmented_passes=passes)`` works with.
+    network: Network,
+    data: Dataset,
+    wanted: bool | str,
+    passes: int,
+    *,
+    steps: int | None,
+    progress: bool,
+    seed: int,
+) -> FeatureCache | None:
+    """Return the cache for ``fit(cache_features=wanted, augmented_passes=passes)``.
+
+    Parameters
+    ----------
+    network : Network
+    data : Dataset
+        Training data.
+    wanted : {"auto", True, False}
+    passes, progress, seed
+        See :class:`FeatureCache`.
+    steps : int or None
+        Limit on the batches of an epoch; "auto" then does not cache.
+
+    Returns
+    -------
+    FeatureCache or None
 
     Raises
     ------
     ValueError
-        If features are asked for that cannot be kept.
+        If the requested features cannot be cached.
     """
     check_choice("fit", "cache_features", wanted, ("auto", True, False))
     if not wanted:
         if passes:
-            raise ValueError("fit: augmented_passes are cached features: leave one of both out")
+            raise ValueError(
+                "fit: expected cache_features=True or 'auto' with augmented_passes, received False"
+            )
         return None
-    cache = FeatureCache(model, passes, progress, seed)
+    cache = FeatureCache(network, passes, progress, seed)
     obstacle = cache.obstacle(data)
     if obstacle and (wanted is True or passes):
-        raise ValueError(f"{model.label}: features cannot be cached: {obstacle}")
-    # With steps_per_epoch, a part of the data may be all that is ever looked at.
+        raise ValueError(f"{network.label}: features cannot be cached: {obstacle}")
+    # With steps_per_epoch, training may use only a part of the data.
     return None if obstacle or (wanted == "auto" and steps) else cache
 
 
 def batches(
-    data: Dataset, epoch: int, steps: int | None = None,
-    cache: FeatureCache | None = None, augmented: bool = False,
-) -> Iterator[tuple[Network | None, tuple]]:  # fmt: skip
-    """Yield batches of samples with None, or of cached features with the head that reads them.
+    data: Dataset,
+    epoch: int,
+    steps: int | None = None,
+    cache: FeatureCache | None = None,
+    augmented: bool = False,
+) -> Iterator[tuple[Network | None, Any]]:
+    """Yield batches of cached features with the head that reads them, or of samples with None.
 
-    Where layers are unfrozen in the middle of an epoch, the rest of it are samples.
+    If layers are unfrozen within an epoch, the rest of the epoch consists of samples.
 
     Parameters
     ----------
     data : Dataset
     epoch : int
     steps : int, optional
-        At most so many batches.
+        Limit on the number of batches.
     cache : FeatureCache, optional
     augmented : bool
         See :meth:`FeatureCache.dataset`.
@@ -229,9 +246,10 @@ def batches(
     done = 0
     if cache is not None and not cache.is_current:
         cache.refresh()
-    if cache is not None and cache.obstacle(data) is None:
-        head = cache.head
-        for batch in limit(cache.dataset(data, augmented).batches(epoch), steps):
+    if cache is not None and cache.split is not None and cache.obstacle(data) is None:
+        features = cache.dataset(data, augmented)
+        head = cache.split.head
+        for batch in limit(features.batches(epoch), steps):
             if not cache.is_current:
                 break
             yield head, batch
@@ -243,26 +261,27 @@ def batches(
 
 
 class FeatureDataset(Dataset):
-    """Batches of features in the orders in which the data set itself gives its samples.
+    """Batches of features in the same orders as the samples of a data set.
 
     Parameters
     ----------
     features : FeatureSet
     data : Dataset
-        Whose features they are; says batch size, shuffling and seed.
+        The samples; defines batch size, shuffling and seed.
     """
 
-    def __init__(self, features: FeatureSet, data: Dataset):
+    def __init__(self, features: FeatureSet, data: Dataset) -> None:
         self.features = features
         self.batch_size = data.batch_size
         self.shuffle, self.seed = data.shuffle, data.seed
 
     @property
     def files(self) -> list[str] | None:
-        """The files of the samples, row by row, where they came from files."""
+        """The files of the samples, row by row, if they came from files."""
         return self.features.files
 
-    def batches(self, epoch: int = 0) -> Iterator[tuple]:
+    def batches(self, epoch: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of one epoch."""
         count = self.features.count
         order = epoch_order(count, self.seed, epoch) if self.shuffle else np.arange(count)
         for start in range(0, count, self.batch_size):
@@ -273,21 +292,24 @@ class FeatureDataset(Dataset):
 
 
 def clear_features() -> None:
-    """Forget all features: those in memory, and the files in the cache folder.
+    """Delete all cached features: those in memory and the files in the cache folder.
 
+    Examples
+    --------
     >>> from minidl.training import clear_features
     >>> clear_features()
     """
     with _lock:
-        _kept.clear()
+        _sets.clear()
     remove_files(keep=0)
 
 
-def _foreign(network: Network) -> list[type]:
-    """Return the classes of layers that are not minidl's."""
+def _custom_layers(network: Network) -> list[type]:
+    """Return the classes of layers that are defined outside minidl."""
     classes = {type(layer): None for layer in network.layers}
     return [cls for cls in classes if not cls.__module__.startswith("minidl.")]
 
 
 def _memory() -> int:
-    return sum(features.memory for features in _kept.values())
+    """Return the bytes of all features in memory."""
+    return sum(features.memory for features in _sets.values())

@@ -44,12 +44,12 @@ def make_model(*before, dropout=0.0, seed=3):
 @pytest.fixture
 def known_layers(monkeypatch):
     """Take the layer that counts for one of minidl's: features of others stay in memory."""
-    monkeypatch.setattr(features, "_foreign", lambda network: [])
+    monkeypatch.setattr(features, "_custom_layers", lambda network: [])
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    features._kept.clear()
+    features._sets.clear()
     monkeypatch.setenv("MINIDL_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -155,7 +155,7 @@ def test_augmented_passes_differ_and_come_in_turn():
 
 def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, home, known_layers):
     expected = fit(make_model(), shuffle=True)
-    features._kept.clear()
+    features._sets.clear()
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
     model = make_model()
     history = fit(model, shuffle=True)
@@ -163,7 +163,7 @@ def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, hom
     assert not list((home / "features").glob(".*"))
     for name, values in expected.items():
         np.testing.assert_array_equal(history[name], values)
-    features._kept.clear()  # as in a new process
+    features._sets.clear()  # as in a new process
     again = make_model()
     fit(again, shuffle=True)
     assert again.get_layer("low").seen == 0
@@ -172,7 +172,7 @@ def test_many_features_go_to_a_file_that_the_next_process_finds(monkeypatch, hom
 def test_a_damaged_feature_file_is_made_anew(monkeypatch, home, known_layers):
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
     fit(make_model())
-    features._kept.clear()
+    features._sets.clear()
     for path in (home / "features").glob("*.h5"):
         path.write_bytes(path.read_bytes()[:500])
     model = make_model()
@@ -269,9 +269,9 @@ def test_two_inputs_two_outputs_and_weights():
 
 def test_old_sets_are_let_go():
     model = make_model()
-    for i in range(features.SETS_KEPT + 3):
+    for i in range(features.MAX_SETS + 3):
         fit(model, X + i, epochs=1, validation_split=0)
-    assert len(features._kept) == features.SETS_KEPT
+    assert len(features._sets) == features.MAX_SETS
 
 
 def test_another_head_on_the_same_base_starts_at_once():
@@ -368,7 +368,7 @@ def test_features_can_be_forgotten(monkeypatch, home, known_layers):
 
 def test_only_the_newest_files_stay(monkeypatch, home, known_layers):
     monkeypatch.setattr(features, "MEMORY_LIMIT", 100)
-    monkeypatch.setattr(feature_set, "FILES_KEPT", 3)
+    monkeypatch.setattr(feature_set, "MAX_FILES", 3)
     for i in range(5):
         fit(make_model(), X + i, validation_split=0, epochs=1)
     assert len(list((home / "features").glob("*.h5"))) == 3

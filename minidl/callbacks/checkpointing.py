@@ -70,7 +70,7 @@ class ModelCheckpoint(Monitor):
         folder = Path(self.filepath).parent
         if "{" not in str(folder) and not folder.is_dir():  # fail before the first epoch
             raise FileNotFoundError(f"ModelCheckpoint: the folder {folder} does not exist")
-        if not self.save_weights_only and self.model.nodes:
+        if not self.save_weights_only and self.model.built:
             self.model.checkpoint()  # raises if something cannot be saved
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:

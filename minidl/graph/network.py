@@ -1,41 +1,30 @@
-"""A network: a flat list of layer calls between input and output tensors.
+"""Network: a graph with weights that computes outputs and gradients.
 
-A network called on a symbolic tensor is inlined: its layers become calls of the larger
-network, so any inner activation can be reached by name.
-
+>>> import numpy as np
 >>> from minidl import Input, layers
 >>> from minidl.graph.network import Network
 >>> x = Input((4,))
 >>> network = Network(x, layers.Dense(2, name="head")(x))
->>> network.get_layer("head").units, network.output_shape
-(2, (None, 2))
+>>> network.infer(np.zeros((3, 4))).shape, network.count_params()
+((3, 2), 10)
 """
 
 from __future__ import annotations
 
 import html
-import os
-import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from minidl.common.errors import ShapeError
-from minidl.graph.assembly import (
-    Inlined,
-    as_tensors,
-    inner_node,
-    input_node,
-    reachable,
-)
+from minidl.graph.assembly import Graph, Tensors
 from minidl.graph.inference.plan import InferencePlan
 from minidl.graph.inference.plan_summary import format_plan
-from minidl.graph.input_checks import check_inputs, check_shape, full_shapes, unknown_layer
-from minidl.graph.summary import format_summary, summary_html
+from minidl.graph.input_checks import check_inputs, full_shapes
+from minidl.graph.summary import format_summary, is_color_terminal, summary_html
 from minidl.graph.training.executor import Tape, TrainingExecutor
 from minidl.kernels.runtime import thread_pool
-from minidl.layers.base import Layer
-from minidl.layers.names import layer_names, snake_case
 from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import SymbolicTensor
 from minidl.layers.weights import WeightsOwner
@@ -43,214 +32,49 @@ from minidl.layers.weights import WeightsOwner
 __all__ = ["Network"]
 
 
-class Network(WeightsOwner):
-    """Layers between input and output tensors.
+class Network(Graph, WeightsOwner):
+    """Layers between input and output tensors; see :class:`minidl.graph.assembly.Graph`.
 
     Parameters
     ----------
     inputs, outputs : SymbolicTensor or list of SymbolicTensor
     name : str, optional
-
-    Raises
-    ------
-    ValueError
-        If an output does not depend on the inputs alone, or two layers have one name.
     """
 
-    def __init__(self, inputs, outputs, name: str | None = None):
-        self._prepare(name)
-        self._build(inputs, outputs)
-
-    def _prepare(self, name: str | None) -> None:
-        """Set what does not depend on the graph."""
-        self.name = name or snake_case(type(self).__name__)
-        self.inlined: dict[str, Inlined] = {}
-
-    def _build(self, inputs, outputs) -> None:
-        self.inlined = {}
-        self.single_input = isinstance(inputs, SymbolicTensor)
-        self.single_output = isinstance(outputs, SymbolicTensor)
-        self.input_tensors = as_tensors(self.label, "inputs", inputs)
-        self.output_tensors = as_tensors(self.label, "outputs", outputs)
-        self.tensors = reachable(self.label, self.input_tensors, self.output_tensors)
-        here = {id(tensor): tensor for tensor in self.tensors}
-        for record in (r for tensor in self.tensors for r in tensor.inlined if r.moved(here)):
-            base = name = record.network.name
-            count = 0
-            while name in self.inlined:
-                count += 1
-                name = f"{base}_{count}"
-            self.inlined[name] = record
-        number = {id(tensor): i for i, tensor in enumerate(self.tensors)}
-        starts = {id(tensor) for tensor in self.input_tensors}
-        self.nodes = [
-            input_node(tensor) if id(tensor) in starts else inner_node(tensor, number)
-            for tensor in self.tensors
-        ]
-        self.input_numbers = [number[id(tensor)] for tensor in self.input_tensors]
-        self.output_numbers = [number[id(tensor)] for tensor in self.output_tensors]
-        layer_names.resolve(self.label, self.layers_of_nodes)
+    def _build(self, inputs: Tensors, outputs: Tensors) -> None:
+        super()._build(inputs, outputs)
         self._executor = TrainingExecutor(self.nodes, self.input_numbers, self.output_numbers)
         self._plan = InferencePlan(
             dict(enumerate(self.nodes)), self.input_numbers, self.output_numbers
         )
 
-    # ------------------------------------------------------------------ structure
-
-    @property
-    def layers(self) -> list[Layer]:
-        """All layers in topological order, those of inlined models among them."""
-        return self.layers_of_nodes
-
-    @property
-    def layers_of_nodes(self) -> list[Layer]:
-        """Each layer once, the inputs' among them."""
-        return list({id(node.layer): node.layer for node in self.nodes}.values())
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer | Network:
-        """Return the layer (or the inlined model) called `name`, or layer number `index`."""
-        if name is None:
-            count = len(self.layers)
-            if index is None or not -count <= index < count:
-                raise ValueError(
-                    f"{self.label}: get_layer expected a name or an index below {count}, "
-                    f"received {index}"
-                )
-            return self.layers[index]
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        if name in self.inlined:
-            return self.inlined[name].network
-        raise ValueError(unknown_layer(self, name))
-
-    def tap(self, name: str):
-        """Return a model from the same inputs to the output of the layer called `name`."""
-        inputs = self.input_tensors[0] if self.single_input else self.input_tensors
-        return type(self)._functional(
-            inputs, self.tensors[self.node_number(name)], f"{self.name}_{name}"
-        )
-
     @classmethod
-    def _functional(cls, inputs, outputs, name: str):
-        """Make a model from tensors; Sequential, whose constructor differs, overrides it."""
+    def _functional(cls, inputs: Tensors, outputs: Tensors, name: str) -> Self:
+        """Return a network of tensors; classes with another constructor override this."""
         return cls(inputs, outputs, name=name)
 
-    def __call__(self, inputs, training: bool = False):
-        """Inline this network into a larger one, or compute its outputs for arrays."""
-        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
-        if isinstance(first, SymbolicTensor):
-            return self._inline(inputs)
-        return self.forward(inputs, training=True)[0] if training else self.infer(inputs)
-
-    def _inline(self, inputs):
-        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        if len(given) != len(self.input_tensors):
-            raise ShapeError(
-                f"{self.label}: expected {len(self.input_tensors)} inputs, received {len(given)}"
-            )
-        for tensor, number in zip(given, self.input_numbers, strict=True):
-            check_shape(self, self.nodes[number], tensor.shape)
-        values: dict[int, SymbolicTensor] = dict(zip(self.input_numbers, given, strict=True))
-        for i, node in enumerate(self.nodes):
-            if i not in values:
-                x = [values[j] for j in node.inputs]
-                values[i] = node.layer(node.layer.as_input(x))
-        outputs = [values[i] for i in self.output_numbers]
-        places = {id(tensor): values[i] for i, tensor in enumerate(self.tensors)}
-        inner = [record.moved(places) for record in self.inlined.values()]
-        for tensor in outputs:
-            tensor.inlined += (*inner, Inlined(self, tuple(given), tuple(outputs)))
-        return outputs[0] if self.single_output else outputs
-
-    @property
-    def inputs(self) -> list[SymbolicTensor]:
-        """The symbolic inputs, for building larger models: ``Model(base.input, ...)``."""
-        return list(self.input_tensors)
-
-    @property
-    def outputs(self) -> list[SymbolicTensor]:
-        """The symbolic outputs."""
-        return list(self.output_tensors)
-
-    @property
-    def input(self) -> SymbolicTensor | list[SymbolicTensor]:
-        """The symbolic input, or a list of several."""
-        return self.inputs[0] if self.single_input else self.inputs
-
-    @property
-    def output(self) -> SymbolicTensor | list[SymbolicTensor]:
-        """The symbolic output, or a list of several."""
-        return self.outputs[0] if self.single_output else self.outputs
-
-    @property
-    def input_shape(self):
-        shapes = [tensor.shape for tensor in self.input_tensors]
-        return shapes[0] if self.single_input else shapes
-
-    @property
-    def output_shape(self):
-        shapes = [tensor.shape for tensor in self.output_tensors]
-        return shapes[0] if self.single_output else shapes
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.input_tensors[0].dtype
-
-    @property
-    def label(self) -> str:
-        """How error messages name this model: ``Model 'pets'``."""
-        return f"{type(self).__name__} {self.name!r}"
-
-    def summary(self, print_fn=None) -> None:
-        """Print each layer with its output shape, parameters, frozen mark and multiply-adds.
-
-        On a terminal frozen layers are dimmed and totals bold, unless the environment variable
-        ``NO_COLOR`` is set.
-        """
-        terminal = print_fn is None and sys.stdout.isatty()
-        colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        (print_fn or print)(format_summary(self, colour))
-
-    def _repr_html_(self) -> str:
-        """Show the summary as a table in a notebook."""
-        return (
-            f"<details open><summary>{html.escape(self.label)}, {len(self.layers)} layers"
-            f"</summary>{summary_html(self)}</details>"
-        )
-
-    def plan_summary(
-        self, batch_size: int = 1, input_shape=None, profile: bool = False, print_fn=print
-    ) -> str:
-        """Print what inference does step by step, and return the text.
+    def tap(self, name: str) -> Self:
+        """Return a model from the same inputs to an inner activation. It shares the layers.
 
         Parameters
         ----------
-        batch_size : int
-        input_shape : tuple of int, or list of tuples for several inputs, optional
-            Without the batch; needed where the model leaves sizes open.
-        profile : bool
-            Also run it and tell milliseconds and GFLOP/s of each step.
-        print_fn : callable or None
+        name : str
+            Name of the layer, or of an inlined model, whose output the new model has.
 
         Raises
         ------
-        ShapeError
-            If a size is not known.
-        """
-        text = format_plan(self, self._plan, full_shapes(self, batch_size, input_shape), profile)
-        if print_fn is not None:
-            print_fn(text)
-        return text
+        ValueError
+            If there is no such layer.
 
-    def node_number(self, name: str) -> int:
-        """Return the place among ``nodes`` of the layer, or inlined network, called `name`."""
-        for i, node in enumerate(self.nodes):
-            if node.layer.name == name:
-                return i
-        if name in self.inlined and len(self.inlined[name].outputs) == 1:
-            return next(i for i, t in enumerate(self.tensors) if t is self.inlined[name].outputs[0])
-        raise ValueError(unknown_layer(self, name))
+        Examples
+        --------
+        >>> from minidl import Input, Sequential, layers
+        >>> model = Sequential([Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(1)])
+        >>> model.tap("hidden").output_shape
+        (None, 3)
+        """
+        output = self.tensors[self.node_number(name)]
+        return self._functional(self.input, output, f"{self.name}_{name}")
 
     # ------------------------------------------------------------------ weights
 
@@ -261,7 +85,7 @@ class Network(WeightsOwner):
 
     @property
     def trainable(self) -> bool:
-        """Whether any layer is trainable; setting it sets all layers."""
+        """Whether any layer with weights is trainable; setting it sets all layers."""
         return any(layer.trainable for layer in self.layers if layer.parameters)
 
     @trainable.setter
@@ -270,68 +94,160 @@ class Network(WeightsOwner):
             layer.trainable = bool(value)
 
     def freeze(self, until: str | None = None) -> None:
-        """Freeze all layers, or the layer (or inlined model) `until` and all it depends on."""
-        for layer in self.layers if until is None else self._up_to(until):
+        """Freeze layers.
+
+        Parameters
+        ----------
+        until : str, optional
+            Name of a layer or inlined model: it and all layers that it depends on are frozen.
+            By default all layers are.
+
+        Examples
+        --------
+        >>> from minidl import Input, Sequential, layers
+        >>> stack = [layers.Dense(3, name="low"), layers.Dense(2), layers.Dense(1)]
+        >>> model = Sequential([Input((4,)), *stack])
+        >>> model.freeze(until="low")
+        >>> [layer.trainable for layer in model.layers]
+        [False, True, True]
+        """
+        for layer in self.layers if until is None else self.layers_up_to(until):
             layer.trainable = False
 
     def unfreeze(self, from_layer: str | None = None) -> None:
-        """Unfreeze all layers, or all but those that the layer called `from_layer` depends on."""
+        """Make layers trainable.
+
+        Parameters
+        ----------
+        from_layer : str, optional
+            Name of a layer: the layers that it depends on stay as they are. By default all
+            layers become trainable.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or the name is that of an inlined model.
+
+        Examples
+        --------
+        >>> from minidl import Input, Sequential, layers
+        >>> stack = [layers.Dense(3), layers.Dense(2), layers.Dense(1, name="top")]
+        >>> model = Sequential([Input((4,)), *stack])
+        >>> model.freeze()
+        >>> model.unfreeze(from_layer="top")
+        >>> [layer.trainable for layer in model.layers]
+        [False, False, True]
+        """
         if from_layer in self.inlined and from_layer not in {layer.name for layer in self.layers}:
             raise ValueError(
                 f"{self.label}: expected from_layer to be a layer, received the model "
-                f"{from_layer!r}; set get_layer({from_layer!r}).trainable = True instead"
+                f"{from_layer!r}. Name its lowest layer to unfreeze, or set "
+                f"get_layer({from_layer!r}).trainable = True."
             )
-        below = [] if from_layer is None else self._up_to(from_layer)[:-1]
-        kept = {id(layer) for layer in below}
+        below = [] if from_layer is None else self.layers_up_to(from_layer)[:-1]
+        unchanged = {id(layer) for layer in below}
         for layer in self.layers:
-            if id(layer) not in kept:
+            if id(layer) not in unchanged:
                 layer.trainable = True
 
-    def _up_to(self, name: str) -> list[Layer]:
-        """Return the layers that the layer `name` depends on, and it itself at the end."""
-        wanted = {self.node_number(name)}
-        for i in range(max(wanted), -1, -1):
-            if i in wanted:
-                wanted.update(self.nodes[i].inputs)
-        return [self.nodes[i].layer for i in sorted(wanted)]
+    # ------------------------------------------------------------------ computation
 
-    # ------------------------------------------------------------------ computing
+    def __call__(self, inputs: Any, training: bool = False) -> Any:
+        """Inline the network into a larger one, or compute its outputs for arrays.
 
-    def forward(self, x, training: bool = False, rng=None, *, need_dx: bool = True):
-        """Return ``(y, cache)``; `cache` is for one call of :meth:`backward`.
+        Parameters
+        ----------
+        inputs : SymbolicTensor, array, or list of them
+        training : bool
+            For arrays: whether dropout, augmentation and batch statistics are active.
+
+        Returns
+        -------
+        SymbolicTensor, array, or list of them
+        """
+        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
+        if isinstance(first, SymbolicTensor):
+            return self._inline(inputs)
+        return self.forward(inputs, training=True)[0] if training else self.infer(inputs)
+
+    def forward(
+        self,
+        x: Any,
+        training: bool = False,
+        rng: int | np.random.Generator | None = None,
+        *,
+        need_dx: bool = True,
+    ) -> tuple[Any, Tape]:
+        """Compute the outputs for one batch, and keep what the backward pass needs.
 
         Parameters
         ----------
         x : array or list of arrays
-            One array for each input, batch first.
+            One for each input, batch first.
         training : bool
-            Switches dropout, augmentation and batch statistics on.
-        rng : numpy.random.Generator, optional
-            Where random layers take their numbers from.
+            Whether dropout, augmentation and batch statistics are active.
+        rng : int or numpy.random.Generator, optional
+            Source of the numbers of random layers.
         need_dx : bool
-            False where backward need not reach the inputs: saves memory and time.
+            False saves time and memory if the gradients of the inputs are not needed.
+
+        Returns
+        -------
+        y : array or list of arrays
+        cache : Tape
+            For one call of :meth:`backward`.
+
+        Raises
+        ------
+        ShapeError, TypeError
+            If `x` does not fit the inputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from minidl import Input, Sequential, layers
+        >>> model = Sequential([Input((3,)), layers.Dense(2, kernel_initializer="ones")])
+        >>> y, cache = model.forward(np.ones((1, 3)), training=True)
+        >>> dx, (dw, dbias) = model.backward(np.ones((1, 2)), cache)
+        >>> y.tolist(), dx.tolist(), dw.shape
+        ([[3.0, 3.0]], [[2.0, 2.0, 2.0]], (3, 2))
         """
         xs = self.check_inputs(x)
         with thread_pool.computing():
             ys, tape = self._executor.forward(xs, training, rng, need_dx=need_dx)
         return ys[0] if self.single_output else ys, tape
 
-    def backward(self, dy, cache: Tape, need_dx: bool = True):
-        """Return ``(dx, gradients)``, the latter in the order of ``trainable_weights``.
+    def backward(self, dy: Any, cache: Tape, need_dx: bool = True) -> tuple[Any, list[np.ndarray]]:
+        """Compute the gradients of the inputs and of the trainable weights.
 
         Parameters
         ----------
-        dy : array or list of arrays
-            The gradient of each output.
+        dy : array, or list of arrays or None
+            Gradient of each output; None for zero.
         cache : Tape
             From :meth:`forward`; can be used once.
         need_dx : bool
+            Whether to compute the gradients of the inputs.
+
+        Returns
+        -------
+        dx : array or list of arrays
+            None without `need_dx`.
+        gradients : list of arrays
+            In the order of ``trainable_weights``.
+
+        Raises
+        ------
+        ShapeError
+            If the shape of `dy` is not that of the outputs.
+        RuntimeError
+            If the cache was used before.
         """
         dys = [dy] if self.single_output else list(dy)
         dys = [None if d is None else np.ascontiguousarray(d, self.dtype) for d in dys]
         for d, shape in zip(dys, cache.output_shapes, strict=True):
             if d is not None and d.shape != shape:
-                raise ShapeError(f"{self.label}: dy has shape {d.shape}, expected {shape}")
+                raise ShapeError(f"{self.label}: expected dy of shape {shape}, received {d.shape}")
         with thread_pool.computing():
             dxs, learned = self._executor.backward(dys, cache, need_dx)
         gradients = [
@@ -340,16 +256,112 @@ class Network(WeightsOwner):
         ]
         return dxs[0] if self.single_input else dxs, gradients
 
-    def infer(self, x) -> Any:
-        """Return the outputs for one batch through the inference plan, keeping nothing."""
-        xs = self.check_inputs(x)
+    def infer(self, x: Any) -> Any:
+        """Compute the outputs for one batch with the inference plan.
+
+        Parameters
+        ----------
+        x : array or list of arrays
+            One for each input, batch first.
+
+        Returns
+        -------
+        array or list of arrays
+
+        Raises
+        ------
+        ShapeError, TypeError
+            If `x` does not fit the inputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from minidl import Input, Sequential, layers
+        >>> Sequential([Input((3,)), layers.ReLU()]).infer(np.array([[-1, 0, 2]]))
+        array([[0., 0., 2.]], dtype=float32)
+        """
+        return self._run_plan(self.check_inputs(x))
+
+    def _run_plan(self, xs: list[np.ndarray]) -> Any:
+        """Return the outputs for checked inputs."""
         with thread_pool.computing():
             ys = self._plan.run(xs)
         return ys[0] if self.single_output else ys
 
-    def check_inputs(self, x) -> list[np.ndarray]:
-        """Return the inputs as a list of arrays in the model's dtype, or say what is wrong."""
-        return check_inputs(self, x)
+    def check_inputs(self, x: Any, require_finite: bool = False) -> list[np.ndarray]:
+        """Return checked inputs; see :func:`minidl.graph.input_checks.check_inputs`."""
+        return check_inputs(self, x, require_finite)
+
+    # ------------------------------------------------------------------ display
+
+    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
+        """Print a table of the layers: output shapes, parameters, multiply-adds, frozen marks.
+
+        On a terminal, frozen layers are dimmed and totals bold, unless the environment variable
+        ``NO_COLOR`` is set.
+
+        Parameters
+        ----------
+        print_fn : callable, optional
+            Receives the text; by default ``print``.
+
+        Examples
+        --------
+        >>> from minidl import Input, Sequential, layers
+        >>> lines = []
+        >>> Sequential([Input((4,)), layers.Dense(2)]).summary(print_fn=lines.append)
+        >>> lines[0].splitlines()[-3]
+        'Parameters: 10 (0.00 MiB)'
+        """
+        color = print_fn is None and is_color_terminal()
+        (print_fn or print)(format_summary(self, color))
+
+    def _repr_html_(self) -> str:
+        """Return the summary as an HTML table, for notebooks."""
+        return (
+            f"<details open><summary>{html.escape(self.label)}, {len(self.layers)} layers"
+            f"</summary>{summary_html(self)}</details>"
+        )
+
+    def plan_summary(
+        self,
+        batch_size: int = 1,
+        input_shape: Sequence[Any] | None = None,
+        profile: bool = False,
+        print_fn: Callable[[str], Any] | None = print,
+    ) -> str:
+        """Print and return a table of the steps of the inference plan.
+
+        Parameters
+        ----------
+        batch_size : int
+        input_shape : tuple of int, or list of tuples for several inputs, optional
+            Without the batch; required if the model has open sizes.
+        profile : bool
+            Also run the plan, and show milliseconds and GFLOP/s of each step.
+        print_fn : callable or None
+            Receives the text; None prints nothing.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ShapeError
+            If a size is unknown.
+
+        Examples
+        --------
+        >>> from minidl import Input, Sequential, layers
+        >>> model = Sequential([Input((8, 8, 3)), layers.Conv2D(4, 1), layers.ReLU()])
+        >>> model.plan_summary(print_fn=None).splitlines()[3].split("  ")[0]
+        'conv2d + re_lu'
+        """
+        text = format_plan(self, self._plan, full_shapes(self, batch_size, input_shape), profile)
+        if print_fn is not None:
+            print_fn(text)
+        return text
 
     def __repr__(self) -> str:
         return f"<{self.label} {len(self.layers)} layers, {self.count_params():,} parameters>"

@@ -1,4 +1,4 @@
-"""Symbolic tensors: what ``Input`` returns, what layers are called on to build a graph.
+"""Symbolic tensors: what ``Input`` and layer calls return while a graph is built.
 
 >>> from minidl import Input, layers
 >>> x = Input((8, 8, 3))
@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minidl.common.errors import ShapeError
 from minidl.layers.base import Layer, Shape
@@ -23,45 +25,54 @@ _serial_numbers = itertools.count()
 
 
 class SymbolicTensor:
-    """A tensor without numbers: its shape, and the layer and tensors that it comes from.
+    """A tensor without numbers: a shape, a dtype, and the layer call that produces it.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        Batch first; None is an open size.
+    dtype : dtype_like
+    layer : Layer
+        The layer that produces the tensor.
+    inputs : tuple of SymbolicTensor
+        The inputs of that layer.
 
     Attributes
     ----------
-    shape : tuple of int or None
-        The batch comes first and is None.
-    dtype : numpy.dtype
-    layer : Layer
-        The producer.
-    inputs : tuple of SymbolicTensor
-        What the producer was called on.
     inlined : tuple of minidl.graph.assembly.Inlined
-        The networks that were called to make this tensor and whose layers were inlined.
+        Networks that were called to produce this tensor, and whose layers were inlined.
+    serial : int
+        Grows with each tensor. A tensor is created after its inputs, so that sorting by this
+        number is a topological order.
     """
 
-    def __init__(self, shape: Shape, dtype, layer: Layer, inputs: tuple[SymbolicTensor, ...] = ()):
+    def __init__(
+        self, shape: Shape, dtype: DTypeLike, layer: Layer, inputs: tuple[SymbolicTensor, ...] = ()
+    ):
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.layer = layer
         self.inputs = inputs
         self.inlined: tuple[Any, ...] = ()
-        # A tensor is made after all that it depends on: this number sorts any graph.
         self.serial = next(_serial_numbers)
 
     def connect(self, layer: Layer, inputs: Any) -> SymbolicTensor:
-        """Call `layer` on symbolic `inputs`: build it, and return its symbolic output."""
+        """Call `layer` on symbolic `inputs`: build it and return its symbolic output."""
         tensors = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
         if any(not isinstance(tensor, SymbolicTensor) for tensor in tensors):
-            raise TypeError(f"{layer.label}: cannot mix symbolic tensors with {inputs!r}")
+            raise TypeError(f"{layer.label}: expected symbolic tensors only, received {inputs!r}")
         if not layer.capabilities.accepts_list and len(tensors) != 1:
             raise ShapeError(f"{layer.label}: expected one tensor, received {len(tensors)}")
         shape = layer.as_input([tensor.shape for tensor in tensors])
-        layer.ensure_built(shape, np.result_type(*(tensor.dtype for tensor in tensors)))
-        return SymbolicTensor(layer.compute_output_shape(shape), layer.dtype, layer, tensors)
+        dtype = np.result_type(*(tensor.dtype for tensor in tensors))
+        layer.ensure_built(shape, dtype)
+        output_shape = layer.compute_output_shape(shape)
+        return SymbolicTensor(output_shape, layer.dtype or dtype, layer, tensors)
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
-            f"the symbolic output of {self.layer.label} has no numbers: call layers on it, "
-            "make a Model of it, and give the model arrays"
+            f"symbolic output of {self.layer.label}: expected an array, received a tensor without "
+            "numbers. Make a Model of it and call that on arrays."
         )
 
     def __repr__(self) -> str:
@@ -69,36 +80,61 @@ class SymbolicTensor:
 
 
 class InputLayer(Layer):
-    """The place where a model's data comes in."""
+    """The input of a model.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        Shape of one sample.
+    dtype : {"float32", "float64"}
+    **kwargs
+        See :class:`Layer`.
+    """
 
     capabilities = Capabilities(
         ignores_training=True, identity_in_inference=True, independent_samples=True
     )
 
-    def __init__(self, shape, dtype="float32", **kwargs):
+    def __init__(self, shape: Sequence[int | None], dtype: str = "float32", **kwargs: Any) -> None:
         super().__init__(dtype=dtype, **kwargs)
-        self.shape = (None, *(None if n is None else int(n) for n in shape))
-        if any(n is not None and n < 1 for n in self.shape):
+        self.shape = (None, *(None if size is None else int(size) for size in shape))
+        if any(size is not None and size < 1 for size in self.shape):
             raise ShapeError(f"{self.label}: expected sizes >= 1 or None, received {tuple(shape)}")
         self.built = True
 
-    def forward(self, x, training=False, rng=None):
+    def forward(
+        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, None]:
         return x, None
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(
+        self, dy: np.ndarray, cache: None, need_dx: bool = True
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
         return dy, []
 
 
-def Input(shape, name: str | None = None, dtype: str = "float32") -> SymbolicTensor:
+def Input(
+    shape: Sequence[int | None], name: str | None = None, dtype: str = "float32"
+) -> SymbolicTensor:
     """Return the symbolic input of a model.
 
     Parameters
     ----------
     shape : tuple of int or None
-        The shape of one sample, without the batch; None for a size that may vary.
+        Shape of one sample, without the batch; None for an open size.
     name : str, optional
+        Name of the InputLayer.
     dtype : {"float32", "float64"}
-        The type in which the model computes.
+        Dtype in which the model computes.
+
+    Returns
+    -------
+    SymbolicTensor
+
+    Raises
+    ------
+    ShapeError
+        If `shape` is no tuple, or a size is below 1.
 
     Examples
     --------
@@ -109,4 +145,4 @@ def Input(shape, name: str | None = None, dtype: str = "float32") -> SymbolicTen
     if isinstance(shape, (int, np.integer)):
         raise ShapeError(f"Input: expected a tuple such as ({shape},), received {shape}")
     layer = InputLayer(tuple(shape), name=name, dtype=dtype)
-    return SymbolicTensor(layer.shape, layer.dtype, layer)
+    return SymbolicTensor(layer.shape, dtype, layer)

@@ -68,22 +68,22 @@ class WeightsOwner:
         ShapeError
             If the number of arrays or a shape differs; then no parameter is changed.
         """
-        arrays = [np.asarray(array) for array in arrays]
+        given = [np.asarray(array) for array in arrays]
         parameters = self.weights
         expected = [parameter.shape for parameter in parameters]
-        received = [array.shape for array in arrays]
-        if len(arrays) != len(parameters):
+        received = [array.shape for array in given]
+        if len(given) != len(parameters):
             raise ShapeError(
                 f"{self.label}: set_weights expected {len(expected)} arrays of shapes "
                 f"{_shorten(expected)}, received {len(received)} of shapes {_shorten(received)}"
             )
-        for parameter, array in zip(parameters, arrays, strict=True):
+        for parameter, array in zip(parameters, given, strict=True):
             if array.shape != parameter.shape:
                 raise ShapeError(
                     f"{self.label}: set_weights expected shape {parameter.shape} for "
                     f"{parameter.path}, received {array.shape}"
                 )
-        for parameter, array in zip(parameters, arrays, strict=True):
+        for parameter, array in zip(parameters, given, strict=True):
             parameter.assign(array)
 
     def count_params(self) -> int:

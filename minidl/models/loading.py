@@ -1,4 +1,4 @@
-"""load_model: a file becomes a model again, with its training where it stood.
+"""load_model: reads a model from a file, with its weights and its training state.
 
 >>> import tempfile
 >>> import numpy as np
@@ -12,6 +12,11 @@ True
 
 from __future__ import annotations
 
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
 from minidl.common.errors import FileFormatError
 from minidl.formats.architecture import rebuild, revive
 from minidl.formats.checkpoint import is_native, read_checkpoint, unpack
@@ -24,64 +29,86 @@ from minidl.models.sequential import Sequential
 
 __all__ = ["load_model"]
 
+FilePath = str | PathLike[str]
 
-def load_model(path, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Model:
+
+def load_model(
+    path: FilePath, custom_objects: dict[str, type] | None = None, compile: bool = True
+) -> Model:
     """Read a model written by :meth:`Model.save`; it predicts the same bits.
 
-    Models that Keras saved whole (``.h5``, ``.keras``) are read, too, for predicting: built of
-    minidl's layers, with their weights, not compiled.
+    Whole models that Keras saved (``.h5``, ``.keras``) can be read, too. They are built of
+    minidl's layers with their weights, for inference, and are not compiled.
 
     Parameters
     ----------
     path : str or Path
-        The content decides what it is, not the name.
+        The content determines the format, not the name.
     custom_objects : dict of str to class, optional
         The user's own layers, losses, metrics and optimizers by class name.
     compile : bool
-        Also restore optimizer, loss, metrics and where the training stands.
+        Whether to restore optimizer, loss, metrics and the state of the training.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     FileNotFoundError
     FileFormatError
-        If the file is damaged, is no model, or needs a class that is not known.
+        If the file is damaged, contains no model, or needs an unknown class.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minidl import Input, Sequential, layers, load_model
+    >>> path = tempfile.mkdtemp() + "/model.h5"
+    >>> Sequential([Input((2,)), layers.Dense(1)], name="small").save(path)
+    >>> load_model(path)
+    <Sequential 'small' 1 layers, 3 parameters>
     """
     if not isinstance(custom_objects, (dict, type(None))):
-        raise TypeError(f"custom_objects: expected {{name: class}}, received {custom_objects!r}")
+        raise TypeError(
+            f"load_model: expected custom_objects {{name: class}}, received {custom_objects!r}"
+        )
     if not is_native(path):
         return _load_keras(path)
     document, arrays = read_checkpoint(path)
     if document.get("kind") != "model":
-        raise FileFormatError(
-            f"{path}: holds weights without an architecture; build the model and load_weights it"
-        )
+        raise _no_architecture(str(path))
     try:
-        model = _make_model(document, arrays, custom_objects, path)
+        model = _build_model(document, arrays, custom_objects, path)
     except KeyError as error:
-        raise FileFormatError(f"{path}: lacks {error}; it was written by another minidl") from error
+        raise FileFormatError(
+            f"{path}: missing entry {error}; another version of minidl wrote the file"
+        ) from error
     if compile and "compile" in document:
         try:
             model.compile(**revive(document["compile"], custom_objects or {}))
         except (TypeError, ValueError) as error:
             raise FileFormatError(
-                f"{path}: {error}; classes of your own go into load_model(path, custom_objects="
-                "{name: class}), compile=False does without them"
+                f"{path}: {error}. Pass your own classes as load_model(path, custom_objects="
+                "{name: class}), or load without them by compile=False."
             ) from error
         model.optimizer.set_state(unpack(document["optimizer"], arrays))
     return model
 
 
-def _load_keras(path) -> Model:
-    """Return the model of a file that Keras wrote."""
+def _no_architecture(file: str) -> FileFormatError:
+    return FileFormatError(
+        f"{file}: expected a model, received weights without an architecture. Build the model and "
+        "call load_weights."
+    )
+
+
+def _load_keras(path: FilePath) -> Model:
     file = read_weight_file(path)
     if file.architecture is None:
-        raise FileFormatError(
-            f"{path} ({file.dialect}): holds weights without an architecture; build the model and "
-            "load_weights it"
-        )
-    held = sum(a.size for layer in file.layers for a in layer.tensors.values())
+        raise _no_architecture(f"{path} ({file.dialect})")
+    available = sum(a.size for layer in file.layers for a in layer.tensors.values())
     inputs, outputs, name, kind = rebuild_keras(
-        file.architecture, path, model_class=Model, max_parameters=held
+        file.architecture, path, model_class=Model, max_parameters=available
     )
     model = (Sequential if kind == "Sequential" else Model)._functional(inputs, outputs, name=name)
     for parameter, array in match(model.layers, file, network=model):
@@ -89,12 +116,17 @@ def _load_keras(path) -> Model:
     return model
 
 
-def _make_model(document, arrays, custom_objects, path) -> Model:
-    """Return the model of a document, with its weights and where its training stood."""
+def _build_model(
+    document: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    custom_objects: dict[str, type] | None,
+    path: FilePath,
+) -> Model:
+    """Return the model of a document, with its weights and its training state."""
     description = document["architecture"]
     inputs, outputs = rebuild(description, custom_objects, Model)
-    cls = Sequential if description["class_name"] == "Sequential" else Model
-    model = cls._functional(inputs, outputs, name=description["name"])
+    model_class = Sequential if description["class_name"] == "Sequential" else Model
+    model = model_class._functional(inputs, outputs, name=description["name"])
     assign_weights(model, arrays, path)
     model.seed, model.metadata = document["seed"], unpack(document["metadata"], arrays)
     model.epochs_seen = document.get("epochs_seen", 0)

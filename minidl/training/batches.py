@@ -1,11 +1,8 @@
-"""What the training loop asks of one batch: its parts, finite numbers, weights.
+"""Parts of a batch: unpacking, number of samples, combined weights.
 
->>> import numpy as np
->>> from minidl.training.batches import check_finite
->>> check_finite(np.array([[1.0], [np.nan]]))
-Traceback (most recent call last):
-    ...
-minidl.common.errors.DataError: sample 1 of the batch contains NaN or infinite values
+>>> from minidl.training.batches import unpack
+>>> unpack(([1.0, 2.0], [0, 1]))
+([1.0, 2.0], [0, 1], None)
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from minidl.common.errors import DataError, ShapeError
 from minidl.losses.crossentropy import Crossentropy
 from minidl.losses.labels import class_weights_to_sample_weights
 
-__all__ = ["check_finite", "combined_weights", "limit", "sample_count", "unpack"]
+__all__ = ["combined_weights", "limit", "sample_count", "unpack"]
 
 
 def unpack(batch) -> tuple[Any, Any, Any]:
@@ -48,18 +45,6 @@ def limit(batches: Iterable, steps: int | None) -> Iterator:
 def sample_count(x) -> int:
     """Return the number of samples of a batch."""
     return len(x[0]) if isinstance(x, (list, tuple)) else len(x)
-
-
-def check_finite(x) -> None:
-    """Raise DataError where an input holds NaN or infinity, naming the first bad sample."""
-    for item in x if isinstance(x, (list, tuple)) else [x]:
-        array = np.atleast_1d(item)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if array.dtype.kind != "f" or np.isfinite(array.sum()):
-                continue
-        for i, sample in enumerate(array):  # large numbers may have overflown in the sum only
-            if not np.isfinite(sample).all():
-                raise DataError(f"sample {i} of the batch contains NaN or infinite values")
 
 
 def combined_weights(y, y_pred, loss, class_weight, sample_weight=None):

@@ -81,7 +81,7 @@ def fit(trainer: Trainer, arguments: FitArguments) -> History:
     bar = ProgressBar(arguments.verbose)
     train, validation_data = _training_data(trainer, arguments)
     cache = choose_cache(
-        trainer.network if model.nodes else model,  # an unbuilt Sequential has no network yet
+        trainer.network if model.built else model,  # an unbuilt Sequential has no network yet
         train,
         arguments.cache_features,
         arguments.augmented_passes,

@@ -88,9 +88,9 @@ class LogitsNetwork(Network):
         """The original's label for error messages."""
         return self.original.label
 
-    def check_inputs(self, x: object) -> list[np.ndarray]:
+    def check_inputs(self, x: object, require_finite: bool = False) -> list[np.ndarray]:
         """Return the inputs as a list of checked arrays, as the original does."""
-        return self.original.check_inputs(x)
+        return self.original.check_inputs(x, require_finite)
 
 
 def _activation_of(layer: Layer) -> ActivationLayer | None:

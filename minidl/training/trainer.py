@@ -21,15 +21,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl import losses
+from minidl.callbacks.progress import Progress
 from minidl.common.errors import DataError, ShapeError
 from minidl.data.pipeline import Dataset
+from minidl.graph.input_checks import check_finite
 from minidl.graph.network import Network
 from minidl.losses.base import Loss
 from minidl.losses.crossentropy import on_logits
 from minidl.metrics import get as get_metric
 from minidl.metrics.metric import Mean, Metric
 from minidl.optimizers import algorithms as optimizers
-from minidl.training.batches import check_finite, combined_weights, sample_count, unpack
+from minidl.training.batches import combined_weights, sample_count, unpack
 from minidl.training.feature_cache.cache import FeatureCache, batches
 from minidl.training.logits import LogitsNetwork, final_activation
 
@@ -183,7 +185,7 @@ class Trainer:
 
     def _network_for(self, x: Any) -> LogitsNetwork:
         """Return the network, after building a Sequential that had no input shape so far."""
-        if not self.model.nodes:
+        if not self.model.built:
             self.model.check_inputs(x)
         return self.network
 
@@ -211,7 +213,11 @@ class Trainer:
     # ------------------------------------------------------------------ metrics
 
     def evaluate_dataset(
-        self, dataset: Dataset, steps: int | None = None, cache: FeatureCache | None = None
+        self,
+        dataset: Dataset,
+        steps: int | None = None,
+        cache: FeatureCache | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
         """Return the mean loss and the metrics over one pass.
 
@@ -221,6 +227,8 @@ class Trainer:
         steps : int, optional
             Limit on the number of batches.
         cache : FeatureCache, optional
+        progress : Progress, optional
+            Shows each batch.
 
         Returns
         -------
@@ -233,6 +241,9 @@ class Trainer:
             x, y, weight = unpack(batch)
             loss = self.test_step(x, y, weight, head)
             mean.update_state(loss, sample_weight=sample_count(x))
+            if progress is not None:
+                metrics = self.metric_results(within_epoch=True)
+                progress.update({"loss": mean.result(), **metrics})
         if mean.count == 0:
             raise DataError(f"{self.model.label}: evaluate received no batches")
         return {"loss": mean.result(), **self.metric_results()}

@@ -444,5 +444,5 @@ def test_a_document_that_lacks_a_part_is_refused_in_one_sentence(tmp_path):
     document, arrays = model.checkpoint()
     del document["architecture"]["nodes"]
     write_checkpoint(tmp_path / "a.h5", document, arrays)
-    with pytest.raises(FileFormatError, match="lacks 'nodes'; it was written by another minidl"):
+    with pytest.raises(FileFormatError, match="missing entry 'nodes'; another version of minidl"):
         minidl.load_model(tmp_path / "a.h5")

@@ -195,7 +195,7 @@ def test_one_name_for_two_layers_is_refused():
 def test_a_layer_that_is_not_there_is_refused_with_those_that_are():
     network = chain("a", "b")
     for ask in (network.get_layer, network.tap, network.freeze, network.unfreeze):
-        with pytest.raises(ValueError, match="no layer 'c'; its layers are: in, a, b"):
+        with pytest.raises(ValueError, match=r"name of a layer \(in, a, b\), received 'c'"):
             ask("c")
     assert network.get_layer(index=-1).name == "b"
     for wrong in ({}, {"index": 3}, {"index": -4}):
@@ -267,7 +267,7 @@ def images(shape, *names):
     ("x", "error", "message"),
     [
         (np.ones((8, 8, 3)), ShapeError, r"input 'photos' expected shape \(None, 8, 8, 3\), "
-         r"received \(8, 8, 3\); for a single sample add the batch axis: x\[None\]"),
+         r"received \(8, 8, 3\)\. For a single sample add the batch axis: x\[None\]"),
         (np.ones((1, 8, 8, 4)), ShapeError, r"input 'photos' .*received \(1, 8, 8, 4\)$"),
         (np.ones((1, 9, 8, 3)), ShapeError, r"input 'photos' .*received \(1, 9, 8, 3\)$"),
         (np.full((1, 8, 8, 3), "a"), TypeError, "expected numbers, received dtype <U1"),
@@ -297,7 +297,7 @@ def test_wrong_numbers_of_inputs_are_refused():
     network = Network([x, z], layers.Add()([x, z]))
     with pytest.raises(ShapeError, match="expected 2 inputs, received 1"):
         network.forward([X])
-    with pytest.raises(ShapeError, match="different numbers of samples"):
+    with pytest.raises(ShapeError, match="equal numbers of samples"):
         network.forward([X, X[:2]])
     with pytest.raises(ShapeError, match="expected 2 inputs, received 1"):
         network(Input((4,)))
@@ -309,14 +309,14 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     network = chain("a")
     for wrong in (np.ones((5, 3)), np.ones((4, 4)), np.ones(4)):
         _, cache = network.forward(X)
-        with pytest.raises(ShapeError, match=r"dy has shape .*expected \(5, 4\)"):
+        with pytest.raises(ShapeError, match=r"expected dy of shape \(5, 4\), received"):
             network.backward(wrong, cache)
 
 
 def test_a_graph_with_a_missing_input_is_refused():
     x, z = Input((4,), name="x"), Input((4,), name="z")
     y = layers.Add()([x, z])
-    with pytest.raises(ValueError, match="depends on InputLayer 'z', which is not among"):
+    with pytest.raises(ValueError, match="depends on InputLayer 'z'. Add it to the inputs"):
         Network(x, y)
     for wrong in (X, [], None, [x, X]):
         with pytest.raises(TypeError, match="expected inputs made by Input and layers"):

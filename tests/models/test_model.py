@@ -46,10 +46,38 @@ def test_what_evaluate_returns():
     assert model.test_on_batch(X, Y) == pytest.approx(model.evaluate(X, Y), rel=1e-6)
 
 
-def test_evaluate_weighs_batches_by_their_size(capsys):
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_verbose_selects_nothing_a_bar_or_a_line(method, capsys):
     model = classifier()
-    whole = model.evaluate(X, Y, batch_size=len(X), verbose=1)
-    assert "loss" in capsys.readouterr().out
+
+    def shown(verbose):
+        data = (X, Y) if method == "evaluate" else (X,)
+        getattr(model, method)(*data, batch_size=8, verbose=verbose)
+        captured = capsys.readouterr()
+        return captured.out, captured.err
+
+    assert shown(0) == ("", "")
+    assert shown("auto") == ("", "")  # not a terminal
+    out, bar = shown(1)
+    assert out == ""
+    assert "5/5" in bar
+    line, err = shown(2)
+    assert err == ""
+    assert line.count("\n") == 1
+    assert ("loss" in line) == ("loss" in bar) == (method == "evaluate")
+    with refused(ValueError, "verbose", "7"):
+        shown(7)
+
+
+def test_auto_shows_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    classifier().predict(X, batch_size=8, steps=2)
+    assert "2/2" in capsys.readouterr().err
+
+
+def test_evaluate_weighs_batches_by_their_size():
+    model = classifier()
+    whole = model.evaluate(X, Y, batch_size=len(X))
     np.testing.assert_allclose(model.evaluate(X, Y, batch_size=7), whole, rtol=1e-6)
     first = model.evaluate(X[:14], Y[:14])
     np.testing.assert_allclose(model.evaluate(X, Y, batch_size=7, steps=2), first, rtol=1e-6)
@@ -375,7 +403,7 @@ def test_a_mistake_in_evaluate_and_predict_is_named():
         model(X[0])
     with refused(ShapeError, "one array", "list of 2", "np.stack"):
         model.predict_on_batch([X[:3], X[:3]])
-    with refused(DataError, "array"):
+    with refused(ShapeError, "(None, 4)", "()"):
         model.predict_on_batch(5)
 
 

@@ -7,7 +7,6 @@ from support.tiny import refused
 from minidl import losses
 from minidl.common.errors import DataError, ShapeError
 from minidl.training.batches import (
-    check_finite,
     combined_weights,
     limit,
     sample_count,
@@ -36,27 +35,6 @@ def test_what_is_no_batch(batch, word):
 
 def test_sample_count():
     assert sample_count(X) == sample_count([X, Y]) == 4
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("bad", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf]])
-def test_the_first_sample_that_is_not_finite_is_named(dtype, bad):
-    x = np.ones((5, 2, 2), dtype)
-    x[3].flat[: len(bad)] = bad
-    with refused(DataError, "sample 3", "NaN or infinite"):
-        check_finite(x)
-    with refused(DataError, "sample 3"):
-        check_finite([np.ones((5, 1)), x])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_large_numbers_are_finite_though_their_sum_is_not(dtype):
-    check_finite(np.full((4, 4), np.finfo(dtype).max))
-
-
-def test_numbers_that_cannot_be_nan():
-    check_finite(np.arange(5))
-    check_finite(np.zeros((0, 3)))
 
 
 def test_limit_takes_no_more_than_asked_and_closes_the_source():

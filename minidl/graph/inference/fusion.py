@@ -123,7 +123,8 @@ class _Fusion:
         if kind is ZeroPadding2D and node.inputs[0] in self.non_negative:
             follower = self._fuse_consumer(i, lambda after: _pools_unpadded(layer, after.layer))
             if follower != i:
-                return PaddedPoolStep(layer, self.nodes[follower].layer, follower, node.inputs)
+                pool: Any = self.nodes[follower].layer
+                return PaddedPoolStep(layer, pool, follower, node.inputs)
         if kind is Concatenate and layer.axis % len(node.shape) == len(node.shape) - 1:
             return JoinStep(layer, i, node.inputs)
         return LayerStep(layer, i, node.inputs)
@@ -139,7 +140,8 @@ class _Fusion:
         if layer.activation is None:
             end = self._fuse_consumer(i, lambda after: type(after.layer) is BatchNormalization)
             if end != i:
-                step.fuse_normalization(self.nodes[end].layer)
+                normalization: Any = self.nodes[end].layer
+                step.fuse_normalization(normalization)
             if type(step) is ConvolutionStep:
                 end = self._fuse_addition(end, step)
             step.number = self._fuse_consumer(end, lambda after: _is_plain_relu(after.layer))
@@ -154,9 +156,9 @@ class _Fusion:
             i, lambda after: type(after.layer) is Add and len(after.inputs) == 2
         )
         if end != i:
-            node = self.nodes[end]
-            (other,) = (j for j in node.inputs if j != i)
-            step.fuse_addition(node.layer, other)
+            addition: Any = self.nodes[end].layer
+            (other,) = (j for j in self.nodes[end].inputs if j != i)
+            step.fuse_addition(addition, other)
         return end
 
     def _fuse_consumer(self, i: int, fits: Callable[[Node], bool]) -> int:

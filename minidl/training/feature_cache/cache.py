@@ -32,9 +32,10 @@ from minidl.common.argument_checks import check_choice
 from minidl.data.pipeline import Dataset, epoch_order
 from minidl.formats.architecture import describe
 from minidl.graph.inference.weight_versions import WeightVersions
+from minidl.graph.input_checks import check_finite
 from minidl.graph.network import Network
 from minidl.graph.training.split import Split, split_frozen, trainable_flags
-from minidl.training.batches import check_finite, limit, unpack
+from minidl.training.batches import limit, unpack
 from minidl.training.feature_cache.store import (
     FeatureSet,
     FeatureWriter,

@@ -230,7 +230,6 @@ def _sum(cases: list[dict[str, Any]], network: str, group: str, direction: str) 
     total = 0.0
     for case in cases:
         names = {
-            "minidl im2col": ["minidl im2col", "minidl pointwise"],
             CHOICE: [f"minidl {case['chosen']}"],
             "best of PyTorch's two": list(PYTORCH),
         }.get(group, [group])

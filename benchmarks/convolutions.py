@@ -175,7 +175,7 @@ def _minidl(algorithm: str) -> Implementation:
     """Return one of minidl's algorithms; preparation of the kernel is not measured."""
 
     def forward(x: np.ndarray, w: np.ndarray, convolution: Convolution) -> Step:
-        prepared = prepare_kernel(w, algorithm)
+        prepared = prepare_kernel(w, algorithm, convolution)
         return lambda: convolve(x, w, None, convolution, algorithm=algorithm, prepared=prepared)
 
     def gradients(x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution) -> Step:

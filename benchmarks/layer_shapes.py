@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidl import applications
-from minidl.kernels.convolution.dispatch import ALGORITHMS, choose_algorithm, fits_winograd
+from minidl.kernels.convolution.dispatch import ALGORITHMS, choose_algorithm, supports_winograd
 from minidl.kernels.geometry import Convolution
 from minidl.layers import Conv2D, ZeroPadding2D
 
@@ -74,16 +74,11 @@ def _shape(nodes, node, batch: int) -> dict[str, Any]:
         "pads": pads,
         "output": node.shape[1:],
         "gflop": 2e-9 * math.prod(node.shape[1:3]) * math.prod(kernel),
-        "algorithms": [name for name in ALGORITHMS if _fits(name, convolution)],
+        "algorithms": [
+            name for name in ALGORITHMS if name != "winograd" or supports_winograd(convolution)
+        ],
         "chosen": chosen,
     }
-
-
-def _fits(algorithm: str, convolution: Convolution) -> bool:
-    """Return whether to measure an algorithm; "direct" and im2col support any convolution."""
-    if algorithm == "winograd":
-        return fits_winograd(convolution)
-    return algorithm == "direct" or (algorithm == "pointwise") == convolution.is_pointwise
 
 
 if __name__ == "__main__":

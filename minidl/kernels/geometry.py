@@ -1,4 +1,4 @@
-"""Where a sliding window stands: output sizes and padding of convolutions and poolings.
+"""Geometry of sliding windows: output sizes and padding of convolution and pooling.
 
 >>> from minidl.kernels.geometry import Window
 >>> window = Window((3, 3), strides=(2, 2), padding="same")
@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 __all__ = ["Convolution", "Window"]
 
@@ -20,10 +21,11 @@ class Window:
     Attributes
     ----------
     kernel_size, strides, dilation : tuple of int
-        (height, width) each.
-    padding : {"valid", "same"} or (top, bottom, left, right)
-        "same" is TensorFlow's rule: ``ceil(size / stride)`` outputs, and where the padding
-        is odd the extra row or column is at the bottom or right. Four numbers are pixels.
+        (height, width) in pixels.
+    padding : {"valid", "same"} or tuple of int
+        "valid" pads nothing. "same" is TensorFlow's rule: ``ceil(size / stride)`` outputs; where
+        the padding is odd, the extra row or column is at the bottom or right. A tuple holds
+        (top, bottom, left, right) in pixels.
     """
 
     kernel_size: tuple[int, int]
@@ -33,46 +35,68 @@ class Window:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """The height and width that the window covers, holes of the dilation included."""
+        """Height and width that the window covers, the gaps of the dilation included."""
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
-    def output_size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
-        """Return (OH, OW); None stays None; below 1 means that the window does not fit."""
-        return self._along(0, height), self._along(1, width)
+    @overload
+    def output_size(self, height: int, width: int) -> tuple[int, int]: ...
 
-    def _along(self, axis: int, size: int | None) -> int | None:
-        """Return how many places the window has along one axis."""
+    @overload
+    def output_size(
+        self, height: int | None, width: int | None
+    ) -> tuple[int | None, int | None]: ...
+
+    def output_size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+        """Return (OH, OW): None for an unknown size, below 1 where the window does not fit."""
+        return self._outputs_along(0, height), self._outputs_along(1, width)
+
+    def _outputs_along(self, axis: int, size: int | None) -> int | None:
+        """Return the number of window positions along one axis."""
         if size is None:
             return None
         stride = self.strides[axis]
         if self.padding == "same":
             return -(-size // stride)
-        if self.padding != "valid":
+        if not isinstance(self.padding, str):
             size += sum(self.padding[2 * axis : 2 * axis + 2])
         return (size - self.extent[axis]) // stride + 1
 
     def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return (top, bottom, left, right) in pixels."""
+        """Return the padding (top, bottom, left, right) in pixels."""
+        if not isinstance(self.padding, str):
+            return self.padding
         if self.padding == "valid":
             return 0, 0, 0, 0
-        if self.padding != "same":
-            return self.padding
-        pads: list[int] = []
-        for size, stride, extent in zip((height, width), self.strides, self.extent, strict=True):
-            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
-            pads += [total // 2, total - total // 2]
-        return tuple(pads)
+        (top, bottom), (left, right) = (
+            _same_padding(*axis)
+            for axis in zip((height, width), self.strides, self.extent, strict=True)
+        )
+        return top, bottom, left, right
+
+    def loop_geometry(self, height: int, width: int) -> tuple[int, ...]:
+        """Return (KH, KW, SH, SW, DH, DW, top, left), which a loop over the windows needs.
+
+        They are kernel size, strides, dilation, and the padding above and to the left.
+        """
+        top, _, left, _ = self.pads(height, width)
+        return *self.kernel_size, *self.strides, *self.dilation, top, left
 
     @property
     def is_pointwise(self) -> bool:
-        """True for 1x1 windows at stride 1: the images are their own im2col matrix."""
+        """Whether the window is 1x1 at stride 1: the images are their own im2col matrix."""
         unpadded = isinstance(self.padding, str) or not any(self.padding)
         return self.kernel_size == (1, 1) and self.strides == (1, 1) and unpadded
 
 
 @dataclass(frozen=True)
 class Convolution(Window):
-    """The geometry of one convolution: a window and its channel groups."""
+    """The geometry of a convolution: a window and the number of channel groups."""
 
     groups: int = 1
+
+
+def _same_padding(size: int, stride: int, extent: int) -> tuple[int, int]:
+    """Return the padding before and after one axis for ``ceil(size / stride)`` outputs."""
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2

@@ -1,6 +1,6 @@
 """Max and average pooling over windows, forward and backward.
 
-Padding never takes part: a maximum ignores it, an average divides by the real pixels.
+Padding takes no part: a maximum ignores it, an average divides by the number of real pixels.
 
 >>> import numpy as np
 >>> from minidl.kernels.geometry import Window
@@ -13,6 +13,8 @@ array([[2. , 3.5],
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minidl.kernels.geometry import Window
@@ -20,89 +22,132 @@ from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import jit
 
 __all__ = [
-    "average_pool", "average_pool_backward", "average_pool_rows", "max_pool", "max_pool_backward",
-    "max_pool_rows", "rows_of_output", "window_numbers",
-]  # fmt: skip
+    "average_pool",
+    "average_pool_backward",
+    "average_pool_rows",
+    "max_pool",
+    "max_pool_backward",
+    "max_pool_rows",
+    "row_chunks",
+]
+
+CHUNK = 2**16  # output elements per task
 
 
 def max_pool(
     x: np.ndarray, window: Window, with_index: bool = False, out: np.ndarray | None = None
-):
-    """Return ``(y, index)``: the maxima, and where in its window each one was found.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maxima, and the position in its window at which each was found.
 
     Parameters
     ----------
-    x : (N, H, W, C)
+    x : array, shape (N, H, W, C)
+    window : Window
     with_index : bool
-        Without it `index` is empty (inference needs none).
-    out : (N, OH, OW, C), optional
-        Where to write the maxima.
+        Whether to return the positions; inference does not need them.
+    out : array, shape (N, OH, OW, C), optional
+        Receives the maxima.
 
     Returns
     -------
-    y : (N, OH, OW, C)
-    index : (N, OH, OW, C) of uint8; wider for windows of more than 256 pixels
+    y : array, shape (N, OH, OW, C)
+    index : array of unsigned int, shape (N, OH, OW, C)
+        Position ``row * KW + column``, in the smallest type that holds ``KH * KW - 1``. Empty
+        without `with_index`.
     """
     y = _empty_output(x, window) if out is None else out
     largest = window.kernel_size[0] * window.kernel_size[1] - 1
     index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.min_scalar_type(largest))
-    numbers = window_numbers(x.shape, window)
-    _by_rows(y, lambda first, last: max_pool_rows(x, y, index, first, last, *numbers))
+    geometry = window.loop_geometry(*x.shape[1:3])
+    _for_rows(y, lambda rows: max_pool_rows(x, y, index, rows, geometry))
     return y, index
 
 
-def max_pool_backward(dy, index, input_shape, window: Window) -> np.ndarray:
-    """Return dx: each gradient goes to the pixel that was the maximum."""
+def max_pool_backward(
+    dy: np.ndarray, index: np.ndarray, input_shape: tuple[int, ...], window: Window
+) -> np.ndarray:
+    """Return dx: each gradient goes to the pixel that was the maximum.
+
+    Parameters
+    ----------
+    dy : array, shape (N, OH, OW, C)
+    index : array, shape (N, OH, OW, C)
+        From :func:`max_pool`.
+    input_shape : tuple of int
+        (N, H, W, C).
+    window : Window
+    """
     dx = np.zeros(input_shape, dy.dtype)
-    numbers = window_numbers(input_shape, window)
-    thread_pool.run(lambda n: _max_pool_backward(dy, index, dx, n, *numbers), len(dx))
+    geometry = window.loop_geometry(*input_shape[1:3])
+    thread_pool.run(lambda n: _max_pool_backward(dy, index, dx, n, geometry), len(dx))
     return dx
 
 
 def average_pool(x: np.ndarray, window: Window, out: np.ndarray | None = None) -> np.ndarray:
-    """Return the averages (N, OH, OW, C) over the real pixels of each window, in `out` if given."""
+    """Return the averages over the real pixels of each window, in `out` if given.
+
+    Parameters
+    ----------
+    x : array, shape (N, H, W, C)
+    window : Window
+    out : array, shape (N, OH, OW, C), optional
+    """
     y = _empty_output(x, window) if out is None else out
-    numbers = window_numbers(x.shape, window)
-    _by_rows(y, lambda first, last: average_pool_rows(x, y, first, last, *numbers))
+    geometry = window.loop_geometry(*x.shape[1:3])
+    _for_rows(y, lambda rows: average_pool_rows(x, y, rows, geometry))
     return y
 
 
-def average_pool_backward(dy, input_shape, window: Window) -> np.ndarray:
-    """Return dx: each gradient is shared equally by the real pixels of its window."""
+def average_pool_backward(
+    dy: np.ndarray, input_shape: tuple[int, ...], window: Window
+) -> np.ndarray:
+    """Return dx: each gradient is shared equally by the real pixels of its window.
+
+    Parameters
+    ----------
+    dy : array, shape (N, OH, OW, C)
+    input_shape : tuple of int
+        (N, H, W, C).
+    window : Window
+    """
     dx = np.zeros(input_shape, dy.dtype)
-    numbers = window_numbers(input_shape, window)
-    thread_pool.run(lambda n: _average_pool_backward(dy, dx, n, *numbers), len(dx))
+    geometry = window.loop_geometry(*input_shape[1:3])
+    thread_pool.run(lambda n: _average_pool_backward(dy, dx, n, geometry), len(dx))
     return dx
 
 
-def _empty_output(x, window):
+def row_chunks(output_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Cut the rows of all output images (N, OH, OW, C) into chunks, one per task."""
+    n, oh, ow, channels = output_shape
+    return thread_pool.chunks(n * oh, max(1, CHUNK // max(1, ow * channels)))
+
+
+def _for_rows(y: np.ndarray, kernel: Callable[[tuple[int, int]], object]) -> None:
+    """Call ``kernel((first, last))`` for chunks of the rows of all output images."""
+    chunks = row_chunks(y.shape)
+    thread_pool.run(lambda i: kernel(chunks[i]), len(chunks))
+
+
+def _empty_output(x: np.ndarray, window: Window) -> np.ndarray:
     return np.empty((len(x), *window.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
 
 
-def window_numbers(x_shape, window: Window) -> tuple[int, ...]:
-    """Return what the kernels need to know: size, strides, and padding above and on the left."""
-    top, _, left, _ = window.pads(*x_shape[1:3])
-    return *window.kernel_size, *window.strides, top, left
-
-
-def rows_of_output(shape) -> list[tuple[int, int]]:
-    """Cut the rows of all output images (N, OH, OW, C) into spans, each a task."""
-    n, oh, ow, channels = shape
-    return thread_pool.chunks(n * oh, max(1, 2**16 // max(1, ow * channels)))
-
-
-def _by_rows(y, kernel) -> None:
-    """Call ``kernel(first, last)`` for all rows of all output images, some at a time."""
-    parts = rows_of_output(y.shape)
-    thread_pool.run(lambda i: kernel(*parts[i]), len(parts))
-
-
 @jit
-def max_pool_rows(x, y, index, first, last, kh, kw, sh, sw, top, left):
-    """Write rows first ... last - 1 of all images' maxima, and to index, if not empty, where."""
+def max_pool_rows(
+    x: np.ndarray,
+    y: np.ndarray,
+    index: np.ndarray,
+    rows: tuple[int, int],
+    geometry: tuple[int, ...],
+) -> None:
+    """Write the maxima of rows ``rows[0] ... rows[1] - 1``, counted through all images.
+
+    An `index` that is not empty receives their positions.
+    """
+    kh, kw, sh, sw, _, _, top, left = geometry
     _, height, width, channels = x.shape
     with_index = index.size > 0
-    for row in range(first, last):
+    for row in range(rows[0], rows[1]):
         n, oy = row // y.shape[1], row % y.shape[1]
         for ox in range(y.shape[2]):
             found = False
@@ -114,20 +159,20 @@ def max_pool_rows(x, y, index, first, last, kh, kw, sh, sw, top, left):
                     ix = ox * sw - left + kx
                     if ix < 0 or ix >= width:
                         continue
-                    at = ky * kw + kx
+                    position = ky * kw + kx
                     if not found:
                         found = True
                         for c in range(channels):
                             y[n, oy, ox, c] = x[n, iy, ix, c]
                         if with_index:
                             for c in range(channels):
-                                index[n, oy, ox, c] = at
+                                index[n, oy, ox, c] = position
                     elif with_index:
                         for c in range(channels):
                             v = x[n, iy, ix, c]
-                            if v > y[n, oy, ox, c] or v != v:  # NaN is never hidden
+                            if v > y[n, oy, ox, c] or v != v:  # NaN replaces any maximum
                                 y[n, oy, ox, c] = v
-                                index[n, oy, ox, c] = at
+                                index[n, oy, ox, c] = position
                     else:
                         for c in range(channels):
                             v = x[n, iy, ix, c]
@@ -136,7 +181,10 @@ def max_pool_rows(x, y, index, first, last, kh, kw, sh, sw, top, left):
 
 
 @jit
-def _max_pool_backward(dy, index, dx, n, kh, kw, sh, sw, top, left):
+def _max_pool_backward(
+    dy: np.ndarray, index: np.ndarray, dx: np.ndarray, n: int, geometry: tuple[int, ...]
+) -> None:
+    kh, kw, sh, sw, _, _, top, left = geometry
     _, height, width, channels = dx.shape
     zero = dy.dtype.type(0)
     for oy in range(dy.shape[1]):
@@ -149,18 +197,21 @@ def _max_pool_backward(dy, index, dx, n, kh, kw, sh, sw, top, left):
                     ix = ox * sw - left + kx
                     if ix < 0 or ix >= width:
                         continue
-                    at = ky * kw + kx
-                    # A comparison for every pixel of the window beats a scatter: it is SIMD.
+                    position = ky * kw + kx
+                    # One comparison per pixel of the window uses SIMD; a scatter would not.
                     for c in range(channels):
-                        found = index[n, oy, ox, c] == at
+                        found = index[n, oy, ox, c] == position
                         dx[n, iy, ix, c] += dy[n, oy, ox, c] if found else zero
 
 
 @jit
-def average_pool_rows(x, y, first, last, kh, kw, sh, sw, top, left):
-    """Write rows first ... last - 1 of all images' averages."""
+def average_pool_rows(
+    x: np.ndarray, y: np.ndarray, rows: tuple[int, int], geometry: tuple[int, ...]
+) -> None:
+    """Write the averages of rows ``rows[0] ... rows[1] - 1``, counted through all images."""
+    kh, kw, sh, sw, _, _, top, left = geometry
     _, height, width, channels = x.shape
-    for row in range(first, last):
+    for row in range(rows[0], rows[1]):
         n, oy = row // y.shape[1], row % y.shape[1]
         y_first, y_last = max(0, oy * sh - top), min(height, oy * sh - top + kh)
         for ox in range(y.shape[2]):
@@ -177,16 +228,15 @@ def average_pool_rows(x, y, first, last, kh, kw, sh, sw, top, left):
 
 
 @jit
-def _average_pool_backward(dy, dx, n, kh, kw, sh, sw, top, left):
+def _average_pool_backward(
+    dy: np.ndarray, dx: np.ndarray, n: int, geometry: tuple[int, ...]
+) -> None:
+    kh, kw, sh, sw, _, _, top, left = geometry
     _, height, width, channels = dx.shape
     for oy in range(dy.shape[1]):
-        y0 = oy * sh - top
-        y_first = 0 if y0 < 0 else y0
-        y_last = height if y0 + kh > height else y0 + kh
+        y_first, y_last = max(0, oy * sh - top), min(height, oy * sh - top + kh)
         for ox in range(dy.shape[2]):
-            x0 = ox * sw - left
-            x_first = 0 if x0 < 0 else x0
-            x_last = width if x0 + kw > width else x0 + kw
+            x_first, x_last = max(0, ox * sw - left), min(width, ox * sw - left + kw)
             count = (y_last - y_first) * (x_last - x_first)
             for iy in range(y_first, y_last):
                 for ix in range(x_first, x_last):

@@ -1,4 +1,4 @@
-"""Where windows stand: against counting them one by one, and TensorFlow's published cases."""
+"""Geometry of windows against counting positions one by one and TensorFlow's published cases."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ small = st.integers(1, 4)
 
 @thorough
 @given(sizes, sizes, *[st.tuples(small, small)] * 3, st.sampled_from(["valid", "same"]))
-def test_sizes_and_pads_equal_those_found_by_counting(
+def test_output_sizes_and_padding_equal_a_count_of_positions(
     height, width, kernel_size, strides, dilation, padding
 ):
     window = Window(kernel_size, strides, padding, dilation)
@@ -22,7 +22,7 @@ def test_sizes_and_pads_equal_those_found_by_counting(
         naive_placement(*axis, padding)
         for axis in zip((height, width), kernel_size, strides, dilation, strict=True)
     )
-    # A window that does not fit is told by a size below 1.
+    # A size below 1 means that the window does not fit.
     assert tuple(max(n, 0) for n in window.output_size(height, width)) == (down[0], across[0])
     assert window.pads(height, width) == (*down[1:], *across[1:])
 
@@ -34,7 +34,7 @@ def test_sizes_and_pads_equal_those_found_by_counting(
         (224, 7, 2, 112, (2, 3)),  # the first layer of ResNet: not (3, 3)
         (8, 3, 2, 4, (0, 1)),
         (7, 3, 2, 4, (1, 1)),
-        (5, 1, 3, 2, (0, 0)),  # windows further apart than they are large: no padding
+        (5, 1, 3, 2, (0, 0)),  # strides larger than windows: no padding
     ],
 )
 def test_same_padding_is_tensorflows(size, kernel, stride, places, pads):
@@ -43,7 +43,7 @@ def test_same_padding_is_tensorflows(size, kernel, stride, places, pads):
     assert window.pads(size, size) == pads * 2
 
 
-def test_an_unknown_size_stays_unknown():
+def test_unknown_sizes_stay_unknown():
     assert Window((3, 3)).output_size(None, 9) == (None, 7)
     assert Window((3, 3), (2, 2), "same").output_size(9, None) == (5, None)
 
@@ -53,3 +53,21 @@ def test_only_1x1_at_stride_1_is_pointwise():
     assert Window((1, 1), padding="same", dilation=(2, 2)).is_pointwise
     assert not Window((1, 1), (1, 2)).is_pointwise
     assert not Window((1, 2)).is_pointwise
+
+
+def test_explicit_padding_changes_the_output_size():
+    window = Window((3, 3), padding=(1, 2, 0, 3))
+    assert window.output_size(5, 5) == (6, 6)
+    assert window.pads(5, 5) == (1, 2, 0, 3)
+    assert not Window((1, 1), padding=(0, 1, 0, 0)).is_pointwise
+    assert Window((1, 1), padding=(0, 0, 0, 0)).is_pointwise
+
+
+def test_loop_geometry_holds_size_strides_dilation_and_leading_padding():
+    window = Window((3, 4), (2, 1), "same", (1, 2))
+    top, _, left, _ = window.pads(9, 8)
+    assert window.loop_geometry(9, 8) == (3, 4, 2, 1, 1, 2, top, left)
+
+
+def test_dilation_extends_the_window():
+    assert Window((3, 1), dilation=(2, 5)).extent == (5, 1)

@@ -26,6 +26,7 @@ from minidl.kernels.activations import add_bias
 from minidl.kernels.convolution.depthwise import depthwise
 from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
+from minidl.kernels.convolution.prepared import PreparedKernel
 from minidl.layers.base import Layer
 from minidl.layers.convolution import ZeroPadding2D
 from minidl.layers.merging import Add
@@ -57,7 +58,7 @@ class ConvolutionStep(Step):
         self.bias: np.ndarray | None = None if layer.bias is None else layer.bias.array
         self.activation = layer.activation
         self.relu = getattr(layer.activation, "is_plain", False)
-        self.prepared: dict[str, np.ndarray | None] = {}  # transformed kernels by algorithm
+        self.prepared: dict[str, PreparedKernel | None] = {}  # transformed kernels by algorithm
         self.parameters = list(layer.parameters)
         # Any other activation needs another pass over the whole output.
         self.writes_slices = layer.activation is None or self.relu
@@ -141,19 +142,17 @@ class ConvolutionStep(Step):
         )
 
     def append_to(self, pipeline: Pipeline, xs: list[TensorLocation], y: TensorLocation) -> None:
-        algorithm = self.algorithm(xs[0].shape)
-        winograd = algorithm == "winograd"
-        append = pipeline.convolve_winograd if winograd else pipeline.convolve_direct
-        append(
-            xs[0], self._prepare_kernel(algorithm, xs[0].shape[0]), self.bias, self.convolution,
-            self.kernel.shape[3], self.relu, xs[1] if len(xs) > 1 else None, y, self.channel,
-        )  # fmt: skip
+        shape = xs[0].shape
+        prepared = self._prepare_kernel(self.algorithm(shape), shape[0])
+        assert prepared is not None  # float32 outputs do not use im2col
+        residual = xs[1] if len(xs) > 1 else None
+        pipeline.convolve(xs[0], prepared, self.bias, y, self.relu, residual, self.channel)
 
     def algorithm(self, shape: SizedShape) -> str:
         """Return the algorithm for inputs of `shape`."""
         kept = self._caches_transform(shape[0])
         return choose_algorithm(
-            shape, self.kernel.shape, self.convolution, self.kernel.dtype, kept=kept
+            shape, self.kernel.shape, self.convolution, self.kernel.dtype, transform_cached=kept
         )
 
     def describe(self, shape: SizedShape) -> str:
@@ -173,13 +172,12 @@ class ConvolutionStep(Step):
             out[...] = self.activation.compute(out)
         return out
 
-    def _prepare_kernel(self, algorithm: str, batch: int) -> np.ndarray | None:
+    def _prepare_kernel(self, algorithm: str, batch: int) -> PreparedKernel | None:
         """Return the kernel in the layout that `algorithm` needs."""
         if algorithm == "winograd" and not self._caches_transform(batch):
-            return prepare_kernel(self.kernel, algorithm, reuse_memory=True)
+            return prepare_kernel(self.kernel, algorithm, self.convolution, reuse_memory=True)
         if algorithm not in self.prepared:
-            groups = self.convolution.groups
-            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm, groups)
+            self.prepared[algorithm] = prepare_kernel(self.kernel, algorithm, self.convolution)
         return self.prepared[algorithm]
 
     def _caches_transform(self, batch: int) -> bool:

@@ -1,8 +1,7 @@
-"""The loops around register tiles: which tile comes next, and where its numbers lie.
+"""Loops around the register tiles of :mod:`minidl.kernels.compiled.gemm_tile`.
 
-Kernels, for the functions of :mod:`minidl.kernels.convolution.direct` and
-:mod:`minidl.kernels.convolution.winograd`. All that call :mod:`minidl.kernels.compiled.gemm_tile`
-are in this file. Importing it imports Numba.
+They choose the next tile and compute the addresses of its operands, for direct convolution and for
+the matrix products of Winograd's algorithm. Importing this module imports Numba.
 
 >>> import numpy as np
 >>> from minidl.kernels.compiled.gemm_loops import pack_rows
@@ -26,192 +25,173 @@ from minidl.kernels.compiled.gemm_tile import (
     multiply_short,
     multiply_tall,
 )
-from minidl.kernels.runtime.atomics import fetch_add
 from minidl.kernels.runtime.jit import jit
 
-__all__ = ["convolve", "convolve_block", "correlate_taps", "multiply_taps", "pack_rows"]
+__all__ = ["convolve_job", "correlate_taps", "multiply_taps", "pack_rows"]
 
-PANELS_BYTES = 2**18
+PANELS_BYTES = 2**18  # of the panels that are used together: they stay in the second-level cache
 
 
 @jit
 def pack_rows(w, panels, first, columns, begin, end):
-    """Fill panels begin ... end - 1 from the `columns` columns of w that start at `first`."""
+    """Fill panels ``begin ... end - 1`` from the `columns` columns of w that start at `first`."""
     width = panels.shape[2]
     for panel in range(begin, end):
-        at = first + panel * width
-        here = np.uint64(min(width, columns - panel * width))
-        for c in range(w.shape[0]):
-            for j in range(here):
-                panels[panel, c, j] = w[c, np.uint64(at) + j]
-            for j in range(here, np.uint64(width)):
-                panels[panel, c, j] = 0
-
-
-@jit
-def convolve(
-    x, zeros, packed, bias, residual, y, geometry, jobs, next_job, columns, channel, relu,
-    has_residual,
-):  # fmt: skip
-    """Take jobs (group, first, last, begin, end) until none is left, as other threads may, too."""
-    while True:
-        i = fetch_add(next_job.ctypes.data)
-        if i >= len(jobs):
-            return
-        group, first, last, begin, end = jobs[i]
-        convolve_block(
-            x, zeros, packed[group], bias[group], residual, y, geometry, group, first, last,
-            begin, end, columns, channel, relu, has_residual,
-        )  # fmt: skip
+        source = np.uint64(first + panel * width)
+        count = np.uint64(min(width, columns - panel * width))
+        for row in range(w.shape[0]):
+            for j in range(count):
+                panels[panel, row, j] = w[row, source + j]
+            for j in range(count, np.uint64(width)):
+                panels[panel, row, j] = 0
 
 
 @register_jitable
-def convolve_block(
-    x, zeros, w, bias, residual, y, geometry, group, first, last, begin, end, columns, channel,
-    relu, has_residual,
-):  # fmt: skip
-    """Compute output pixels first ... last - 1 of the panels begin ... end - 1 of one group.
+def _multiply(rows, x, panel, bias, residual, y, relu):
+    """Compute a tile of at most TALL rows; the parameters are those of ``multiply_tall``."""
+    if rows > SHORT:
+        multiply_tall(x, panel, bias, residual, y, relu)
+    else:
+        multiply_short(x, panel, bias, residual, y, relu)
 
-    x is (N, H, W, C), y and residual are (pixels, channels); w and bias are the group's panels,
-    and zeros is what a row of the window reads outside the image.
+
+@register_jitable
+def convolve_job(convolution, job, x, y, residual):
+    """Compute some output pixels of some panels of one group by direct convolution.
+
+    Parameters
+    ----------
+    convolution : CONVOLUTION record
+    job : JOB record
+    x, y, residual : array of float32, shape (N, H, W, C)
     """
-    kh, kw, depth = geometry[2], geometry[3], geometry[10]
-    count = last - first
-    padded = (count + TALL - 1) // TALL * TALL
-    offsets, merged = _table(x, zeros, geometry, group, first, last)
-    taps, runs = np.array([kh * kw, depth]), np.array([kh, kw * depth])
+    first, last, end, columns = job.first, job.last, job.end, convolution.filters
+    depth, relu, channel = convolution.depth, convolution.relu != 0, convolution.channel
+    has_residual = convolution.has_residual != 0
+    kw, per_tap = convolution.window.kw, depth // (convolution.window.kh * convolution.window.kw)
+    pixels = y.shape[0] * y.shape[1] * y.shape[2]
+    y_rows = y.reshape((pixels, y.shape[3]))
+    residual_rows = residual.reshape((pixels, residual.shape[3]))
+    offsets, contiguous = _tap_offsets(convolution, job, x)
+    taps = np.array([convolution.window.kh * kw, per_tap])
+    runs = np.array([convolution.window.kh, kw * per_tap])
     spare, added = np.empty((TALL, PANEL), np.float32), np.empty((TALL, PANEL), np.float32)
-    # Some panels at a time, as many as stay in the second-level cache: so whole runs of memory are
-    # written, and the next ones can be fetched ahead.
-    panel_size = w.shape[1] * PANEL
-    together = max(1, PANELS_BYTES // (4 * panel_size))
-    for some in range(begin, end, together):
-        for row in range(0, count, TALL):
-            rows = min(TALL, count - row)
-            tall = rows > SHORT
-            shape, stride = taps.ctypes.data, padded
-            if merged[row // TALL]:
-                shape, stride = runs.ctypes.data, kw * padded
-            places = offsets.ctypes.data + 8 * row
-            for panel in range(some, min(some + together, end)):
-                here = min(PANEL, columns - panel * PANEL)
-                column = group * columns + panel * PANEL
-                panel_address = w.ctypes.data + 4 * panel * panel_size
-                bias_address = bias.ctypes.data + 4 * panel * PANEL
-                whole = here == PANEL and rows == (TALL if tall else SHORT)
-                target, target_stride = _place(y, first + row, channel + column), y.shape[1]
-                source, source_stride = 0, 0
-                if has_residual:
-                    source, source_stride = _place(residual, first + row, column), residual.shape[1]
-                if not whole:
-                    target, target_stride = spare.ctypes.data, PANEL
+    # As many panels at a time as stay in the cache: whole runs of memory are then written, and the
+    # hardware can prefetch the next ones.
+    together = max(1, PANELS_BYTES // (4 * depth * PANEL))
+    for first_panel in range(job.begin, end, together):
+        for row in range(0, last - first, TALL):
+            rows = min(TALL, last - first - row)
+            shape, stride = taps.ctypes.data, offsets.shape[1]
+            if contiguous[row // TALL]:
+                shape, stride = runs.ctypes.data, kw * stride
+            source = (x.ctypes.data, offsets.ctypes.data + 8 * row, stride, shape)
+            for panel in range(first_panel, min(first_panel + together, end)):
+                width = min(PANEL, columns - panel * PANEL)
+                column = job.group * columns + panel * PANEL
+                packed_panel = job.group * convolution.panels + panel
+                kernel = convolution.packed + 4 * packed_panel * depth * PANEL
+                bias = convolution.bias + 4 * packed_panel * PANEL
+                is_whole = width == PANEL and rows in (SHORT, TALL)
+                target = (spare.ctypes.data, PANEL)
+                addend = (0, 0)
+                if is_whole:
+                    target = (_address(y_rows, first + row, channel + column), y.shape[3])
                     if has_residual:
-                        _copy(residual, first + row, column, added, 0, 0, rows, here)
-                        source, source_stride = added.ctypes.data, PANEL
-                if tall:
-                    multiply_tall(
-                        x.ctypes.data, places, stride, shape, panel_address, bias_address,
-                        source, source_stride, target, target_stride, relu,
-                    )  # fmt: skip
-                else:
-                    multiply_short(
-                        x.ctypes.data, places, stride, shape, panel_address, bias_address,
-                        source, source_stride, target, target_stride, relu,
-                    )  # fmt: skip
-                if not whole:
-                    _copy(spare, 0, 0, y, first + row, channel + column, rows, here)
+                        address = _address(residual_rows, first + row, column)
+                        addend = (address, residual.shape[3])
+                elif has_residual:
+                    _copy(residual_rows, first + row, column, added, 0, 0, rows, width)
+                    addend = (added.ctypes.data, PANEL)
+                _multiply(rows, source, kernel, bias, addend, target, relu)
+                if not is_whole:
+                    _copy(spare, 0, 0, y_rows, first + row, channel + column, rows, width)
 
 
 @register_jitable
-def _table(x, zeros, geometry, group, first, last):
-    """Return where each tap of each output pixel begins, counted from x, and for which tiles
-    the taps of a row are one: where the windows lie inside the image from left to right, each
-    of their rows is one run of memory."""
-    oh, ow, kh, kw, sh, sw, dh, dw, top, left, depth = geometry
+def _tap_offsets(convolution, job, x):
+    """Return the offsets from x at which each tap of each output pixel starts.
+
+    The second result tells for which tiles the taps of one kernel row are contiguous in memory:
+    where all windows are inside the image from left to right.
+    """
+    window = convolution.window
+    kh, kw, sh, sw, dh, dw = window.kh, window.kw, window.sh, window.sw, window.dh, window.dw
+    top, left, first, last = window.top, window.left, job.first, job.last
+    oh, ow, depth = convolution.y.height, convolution.y.width, convolution.depth // (kh * kw)
     _, height, width, channels = x.shape
     tiles = (last - first + TALL - 1) // TALL
-    offsets, merged = np.empty((kh * kw, tiles * TALL), np.int64), np.empty(tiles, np.bool_)
-    nothing = (zeros.ctypes.data - x.ctypes.data) // 4
+    offsets, contiguous = np.empty((kh * kw, tiles * TALL), np.int64), np.empty(tiles, np.bool_)
+    outside = (convolution.zeros - x.ctypes.data) // 4
     for tile in range(tiles):
-        begins = (first + tile * TALL) % ow * sw - left
-        ends = begins + (TALL - 1) * sw + kw
-        merged[tile] = dw == 1 and depth == channels and begins >= 0 and ends <= width
-        step = kw if merged[tile] else 1
+        begin = (first + tile * TALL) % ow * sw - left
+        end = begin + (TALL - 1) * sw + kw
+        contiguous[tile] = dw == 1 and depth == channels and begin >= 0 and end <= width
+        stride = kw if contiguous[tile] else 1
         for i in range(tile * TALL, (tile + 1) * TALL):
             pixel = min(first + i, last - 1)
             x0 = pixel % ow * sw - left
             y0 = pixel // ow % oh * sh - top
             image = pixel // (ow * oh)
             for ky in range(kh):
-                at = y0 + ky * dh
-                for kx in range(0, kw, step):
-                    to = x0 + kx * dw
-                    place = ((image * height + at) * width + to) * channels + group * depth
-                    inside = 0 <= at < height and 0 <= to < width
-                    offsets[ky * kw + kx, i] = place if inside else nothing
-    return offsets, merged
+                iy = y0 + ky * dh
+                for kx in range(0, kw, stride):
+                    ix = x0 + kx * dw
+                    inside = 0 <= iy < height and 0 <= ix < width
+                    offset = ((image * height + iy) * width + ix) * channels + job.group * depth
+                    offsets[ky * kw + kx, i] = offset if inside else outside
+    return offsets, contiguous
 
 
 @register_jitable
-def _copy(source, row, column, target, to_row, to_column, rows, columns):
-    for r in range(rows):
+def _copy(source, row, column, target, target_row, target_column, rows, columns):
+    for i in range(rows):
         for j in range(columns):
-            target[to_row + r, to_column + j] = source[row + r, column + j]
+            target[target_row + i, target_column + j] = source[row + i, column + j]
 
 
 @register_jitable
-def _accumulate(source, target, row, column, rows, columns, add):
-    for r in range(rows):
-        for j in range(columns):
-            before = target[row + r, column + j] if add else np.float32(0)
-            target[row + r, column + j] = before + source[r, j]
-
-
-@register_jitable
-def _place(matrix, row, column):
-    """The address of a number of a matrix of float32."""
+def _address(matrix, row, column):
+    """Return the address of an element of a matrix of float32."""
     return matrix.ctypes.data + 4 * (row * matrix.shape[1] + column)
 
 
 @jit
-def multiply_taps(v, u, m, rows, begin, end):
-    """M = V U for panels begin ... end - 1 of each tap.
+def multiply_taps(v, u, m, tiles, panels):
+    """Compute ``M = V U`` for panels ``panels[0] ... panels[1] - 1`` of each tap.
 
-    u is (taps, panels, C, PANEL). v and m have a row for each tile, as many as are whole
-    multiples of TALL: C numbers of v and PANEL * (end - begin) of m for each tap.
+    Parameters
+    ----------
+    v, m : array of float32, shape (tiles, numbers)
+        For each tile and tap C numbers of v and PANEL numbers of m for each panel. Both have rows
+        for whole register tiles.
+    u : array of float32, shape (taps, panels, C, PANEL)
+    tiles : int
+    panels : (int, int)
     """
-    taps, panels, depth, _ = u.shape
+    begin, end = panels
+    taps, _, depth, _ = u.shape
     offsets = np.arange(len(v)) * v.shape[1]
     shape = np.array([1, depth])
     bias = np.zeros(PANEL, np.float32)
-    columns = (end - begin) * PANEL
-    _clear_rows(v, rows, taps * depth)
+    _clear_rows(v, tiles, taps * depth)
     for tap in range(taps):
         x = v.ctypes.data + 4 * tap * depth
         for panel in range(begin, end):
-            w = u.ctypes.data + 4 * ((tap * panels + panel) * depth * PANEL)
-            y = m.ctypes.data + 4 * (tap * columns + (panel - begin) * PANEL)
-            for row in range(0, rows, TALL):
-                places = offsets.ctypes.data + 8 * row
-                target = y + 4 * row * m.shape[1]
-                if rows - row > SHORT:
-                    multiply_tall(
-                        x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
-                        target, m.shape[1], False,
-                    )  # fmt: skip
-                else:
-                    multiply_short(
-                        x, places, 0, shape.ctypes.data, w, bias.ctypes.data, 0, 0,
-                        target, m.shape[1], False,
-                    )  # fmt: skip
+            kernel = u.ctypes.data + 4 * ((tap * u.shape[1] + panel) * depth * PANEL)
+            column = (tap * (end - begin) + panel - begin) * PANEL
+            for row in range(0, tiles, TALL):
+                source = (x, offsets.ctypes.data + 8 * row, 0, shape.ctypes.data)
+                target = (_address(m, row, column), m.shape[1])
+                _multiply(tiles - row, source, kernel, bias.ctypes.data, (0, 0), target, False)
 
 
 @register_jitable
 def _clear_rows(v, rows, columns):
-    """Write zeros where the last register tile reads beyond the rows that there are.
+    """Write zeros where the last register tile reads rows beyond the given ones.
 
-    Nobody reads what becomes of them, but they might be denormal: a product of such takes a
-    hundred times as long.
+    The results of those rows are not used. But their numbers might be denormal, and a product of
+    denormal numbers takes a hundred times as long.
     """
     rest = rows % TALL
     beyond = 0 if rest == 0 else (SHORT if rest <= SHORT else TALL) - rest
@@ -221,31 +201,44 @@ def _clear_rows(v, rows, columns):
 
 
 @jit
-def correlate_taps(v, dm, du, rows, begin, end, add):
-    """Write V' dM to the input channels begin ... end - 1 of each tap of dU, or add it.
+def correlate_taps(v, dm, du, tiles, channels, add):
+    """Write ``V' dM`` to input channels ``channels[0] ... channels[1] - 1`` of dU, or add it.
 
-    v and dm have a row for each tile, with end - begin and K numbers for each tap; du is
-    (taps, C, K). v and dm have to be readable a little further.
+    Parameters
+    ----------
+    v, dm : array of float32, shape (tiles, numbers)
+        For each tile and tap as many numbers of v as there are `channels`, and K numbers of dm.
+        Kernels read up to one register tile beyond.
+    du : array of float32, shape (taps, C, K)
+    tiles : int
+    channels : (int, int)
+    add : bool
     """
+    begin, end = channels
     taps, _, columns = du.shape
-    depth = end - begin
-    offsets = np.arange(rows) * v.shape[1]
-    count = np.array([rows])
+    offsets = np.arange(tiles) * v.shape[1]
+    count = np.array([tiles])
     spare = np.empty((TALL, PANEL), np.float32)
     for tap in range(taps):
-        x, dy = v.ctypes.data + 4 * tap * depth, dm.ctypes.data + 4 * tap * columns
+        x = v.ctypes.data + 4 * tap * (end - begin)
+        dy = dm.ctypes.data + 4 * tap * columns
         for column in range(0, columns, PANEL):
-            here = min(PANEL, columns - column)
-            for c in range(0, depth, TALL):
-                high = min(TALL, depth - c)
-                whole = here == PANEL and high == TALL
-                target, stride = spare.ctypes.data, PANEL
-                if whole:
-                    target = _place(du[tap], begin + c, column)
-                    stride = columns
-                correlate(
-                    x + 4 * c, offsets.ctypes.data, count.ctypes.data, dy + 4 * column,
-                    dm.shape[1], target, stride, whole and add,
-                )  # fmt: skip
-                if not whole:
-                    _accumulate(spare, du[tap], begin + c, column, high, here, add)
+            width = min(PANEL, columns - column)
+            for c in range(0, end - begin, TALL):
+                height = min(TALL, end - begin - c)
+                is_whole = width == PANEL and height == TALL
+                target = (spare.ctypes.data, PANEL)
+                if is_whole:
+                    target = (_address(du[tap], begin + c, column), columns)
+                rows = (x + 4 * c, offsets.ctypes.data, count.ctypes.data)
+                correlate(rows, (dy + 4 * column, dm.shape[1]), target, is_whole and add)
+                if not is_whole:
+                    _accumulate(spare, du[tap], begin + c, column, height, width, add)
+
+
+@register_jitable
+def _accumulate(source, target, row, column, rows, columns, add):
+    for i in range(rows):
+        for j in range(columns):
+            before = target[row + i, column + j] if add else np.float32(0)
+            target[row + i, column + j] = before + source[i, j]

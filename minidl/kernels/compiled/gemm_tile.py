@@ -1,15 +1,15 @@
-"""Register tiles: the innermost loops of every matrix product, written vector by vector.
+"""Register tiles: the innermost loops of all matrix products, as LLVM vector code.
 
 A product is fastest when a small tile of the result stays in the processor's vector registers
-while the sum runs: each number that is loaded then takes part in many multiplications. Compilers
-do not find this by themselves, so the two loops here are spelled out in LLVM's language (see
-:mod:`minidl.kernels.compiled.simd`): 28 vectors of 16 numbers with AVX-512, 12 of 8 with AVX2.
+during the summation: each number that is loaded then takes part in many multiplications. Compilers
+do not find this by themselves, so the two loops are written as LLVM instructions (see
+:mod:`minidl.kernels.compiled.simd`). A tile takes 28 vectors of 16 numbers with AVX-512, 12 of 8
+with AVX2.
 
-``multiply_tall`` and ``multiply_short`` compute a tile of ``relu(x w + bias + residual)``; rows of
-x lie wherever `offsets` says, which is what makes them a convolution (see
-:mod:`minidl.kernels.convolution.direct`). ``correlate`` adds ``x' dy`` to a tile of a kernel's
-gradient. They take addresses and check nothing. Importing this module imports Numba: do it where a
-kernel is about to run.
+``multiply_tall`` and ``multiply_short`` compute a tile of ``relu(x w + bias + residual)``. A table
+of offsets gives the position of each row of x, which makes the product a convolution (see
+:mod:`minidl.kernels.convolution.direct`). ``correlate`` computes a tile of a kernel's gradient
+``x' dy``. They take addresses and check nothing. Importing this module imports Numba.
 
 >>> from minidl.kernels.compiled.gemm_tile import PANEL, TALL
 >>> PANEL % 8, TALL > 4
@@ -18,194 +18,199 @@ kernel is about to run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from minidl.kernels.compiled.simd import INT, LANES, REGISTERS, Memory, Vector, flag, pointer_to
+from minidl.kernels.compiled.simd import (
+    FLOAT,
+    INT,
+    LANES,
+    REGISTERS,
+    VECTOR,
+    Memory,
+    Vector,
+    broadcast,
+    is_true,
+    pointer_to,
+)
 
 __all__ = ["PANEL", "SHORT", "TALL", "correlate", "multiply_short", "multiply_tall"]
 
-
 PANEL = 2 * LANES  # columns of a tile
-TALL = REGISTERS // 2  # its rows
+TALL = REGISTERS // 2  # rows of a tile
 SHORT = TALL // 2
 
 ADDRESS = types.intp
-FLOAT = ir.FloatType()
-VECTOR = ir.VectorType(FLOAT, LANES)
+MATRIX = types.UniTuple(ADDRESS, 2)  # address, and numbers from one row to the next
 
 
 def _multiply(height: int):
     """Return the intrinsic for tiles of `height` rows."""
 
     @intrinsic
-    def multiply(
-        typing_context, x, offsets, stride, shape, w, bias, residual, residual_stride, y, y_stride,
-        relu,
-    ):  # fmt: skip
+    def multiply(typing_context, x, panel, bias, residual, y, relu):
         """Write a tile of ``relu(x w + bias + residual)``.
 
         Parameters
         ----------
-        x, w, bias, residual, y : address of float32
-            w is a panel; residual may be 0.
-        offsets : address of int64
-            Where row r of x begins for tap t: at ``x + offsets[t * stride + r]``.
-        shape : address of two int64
-            How many taps there are, and how many numbers of each row belong to one.
-        residual_stride, y_stride : int
-            Numbers from one row to the next.
+        x : tuple of int
+            Address of float32; address of int64 offsets, row r of tap t starting at
+            ``x + offsets[t * stride + r]``; this stride; address of two int64: the number of taps,
+            and of the numbers that each row has for a tap.
+        panel, bias : int
+            Addresses of float32.
+        residual, y : (int, int)
+            Address of float32, and row stride. Address 0 stands for no residual.
         relu : bool
         """
-        signature = types.void(*[ADDRESS] * 10, types.boolean)
-        return signature, lambda context, builder, _, arguments: _emit_multiply(
-            builder, height, *arguments
+        signature = types.void(
+            types.UniTuple(ADDRESS, 4), ADDRESS, ADDRESS, MATRIX, MATRIX, types.boolean
         )
 
+        def emit(context, builder, signature, arguments):
+            _emit_multiply(builder, height, *arguments)
+            return context.get_dummy_value()
+
+        return signature, emit
+
     return multiply
-
-
-@intrinsic
-def correlate(typing_context, x, offsets, rows, dy, dy_stride, dw, dw_stride, add):
-    """Write ``sum over r of x[r]' dy[r]`` to TALL rows and PANEL columns of dw, or add it.
-
-    It is added as a whole: many short sums round less than a long one.
-
-    Parameters
-    ----------
-    x, dy, dw : address of float32
-    offsets : address of int64
-        Where row r of x begins; its first TALL numbers are taken.
-    rows : address of int64
-        How many there are.
-    dy_stride, dw_stride : int
-    add : bool
-    """
-    signature = types.void(*[ADDRESS] * 7, types.boolean)
-    return signature, lambda context, builder, _, arguments: _emit_correlate(builder, *arguments)
 
 
 multiply_tall, multiply_short = _multiply(TALL), _multiply(SHORT)
 
 
-def _emit_multiply(
-    builder, height, x, offsets, stride, shape, w, bias, residual, residual_stride, y, y_stride,
-    relu,
-):  # fmt: skip
-    x, w, bias, y = (pointer_to(builder, a, FLOAT) for a in (x, w, bias, y))
-    offsets, shape = (pointer_to(builder, a, INT) for a in (offsets, shape))
-    sums = _Tile(builder, height, lambda r, j: _load(builder, bias, INT(j * LANES)))
-    panel = cgutils.alloca_once_value(builder, w)
-    taps = builder.load(shape)
-    with cgutils.for_range(builder, taps) as tap:
+@intrinsic
+def correlate(typing_context, x, dy, dw, add):
+    """Write the sum over rows r of ``x[r]' dy[r]`` to TALL rows and PANEL columns of dw, or add it.
+
+    Adding it as a whole rounds less: many short sums are more accurate than a long one.
+
+    Parameters
+    ----------
+    x : tuple of int
+        Address of float32; address of the int64 offsets at which its rows start, of which TALL
+        numbers are read; address of an int64, the number of rows.
+    dy, dw : (int, int)
+        Address of float32, and row stride.
+    add : bool
+    """
+    signature = types.void(types.UniTuple(ADDRESS, 3), MATRIX, MATRIX, types.boolean)
+
+    def emit(context, builder, signature, arguments):
+        _emit_correlate(builder, *arguments)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _emit_multiply(builder, height: int, x, panel, bias, residual, y, relu) -> None:
+    address, offsets, stride, shape = cgutils.unpack_tuple(builder, x)
+    x, bias = pointer_to(builder, address, FLOAT), pointer_to(builder, bias, FLOAT)
+    offsets, shape = pointer_to(builder, offsets, INT), pointer_to(builder, shape, INT)
+    memory = Memory(builder)
+    sums = _Tile(builder, height, lambda r, j: memory.load(bias, INT(j * LANES)))
+    column = cgutils.alloca_once_value(builder, pointer_to(builder, panel, FLOAT))
+    with cgutils.for_range(builder, builder.load(shape)) as tap:
         first = builder.mul(tap.index, stride)
-        at = [_element(builder, offsets, builder.add(first, INT(r))) for r in range(height)]
-        rows = [builder.gep(x, [builder.load(a)]) for a in at]
-        with _loop(builder, builder.gep(shape, [INT(1)])) as c:
-            here = builder.load(panel)
-            sums.add_products(
-                [builder.load(builder.gep(row, [c])) for row in rows],
-                [_load(builder, here, INT(j * LANES)) for j in range(2)],
-            )
-            builder.store(builder.gep(here, [INT(PANEL)]), panel)
-    with builder.if_then(builder.icmp_unsigned("!=", residual, INT(0))):
-        residual = pointer_to(builder, residual, FLOAT)
-        sums.update(
-            lambda r, j, a: builder.fadd(a, _load_at(builder, residual, residual_stride, r, j))
-        )
-    with builder.if_then(flag(builder, relu)):
-        zero = ir.Constant(VECTOR, [0.0] * LANES)  # written so that NaN stays NaN
-        sums.update(lambda r, j, a: builder.select(builder.fcmp_ordered("<", a, zero), zero, a))
-    sums.update(lambda r, j, a: _store_at(builder, a, y, y_stride, r, j))
+        positions = [builder.gep(offsets, [builder.add(first, INT(r))]) for r in range(height)]
+        rows = [builder.gep(x, [builder.load(position)]) for position in positions]
+        with _Loop(builder, builder.gep(shape, [INT(1)])) as c:
+            sums.add_products([builder.load(builder.gep(row, [c])) for row in rows], column)
+            builder.store(builder.gep(builder.load(column), [INT(PANEL)]), column)
+    address, stride = cgutils.unpack_tuple(builder, residual)
+    with builder.if_then(builder.icmp_unsigned("!=", address, INT(0))):
+        residual = _Matrix(builder, address, stride)
+        sums.update(lambda r, j, a: a + residual.load(r, j))
+    with builder.if_then(is_true(builder, relu)):
+        # "Zero where negative", not "positive or zero": NaN stays NaN.
+        sums.update(lambda r, j, a: a.zero_where(a.compare_to_zero("<")))
+    sums.store(_Matrix(builder, *cgutils.unpack_tuple(builder, y)))
 
 
-def _emit_correlate(builder, x, offsets, rows, dy, dy_stride, dw, dw_stride, add):
-    x, dy, dw = (pointer_to(builder, a, FLOAT) for a in (x, dy, dw))
-    offsets, rows = (pointer_to(builder, a, INT) for a in (offsets, rows))
-    zero = ir.Constant(VECTOR, [0.0] * LANES)
+def _emit_correlate(builder, x, dy, dw, add) -> None:
+    address, offsets, rows = cgutils.unpack_tuple(builder, x)
+    x, offsets = pointer_to(builder, address, FLOAT), pointer_to(builder, offsets, INT)
+    zero = Vector(builder, ir.Constant(VECTOR, [0.0] * LANES))
     sums = _Tile(builder, TALL, lambda r, j: zero)
-    gradient = cgutils.alloca_once_value(builder, dy)
-    with _loop(builder, rows) as row:
-        here = builder.load(gradient)
-        pixel = builder.gep(x, [builder.load(_element(builder, offsets, row))])
-        sums.add_products(
-            [builder.load(_element(builder, pixel, INT(r))) for r in range(TALL)],
-            [_load(builder, here, INT(j * LANES)) for j in range(2)],
-        )
-        builder.store(builder.gep(here, [dy_stride]), gradient)
-    with builder.if_then(flag(builder, add)):
-        sums.update(lambda r, j, a: builder.fadd(a, _load_at(builder, dw, dw_stride, r, j)))
-    sums.update(lambda r, j, a: _store_at(builder, a, dw, dw_stride, r, j))
+    dy, dy_stride = cgutils.unpack_tuple(builder, dy)
+    gradient = cgutils.alloca_once_value(builder, pointer_to(builder, dy, FLOAT))
+    with _Loop(builder, pointer_to(builder, rows, INT)) as row:
+        pixel = builder.gep(x, [builder.load(builder.gep(offsets, [row]))])
+        channels = [builder.load(builder.gep(pixel, [INT(r)])) for r in range(TALL)]
+        sums.add_products(channels, gradient)
+        builder.store(builder.gep(builder.load(gradient), [dy_stride]), gradient)
+    gradients = _Matrix(builder, *cgutils.unpack_tuple(builder, dw))
+    with builder.if_then(is_true(builder, add)):
+        sums.update(lambda r, j, a: a + gradients.load(r, j))
+    sums.store(gradients)
+
+
+class _Matrix:
+    """A matrix of float32 in memory, accessed vector by vector."""
+
+    def __init__(self, builder, address, stride):
+        self.builder, self.stride = builder, stride
+        self.pointer, self.memory = pointer_to(builder, address, FLOAT), Memory(builder)
+
+    def _index(self, r: int, j: int):
+        return self.builder.add(self.builder.mul(INT(r), self.stride), INT(j * LANES))
+
+    def load(self, r: int, j: int) -> Vector:
+        """Return the j-th vector of row r."""
+        return self.memory.load(self.pointer, self._index(r, j))
+
+    def store(self, vector: Vector, r: int, j: int) -> None:
+        """Write the j-th vector of row r."""
+        self.memory.store(vector, self.pointer, self._index(r, j))
 
 
 class _Tile:
     """Sums in registers: `height` rows of two vectors each.
 
-    They are stack slots here; LLVM's first pass turns those into registers.
+    They are stack slots here, which LLVM's first pass turns into registers.
     """
 
-    def __init__(self, builder, height: int, initial):
+    def __init__(self, builder, height: int, initial: Callable[[int, int], Vector]):
         self.builder = builder
         self.slots = {
             (r, j): cgutils.alloca_once(builder, VECTOR) for r in range(height) for j in range(2)
         }
         for (r, j), slot in self.slots.items():
-            builder.store(initial(r, j), slot)
+            builder.store(initial(r, j).value, slot)
 
-    def add_products(self, left: list, right: list) -> None:
-        """Add the products of one number for each row and of two vectors, one for each column."""
+    def add_products(self, left: list, right) -> None:
+        """Add the products of one number per row and two vectors, to which `right` points."""
+        builder, memory, start = self.builder, Memory(self.builder), self.builder.load(right)
+        vectors = [memory.load(start, INT(j * LANES)).value for j in range(2)]
         multiply_add = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
+            builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
         )
-        for r, a in enumerate(left):
-            a = _broadcast(self.builder, a)
-            for j, b in enumerate(right):
-                total = self.builder.load(self.slots[r, j])
-                total = self.builder.call(multiply_add, [a, b, total])
-                self.builder.store(total, self.slots[r, j])
+        for r, number in enumerate(left):
+            factor = broadcast(builder, number)
+            for j, vector in enumerate(vectors):
+                slot = self.slots[r, j]
+                total = builder.call(multiply_add, [factor, vector, builder.load(slot)])
+                builder.store(total, slot)
 
-    def update(self, function) -> None:
-        """Replace each vector a of row r, column j by ``function(r, j, a)``, if that is one."""
+    def update(self, function: Callable[[int, int, Vector], Vector]) -> None:
+        """Replace the vector a of row r, column j by ``function(r, j, a)``."""
         for (r, j), slot in self.slots.items():
-            value = function(r, j, self.builder.load(slot))
-            if value is not None:
-                self.builder.store(value, slot)
+            vector = Vector(self.builder, self.builder.load(slot))
+            self.builder.store(function(r, j, vector).value, slot)
+
+    def store(self, matrix: _Matrix) -> None:
+        """Write the sums to a matrix."""
+        for (r, j), slot in self.slots.items():
+            matrix.store(Vector(self.builder, self.builder.load(slot)), r, j)
 
 
-def _broadcast(builder, number):
-    """Return a vector of one number."""
-    undefined = ir.Constant(VECTOR, ir.Undefined)
-    lane = builder.insert_element(undefined, number, ir.IntType(32)(0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(lane, undefined, mask)
+class _Loop:
+    """A loop ``for i in range(count)``, at least once, that LLVM does not transform.
 
-
-def _element(builder, pointer, index):
-    return builder.gep(pointer, [index])
-
-
-def _load(builder, pointer, index):
-    """Return the vector that begins at a number; it need not be aligned."""
-    return Memory(builder, FLOAT).load(pointer, index).value
-
-
-def _position(builder, stride, r: int, j: int):
-    return builder.add(builder.mul(INT(r), stride), INT(j * LANES))
-
-
-def _load_at(builder, pointer, stride, r: int, j: int):
-    return _load(builder, pointer, _position(builder, stride, r, j))
-
-
-def _store_at(builder, vector, pointer, stride, r: int, j: int) -> None:
-    Memory(builder, FLOAT).store(Vector(builder, vector), pointer, _position(builder, stride, r, j))
-
-
-class _loop:
-    """``for i in range(count)``, for at least one turn, which LLVM leaves as it is.
-
-    It would unroll the loop, move loads forward, and run out of registers. So the loop reads its
+    LLVM would unroll it, move loads forward, and run out of registers. The loop therefore reads its
     end from memory each time, as if another thread might change it.
     """
 

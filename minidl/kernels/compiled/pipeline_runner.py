@@ -1,164 +1,143 @@
-"""One kernel that runs many steps of a network: threads go from one to the next by themselves.
+"""The kernel that executes a pipeline: threads move from job to job without returning to Python.
 
-Kernels, for :mod:`minidl.kernels.convolution.pipeline`. Importing this module imports
-Numba.
+It serves :mod:`minidl.kernels.convolution.pipeline`. Importing this module imports Numba.
 
-Jobs are taken in order, and a job that needs earlier steps waits for them, looking. So whoever
-waits, waits for a thread that is at work, however many threads there are and whenever they come.
+Jobs are taken in order. A job that depends on earlier steps spins until they are complete. All jobs
+that it waits for have been taken by threads that are computing, so no deadlock is possible,
+whatever the number of threads and whenever they start.
 
->>> from minidl.kernels.compiled.pipeline_runner import STEP
->>> "needs" in STEP.names
-True
+>>> from minidl.kernels.compiled.pipeline_runner import run_pipeline
+>>> run_pipeline.__wrapped__.__code__.co_varnames[:3]
+('steps', 'convolutions', 'poolings')
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, types
+from numba import types
 from numba.extending import intrinsic, register_jitable
+from numba.np.numpy_support import carray
 
 from minidl.kernels import pooling
-from minidl.kernels.compiled import gemm_loops as tiled
-from minidl.kernels.compiled import winograd_loops as transformed
-from minidl.kernels.compiled.gemm_loops import convolve_block
+from minidl.kernels.compiled import gemm_loops, winograd_loops
+from minidl.kernels.compiled.gemm_loops import convolve_job
 from minidl.kernels.compiled.gemm_tile import PANEL, TALL
-from minidl.kernels.convolution.winograd import SPARE_BYTES
+from minidl.kernels.convolution.step_tables import DIRECT, MAX_POOL, WINOGRAD
+from minidl.kernels.convolution.winograd import SPARE
 from minidl.kernels.runtime.atomics import fetch_add, load, pause
 from minidl.kernels.runtime.jit import inlinable, jit
 
-__all__ = ["AVERAGE_POOL", "DIRECT", "MAX_POOL", "STEP", "WINOGRAD", "run_pipeline"]
+__all__ = ["run_pipeline"]
 
-DIRECT, WINOGRAD, MAX_POOL, AVERAGE_POOL = range(4)
-SPARE = SPARE_BYTES // 4  # numbers more for each of Winograd's tiles
-
-STEP = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "kind",
-            *("needs", "first_job", "count", "jobs"),  # steps before, and its jobs, an array
-            *("x_memory", "x", "n", "height", "width", "channels"),
-            *("y_memory", "y", "oh", "ow", "y_channels", "channel"),
-            *("added", "residual_memory", "residual"),  # added: whether there is a residual
-            *("kernel", "groups", "panels", "depth", "bias", "columns", "relu"),
-            *("geometry", "zeros"),  # of a direct convolution
-            *("taps_y", "taps_x", "outputs_y", "outputs_x", "tiles_y", "tiles_x", "top", "left"),
-            *("kh", "kw", "sh", "sw"),  # of a pooling
-        )
-    ]
+transform_input = inlinable(winograd_loops.transform_input)
+transform_output = inlinable(winograd_loops.transform_output)
+multiply_taps = inlinable(gemm_loops.multiply_taps)
+max_pool_rows, average_pool_rows = (
+    inlinable(pooling.max_pool_rows),
+    inlinable(pooling.average_pool_rows),
 )
 
 
-transform_input, transform_output = (
-    inlinable(kernel) for kernel in (transformed.transform_input, transformed.transform_output)
-)
-multiply_taps = inlinable(tiled.multiply_taps)
-max_pool, average_pool = inlinable(pooling.max_pool_rows), inlinable(pooling.average_pool_rows)
+@intrinsic
+def _float32_pointer(typing_context, address):
+    """Return an address as a pointer to float32."""
+    pointer = types.CPointer(types.float32)
 
+    def emit(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
 
-def _pointer_to(number_type):
-    """Return the intrinsic that makes a pointer to such numbers of an address."""
-    pointer = types.CPointer(number_type)
-
-    @intrinsic
-    def convert(typing_context, address):
-        def emit(context, builder, signature, arguments):
-            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-        return pointer(types.intp), emit
-
-    return convert
-
-
-_numbers, _integers = _pointer_to(types.float32), _pointer_to(types.int64)
+    return pointer(types.intp), emit
 
 
 @jit
-def run_pipeline(steps, memories, done, next_job, v, m):
-    """Take jobs until none is left, as other threads may, too.
+def run_pipeline(steps, convolutions, poolings, jobs, memories, completed, next_job, v, m):
+    """Take and execute jobs until none is left. Several threads may do this at the same time.
 
     Parameters
     ----------
-    steps : STEP array
-    memories : int64 array
-        Addresses, to which a step's x, y and residual are added.
-    done : int64 array
-        How many jobs of each step are done.
-    next_job : int64 array of one element
-    v, m : float32 arrays
-        Of the calling thread, for Winograd's tiles.
+    steps, convolutions, poolings, jobs : arrays of records
+        See :mod:`minidl.kernels.convolution.step_tables`.
+    memories : array of int64
+        Addresses of the memories that the steps' tensors are in.
+    completed : array of int64
+        Number of completed jobs of each step.
+    next_job : array of int64, shape (1,)
+        Index of the next job to take.
+    v, m : array of float32
+        The calling thread's buffers for Winograd's transforms.
     """
-    no_index = np.empty((0, 0, 0, 0), np.uint8)  # maxima need none here
-    complete, at = 0, 0  # steps that are known to be complete; the step of the job
+    no_index = np.empty((0, 0, 0, 0), np.uint8)  # inference needs no positions of maxima
+    complete = 0  # number of first steps known to be complete
     while True:
         i = fetch_add(next_job.ctypes.data)
-        while at < len(steps) and i >= steps[at].first_job + steps[at].count:
-            at += 1
-        if at == len(steps):
+        if i >= len(jobs):
             return
-        step = steps[at]
-        while complete < step.needs:
-            while load(done.ctypes.data + 8 * complete) < steps[complete].count:
+        job = jobs[i]
+        step = steps[job.step]
+        while complete < step.dependencies:
+            while load(completed.ctypes.data + 8 * complete) < steps[complete].jobs:
                 pause()
             complete += 1
-        group, first, last, begin, end = carray(_integers(step.jobs), (step.count, 5))[
-            i - step.first_job
-        ]
-        x_shape = (step.n, step.height, step.width, step.channels)
-        x = carray(_numbers(memories[step.x_memory] + step.x), x_shape)
-        y_shape = (step.n, step.oh, step.ow, step.y_channels)
-        y = carray(_numbers(memories[step.y_memory] + step.y), y_shape)
         if step.kind == DIRECT:
-            _convolve_directly(step, x, y, memories, group, first, last, begin, end)
+            convolution = convolutions[step.row]
+            x, y, residual = _tensors(convolution, memories)
+            convolve_job(convolution, job, x, y, residual)
         elif step.kind == WINOGRAD:
-            _convolve_tiles(step, x, y, memories, v, m, first, last, begin, end)
+            convolution = convolutions[step.row]
+            x, y, residual = _tensors(convolution, memories)
+            _convolve_tiles(convolution, job, x, y, residual, v, m)
         else:
-            numbers = (step.kh, step.kw, step.sh, step.sw, step.top, step.left)
+            pool = poolings[step.row]
+            x, y = _tensor(pool.x, memories), _tensor(pool.y, memories)
+            rows, geometry = (job.first, job.last), _geometry(pool.window)
             if step.kind == MAX_POOL:
-                max_pool(x, y, no_index, first, last, *numbers)
+                max_pool_rows(x, y, no_index, rows, geometry)
             else:
-                average_pool(x, y, first, last, *numbers)
-        fetch_add(done.ctypes.data + 8 * at)
+                average_pool_rows(x, y, rows, geometry)
+        fetch_add(completed.ctypes.data + 8 * job.step)
 
 
 @register_jitable
-def _convolve_directly(step, x, y, memories, group, first, last, begin, end):
-    size = step.groups * step.panels * PANEL
-    kernel = carray(_numbers(step.kernel), (step.groups, step.panels, step.depth, PANEL))
-    bias = carray(_numbers(step.bias), (size,)).reshape((step.groups, step.panels * PANEL))
-    rows = step.n * step.oh * step.ow
-    residual = _residual(step, memories).reshape((rows, step.groups * step.columns))
-    zeros = carray(_numbers(step.zeros), (1,))
-    geometry = carray(_integers(step.geometry), (11,))
-    convolve_block(
-        x, zeros, kernel[group], bias[group], residual, y.reshape((rows, step.y_channels)),
-        geometry, group, first, last, begin, end, step.columns, step.channel, step.relu != 0,
-        step.added != 0,
-    )  # fmt: skip
+def _geometry(window):
+    """Return a record as the tuple that Window.loop_geometry returns."""
+    size, strides = (window.kh, window.kw), (window.sh, window.sw)
+    return size + strides + (window.dh, window.dw) + (window.top, window.left)
 
 
 @register_jitable
-def _convolve_tiles(step, x, y, memories, v, m, first, last, begin, end):
-    count, tiles, columns = step.taps_y * step.taps_x, last - first, (end - begin) * PANEL
-    kernel = carray(_numbers(step.kernel), (count, step.panels, step.channels, PANEL))
-    bias = carray(_numbers(step.bias), (step.columns,))
-    grid = (step.tiles_y, step.tiles_x, step.top, step.left)
-    taps, outputs = (step.taps_y, step.taps_x), (step.outputs_y, step.outputs_x)
-    padded = (tiles + TALL - 1) // TALL * TALL
-    wide, m_wide = count * step.channels + SPARE, count * columns + SPARE
-    v = v[: padded * wide].reshape((padded, wide))
-    m = m[: padded * m_wide].reshape((padded, m_wide))
-    transform_input(x, v, 0, step.channels, first, last, grid, taps, outputs)
-    multiply_taps(v, kernel, m, tiles, begin, end)
-    transform_output(
-        m, columns, y, bias, _residual(step, memories), step.channel, begin * PANEL,
-        min(end * PANEL, step.columns), first, last, grid, outputs, step.relu != 0,
-        step.added != 0,
-    )  # fmt: skip
+def _tensor(tensor, memories):
+    """Return the array (N, H, W, C) that a record describes."""
+    shape = (tensor.n, tensor.height, tensor.width, tensor.channels)
+    return carray(_float32_pointer(memories[tensor.memory] + tensor.offset), shape)
 
 
 @register_jitable
-def _residual(step, memories):
-    """Return the residual, or the memory at its place where there is none."""
-    shape = (step.n, step.oh, step.ow, step.groups * step.columns)
-    return carray(_numbers(memories[step.residual_memory] + step.residual), shape)
+def _tensors(convolution, memories):
+    """Return input, output and residual; without a residual the last is not to be read."""
+    return (
+        _tensor(convolution.x, memories),
+        _tensor(convolution.y, memories),
+        _tensor(convolution.residual, memories),
+    )
+
+
+@register_jitable
+def _convolve_tiles(convolution, job, x, y, residual, v, m):
+    """Compute a block of Winograd tiles for the job's panels."""
+    window = convolution.window
+    kh, kw = window.kh, window.kw
+    grid = (convolution.tiles_down, convolution.tiles_across, window.top, window.left, kh, kw)
+    tiles, panels = (job.first, job.last), (job.begin, job.end)
+    taps = (kh + 3 if kh > 1 else 1) * (kw + 3 if kw > 1 else 1)
+    shape = (taps, convolution.panels, convolution.depth, PANEL)
+    u = carray(_float32_pointer(convolution.packed), shape)
+    bias = carray(_float32_pointer(convolution.bias), (convolution.filters,))
+    rows = (job.last - job.first + TALL - 1) // TALL * TALL
+    v_row = taps * convolution.depth + SPARE
+    m_row = taps * (job.end - job.begin) * PANEL + SPARE
+    v = v[: rows * v_row].reshape((rows, v_row))
+    m = m[: rows * m_row].reshape((rows, m_row))
+    transform_input(x, v, (0, convolution.depth), tiles, grid)
+    multiply_taps(v, u, m, job.last - job.first, panels)
+    epilogue = (convolution.channel, convolution.relu != 0, convolution.has_residual != 0)
+    transform_output(m, y, bias, residual, epilogue, panels, tiles, grid)

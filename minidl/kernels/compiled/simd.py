@@ -1,9 +1,9 @@
-"""Vectors of numbers, in LLVM's language: what the innermost loops are spelled out with.
+"""SIMD vectors of float32 as LLVM instructions, from which the innermost loops are built.
 
-Numba compiles these for the processor at hand: 32 registers of 16 float32 with AVX-512, 16 of 8
-with AVX2. A :class:`Vector` can be added and multiplied, so a formula reads as in a book; a
-:class:`Memory` loads and stores as many numbers as a kernel has, up to a whole vector. Importing
-this module imports Numba: do it where a kernel is about to run.
+Numba compiles them for the processor it runs on: 32 registers of 16 numbers with AVX-512, 16 of 8
+with AVX2. A :class:`Vector` supports addition and multiplication, so that code reads like a
+formula. A :class:`Memory` loads and stores whole vectors or their first numbers. Importing this
+module imports Numba.
 
 >>> from minidl.kernels.compiled.simd import LANES, REGISTERS
 >>> LANES in (4, 8, 16), REGISTERS >= 12
@@ -16,12 +16,25 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-__all__ = ["INT", "LANES", "REGISTERS", "Memory", "Vector", "everywhere", "flag", "pointer_to"]
+__all__ = [
+    "DOUBLE",
+    "FLOAT",
+    "INT",
+    "LANES",
+    "REGISTERS",
+    "VECTOR",
+    "Memory",
+    "Vector",
+    "broadcast",
+    "is_true",
+    "pointer_to",
+]
 
 
-def _registers() -> tuple[int, int]:
-    """Return how many float32 a vector register holds, and how many registers sums may take."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()  # what Numba compiles for
+def _vector_registers() -> tuple[int, int]:
+    """Return the float32 numbers in a vector register, and the registers available for sums."""
+    # The features are those of the processor that Numba compiles for.
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
     if "+avx512f" in features:
         return 16, 28
     if "+avx" in features:
@@ -29,10 +42,13 @@ def _registers() -> tuple[int, int]:
     return 4, 28 if "+neon" in features else 12
 
 
-LANES, REGISTERS = _registers()
+LANES, REGISTERS = _vector_registers()
 
-INT, SHORT_INT = ir.IntType(64), ir.IntType(32)
-EXACT_ENOUGH = ("contract", "nsz", "reassoc")  # as minidl.kernels.runtime.jit.FAST_MATH
+BIT, SHORT_INT, INT = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
+VECTOR, MASK = ir.VectorType(FLOAT, LANES), ir.VectorType(BIT, LANES)
+NOWHERE = ir.Constant(MASK, [False] * LANES)
+FLAGS = ("contract", "nsz", "reassoc")  # as minidl.kernels.runtime.jit.FAST_MATH
 
 
 class Vector:
@@ -42,104 +58,96 @@ class Vector:
         self.builder, self.value = builder, value
 
     def __add__(self, other: Vector) -> Vector:
-        return Vector(self.builder, self.builder.fadd(self.value, other.value, EXACT_ENOUGH))
+        return Vector(self.builder, self.builder.fadd(self.value, other.value, FLAGS))
 
     def __sub__(self, other: Vector) -> Vector:
-        return Vector(self.builder, self.builder.fsub(self.value, other.value, EXACT_ENOUGH))
+        return Vector(self.builder, self.builder.fsub(self.value, other.value, FLAGS))
 
     def __rmul__(self, number: float) -> Vector:
         factor = ir.Constant(self.value.type, [number] * LANES)
-        return Vector(self.builder, self.builder.fmul(factor, self.value, EXACT_ENOUGH))
+        return Vector(self.builder, self.builder.fmul(factor, self.value, FLAGS))
 
-    def zero_where(self, hidden) -> Vector:
-        """Return 0 where `hidden`, a condition for each lane or one for all, holds."""
+    def zero_where(self, mask, condition=None) -> Vector:
+        """Return 0 where the mask holds, for each lane or for all; only if a condition holds."""
+        if condition is not None:
+            mask = self.builder.select(condition, mask, NOWHERE)
         zero = ir.Constant(self.value.type, [0.0] * LANES)
-        return Vector(self.builder, self.builder.select(hidden, zero, self.value))
+        return Vector(self.builder, self.builder.select(mask, zero, self.value))
 
-    def converted(self, number_type) -> Vector:
-        """Return the same numbers in single or double precision."""
-        kind = ir.VectorType(number_type, LANES)
-        if kind == self.value.type:
-            return self
-        wider = isinstance(number_type, ir.DoubleType)
-        convert = self.builder.fpext if wider else self.builder.fptrunc
-        return Vector(self.builder, convert(self.value, kind))
-
-    def merged(self, block, other: Vector, other_block) -> Vector:
-        """Return this vector where the program comes from a block, and the other otherwise."""
-        value = self.builder.phi(self.value.type)
-        value.add_incoming(self.value, block)
-        value.add_incoming(other.value, other_block)
-        return Vector(self.builder, value)
-
-    def compared_to_zero(self, how: str):
-        """Return the conditions ``self <how> 0``, which NaN does not meet."""
+    def compare_to_zero(self, comparison: str):
+        """Return the mask of ``self <comparison> 0``; it does not hold for NaN."""
         zero = ir.Constant(self.value.type, [0.0] * LANES)
-        return self.builder.fcmp_ordered(how, self.value, zero)
+        return self.builder.fcmp_ordered(comparison, self.value, zero)
+
+    def to_double(self) -> Vector:
+        """Return the numbers in double precision."""
+        return Vector(self.builder, self.builder.fpext(self.value, ir.VectorType(DOUBLE, LANES)))
+
+    def to_float(self) -> Vector:
+        """Return the numbers in single precision."""
+        return Vector(self.builder, self.builder.fptrunc(self.value, VECTOR))
 
 
 class Memory:
-    """Loads and stores the first `count` numbers of vectors; all LANES where `count` is None."""
+    """Loads and stores of the first `count` numbers of vectors; all LANES if `count` is None."""
 
-    def __init__(self, builder, number_type, count=None):
-        self.builder, self.number_type = builder, number_type
-        self.type = ir.VectorType(number_type, LANES)
-        self.mask = None if count is None else self._mask(count)
+    def __init__(self, builder, count=None):
+        self.builder = builder
+        self.mask = None if count is None else self._first_lanes(count)
 
-    def _mask(self, count):
-        conditions = ir.Constant(ir.VectorType(ir.IntType(1), LANES), ir.Undefined)
+    def _first_lanes(self, count):
+        mask = ir.Constant(MASK, ir.Undefined)
         for lane in range(LANES):
             inside = self.builder.icmp_signed("<", INT(lane), count)
-            conditions = self.builder.insert_element(conditions, inside, SHORT_INT(lane))
-        return conditions
+            mask = self.builder.insert_element(mask, inside, SHORT_INT(lane))
+        return mask
 
     def load(self, pointer, index) -> Vector:
-        """Return the vector that begins at ``pointer[index]``; it need not be aligned."""
-        place = self.builder.gep(pointer, [index])
+        """Return the vector that starts at ``pointer[index]``; it need not be aligned."""
+        target = self._vector_pointer(pointer, index)
         if self.mask is None:
-            value = self.builder.load(self.builder.bitcast(place, self.type.as_pointer()))
-            value.align = self.alignment
+            value = self.builder.load(target)
+            value.align = 4
         else:
-            rest = ir.Constant(self.type, [0.0] * LANES)
-            value = self._masked("load", self.type, place, self.mask, rest)
+            zeros = ir.Constant(VECTOR, [0.0] * LANES)
+            value = self._call("load", VECTOR, [target, SHORT_INT(4), self.mask, zeros])
         return Vector(self.builder, value)
 
     def store(self, vector: Vector, pointer, index) -> None:
-        place = self.builder.gep(pointer, [index])
+        """Write a vector to ``pointer[index]`` and the following numbers."""
+        target = self._vector_pointer(pointer, index)
         if self.mask is None:
-            target = self.builder.bitcast(place, self.type.as_pointer())
-            self.builder.store(vector.value, target).align = self.alignment
+            self.builder.store(vector.value, target).align = 4
         else:
-            self._masked("store", ir.VoidType(), place, self.mask, vector.value)
+            arguments = [vector.value, target, SHORT_INT(4), self.mask]
+            self._call("store", ir.VoidType(), arguments)
 
-    @property
-    def alignment(self) -> int:
-        return 4 if isinstance(self.number_type, ir.FloatType) else 8
+    def _vector_pointer(self, pointer, index):
+        return self.builder.bitcast(self.builder.gep(pointer, [index]), VECTOR.as_pointer())
 
-    def _masked(self, verb: str, result, place, mask, value):
-        pointer = self.builder.bitcast(place, self.type.as_pointer())
-        arguments = [pointer, SHORT_INT(self.alignment), mask, value]
-        if verb == "store":
-            arguments = [value, *arguments[:3]]
-        letter = "f32" if self.alignment == 4 else "f64"
-        word = cgutils.get_or_insert_function(
+    def _call(self, operation: str, result, arguments: list):
+        """Call LLVM's masked load or store."""
+        function = cgutils.get_or_insert_function(
             self.builder.module,
-            ir.FunctionType(result, [a.type for a in arguments]),
-            f"llvm.masked.{verb}.v{LANES}{letter}.p0",
+            ir.FunctionType(result, [argument.type for argument in arguments]),
+            f"llvm.masked.{operation}.v{LANES}f32.p0",
         )
-        return self.builder.call(word, arguments)
+        return self.builder.call(function, arguments)
 
 
-def flag(builder, boolean):
-    """Return one of Numba's booleans as a condition."""
+def broadcast(builder, number):
+    """Return a vector value whose lanes all hold `number`."""
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    lane = builder.insert_element(undefined, number, SHORT_INT(0))
+    zeros = ir.Constant(ir.VectorType(SHORT_INT, LANES), [0] * LANES)
+    return builder.shuffle_vector(lane, undefined, zeros)
+
+
+def is_true(builder, boolean):
+    """Return one of Numba's booleans as an LLVM condition."""
     return builder.icmp_unsigned("!=", boolean, boolean.type(0))
 
 
-def everywhere(condition: bool):
-    """Return a constant condition for each lane."""
-    return ir.Constant(ir.VectorType(ir.IntType(1), LANES), [condition] * LANES)
-
-
 def pointer_to(builder, address, number_type):
-    """Return an address as a pointer."""
+    """Return an integer address as an LLVM pointer."""
     return builder.inttoptr(address, number_type.as_pointer())

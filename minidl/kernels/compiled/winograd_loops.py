@@ -1,13 +1,17 @@
-"""The loops around Winograd's transforms: which tile comes next, and where its pixels lie.
+"""Loops around Winograd's transforms in :mod:`minidl.kernels.compiled.winograd_tile`.
 
-Kernels, for the functions of :mod:`minidl.kernels.convolution.winograd` and of
-:mod:`minidl.kernels.convolution.winograd_backward`. All that call
-:mod:`minidl.kernels.compiled.winograd_tile` are in this file. Importing it imports Numba.
+They choose the next tile and compute the addresses of its pixels, for the modules
+:mod:`minidl.kernels.convolution.winograd` and
+:mod:`minidl.kernels.convolution.winograd_backward`. Importing this module imports Numba.
+
+Parameters have the same meaning in all kernels: `tiles` are the first tile and the one after the
+last, counted through all images; `panels` are such limits for the kernel's panels of PANEL
+channels; `grid` is the result of :func:`~minidl.kernels.convolution.winograd.tile_grid`.
 
 >>> import numpy as np
 >>> from minidl.kernels.compiled.winograd_loops import transform_input
 >>> x, v = np.ones((1, 6, 6, 1), "float32"), np.empty((1, 36), "float32")
->>> transform_input(x, v, 0, 1, 0, 1, (1, 1, 0, 0), (6, 6), (4, 4))  # one tile, one channel
+>>> transform_input(x, v, (0, 1), (0, 1), (1, 1, 0, 0, 3, 3))  # one channel of one tile
 >>> v.reshape(6, 6)[1]
 array([ 0., 36.,  0.,  0.,  0.,  0.], dtype=float32)
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from minidl.kernels.compiled.gemm_tile import PANEL
 from minidl.kernels.compiled.simd import LANES
 from minidl.kernels.compiled.winograd_tile import (
     gradient_tile,
@@ -31,144 +36,176 @@ from minidl.kernels.compiled.winograd_tile import (
 from minidl.kernels.runtime.jit import jit
 
 __all__ = [
-    "add_input_gradient", "transform_gradient", "transform_input", "transform_kernel",
+    "add_input_gradient",
+    "transform_gradient",
+    "transform_input",
+    "transform_kernel",
     "transform_output",
-]  # fmt: skip
-
-# The tiles of an image are said by `grid`: how many there are down and across, and how many
-# pixels the first one begins above and left of the image; by `taps`, pixels that a tile reads down
-# and across; and by `outputs`, those that it writes. There are squares, of 6x6 and 4x4 pixels, and
-# lines, of ten and four; gradients know squares only.
+]
 
 
 @jit
-def transform_kernel(w, u, begin, end, transposed):
-    """U = G g G' in rows begin ... end - 1 of each panel.
+def transform_kernel(w, u, rows, transposed):
+    """Compute ``U = G g G'`` for rows ``rows[0] ... rows[1] - 1`` of each panel.
 
-    w is (KH * KW, C, K), u (taps, panels, C, width), or (taps, panels, K, width) if transposed.
+    Parameters
+    ----------
+    w : array of float32, shape (KH * KW, C, K)
+    u : array of float32, shape (taps, panels, C, PANEL), or (taps, panels, K, PANEL) if transposed
+    rows : (int, int)
+    transposed : bool
     """
     size = len(w)
-    _, panels, rows, width = u.shape
+    _, panels, depth, _ = u.shape
     columns = w.shape[1] if transposed else w.shape[2]
-    places, spare = np.empty(size, np.int64), np.empty((size, LANES), w.dtype)
+    addresses, spare = np.empty(size, np.int64), np.empty((size, LANES), np.float32)
+    numbers, stride = u.reshape(-1), panels * depth * PANEL
     for panel in range(panels):
-        for row in range(begin, end):
-            for within in range(0, width, LANES):
-                column = panel * width + within
-                m = min(LANES, width - within)
-                n = max(0, min(m, columns - column))
+        for row in range(rows[0], rows[1]):
+            for lane in range(0, PANEL, LANES):
+                column = panel * PANEL + lane
+                count = max(0, min(LANES, columns - column))
                 for tap in range(size):
                     if transposed:
-                        for i in range(n):
+                        for i in range(count):
                             spare[tap, i] = w[tap, column + i, row]
-                        places[tap] = spare.ctypes.data + w.itemsize * tap * LANES
+                        addresses[tap] = spare.ctypes.data + 4 * tap * LANES
                     else:
-                        at = (tap * rows + row) * columns + column
-                        places[tap] = w.ctypes.data + w.itemsize * at
-                to, stride = (panel * rows + row) * width + within, panels * rows * width
+                        index = (tap * depth + row) * columns + column
+                        addresses[tap] = w.ctypes.data + 4 * index
+                first = (panel * depth + row) * PANEL + lane
                 if size == 9:
-                    kernel_tile(places, n, u, to, stride, m)
+                    kernel_tile(addresses, count, numbers, first, stride)
                 else:
-                    kernel_line(places, n, u, to, stride, m)
+                    kernel_line(addresses, count, numbers, first, stride)
 
 
 @jit
-def transform_input(x, v, begin, end, first, last, grid, taps, outputs):
-    """V = B' d B of x's channels begin ... end - 1 in tiles first ... last - 1."""
-    tiles_y, tiles_x, top, left = grid
-    rows, columns = taps
-    zeros, places = np.zeros(x.shape[3], x.dtype), np.empty(rows * columns, np.int64)
-    channels = end - begin
-    for t in range(last - first):
-        image, down, across = _tile(first + t, tiles_y, tiles_x)
-        y0, x0 = outputs[0] * down - top, outputs[1] * across - left
-        _find(x, image, y0, x0, rows, columns, 0, zeros, places)
-        for k in range(0, channels, LANES):
-            n = min(LANES, channels - k)
-            c, to = begin + k, t * v.shape[1] + k
-            if rows * columns == 36:
-                input_tile(places, c, n, v, to, channels)
+def transform_input(x, v, channels, tiles, grid):
+    """Compute ``V = B' d B`` for channels ``channels[0] ... channels[1] - 1`` of some tiles."""
+    down, across, top, left, kh, kw = grid
+    height, width = _outputs(kh), _outputs(kw)
+    size = (height + kh - 1, width + kw - 1)
+    zeros, pixels = np.zeros(x.shape[3], np.float32), np.empty(size[0] * size[1], np.int64)
+    numbers, depth = v.reshape(-1), channels[1] - channels[0]
+    for t in range(tiles[1] - tiles[0]):
+        image, row, column = _tile_position(tiles[0] + t, down, across)
+        corner = (image, height * row - top, width * column - left)
+        _find_pixels(x, corner, size, 0, zeros, pixels)
+        for c in range(0, depth, LANES):
+            count, first = min(LANES, depth - c), t * v.shape[1] + c
+            if kh == kw:
+                input_tile(pixels, channels[0] + c, count, numbers, first, depth)
             else:
-                input_line(places, c, n, v, to, channels)
+                input_line(pixels, channels[0] + c, count, numbers, first, depth)
 
 
 @jit
-def transform_output(
-    m, stride, y, bias, residual, offset, begin, end, first, last, grid, outputs, relu,
-    has_residual,
-):  # fmt: skip
-    """y = A' M A + bias + residual, for output channels begin ... end - 1.
+def transform_output(m, y, bias, residual, epilogue, panels, tiles, grid):
+    """Compute ``y = relu(A' M A + bias + residual)`` for the output channels of some panels.
 
-    m has `stride` numbers for each tap of a tile; y has `offset` channels before the first.
+    Parameters
+    ----------
+    m : array of float32, shape (tiles, numbers)
+    y : array of float32, shape (N, OH, OW, at least K)
+    bias : array of float32, shape (K,)
+    residual : array of float32, shape (N, OH, OW, K)
+    epilogue : (int, bool, bool)
+        The first channel of y to write; whether there are a ReLU and a residual.
+    panels, tiles, grid
     """
-    tiles_y, tiles_x, _, _ = grid
-    rows, columns = outputs
-    beyond, places = np.zeros(y.shape[3], y.dtype), np.empty(rows * columns, np.int64)
-    sources = np.empty(rows * columns, np.int64)
-    for t in range(last - first):
-        image, down, across = _tile(first + t, tiles_y, tiles_x)
-        y0, x0 = rows * down, columns * across
-        _find(y, image, y0, x0, rows, columns, offset, beyond, places)
+    channel, relu, has_residual = epilogue
+    down, across, _, _, kh, kw = grid
+    size = (_outputs(kh), _outputs(kw))
+    unused, pixels = np.zeros(y.shape[3], np.float32), np.empty(size[0] * size[1], np.int64)
+    sources, flags = np.empty(size[0] * size[1], np.int64), (relu, has_residual)
+    begin, end = panels[0] * PANEL, min(panels[1] * PANEL, len(bias))
+    numbers, stride = m.reshape(-1), (panels[1] - panels[0]) * PANEL
+    for t in range(tiles[1] - tiles[0]):
+        image, row, column = _tile_position(tiles[0] + t, down, across)
+        corner = (image, size[0] * row, size[1] * column)
+        _find_pixels(y, corner, size, channel, unused, pixels)
         if has_residual:
-            _find(residual, image, y0, x0, rows, columns, 0, beyond, sources)
-        for k in range(begin, end, LANES):
-            n = min(LANES, end - k)
-            at = t * m.shape[1] + k - begin
-            if rows * columns == 16:
-                output_tile(m, at, stride, bias, places, sources, k, n, has_residual, relu)
-            else:
-                output_line(m, at, stride, bias, places, sources, k, n, has_residual, relu)
-
-
-@jit
-def transform_gradient(dy, y, dm, first, last, grid, masked):
-    """dM = A dz A' of tiles first ... last - 1, where dz is dy, or 0 where the ReLU was."""
-    tiles_y, tiles_x, _, _ = grid
-    channels = dy.shape[3]
-    zeros, places = np.zeros(channels, dy.dtype), np.empty(16, np.int64)
-    outputs = np.empty(16, np.int64)
-    for t in range(last - first):
-        image, down, across = _tile(first + t, tiles_y, tiles_x)
-        _find(dy, image, 4 * down, 4 * across, 4, 4, 0, zeros, places)
-        _find(y, image, 4 * down, 4 * across, 4, 4, 0, zeros, outputs)
-        for k in range(0, channels, LANES):
-            n = min(LANES, channels - k)
-            gradient_tile(places, outputs, masked, k, n, dm, t * dm.shape[1] + k, channels)
-
-
-@jit
-def add_input_gradient(dv, stride, dx, begin, end, first, last, grid):
-    """dx's channels begin ... end - 1: B dV B' of each tile, on top of the tiles before it.
-
-    dv has `stride` numbers for each tap of a tile.
-    """
-    tiles_y, tiles_x, top, left = grid
-    beyond, places = np.zeros(dx.shape[3], dx.dtype), np.empty(36, np.int64)
-    for t in range(last - first):
-        image, down, across = _tile(first + t, tiles_y, tiles_x)
-        _find(dx, image, 4 * down - top, 4 * across - left, 6, 6, 0, beyond, places)
+            _find_pixels(residual, corner, size, 0, unused, sources)
         for c in range(begin, end, LANES):
-            n = min(LANES, end - c)
-            at = t * dv.shape[1] + c - begin
-            input_gradient_tile(dv, at, stride, places, c, n, down > 0, across > 0)
+            count, first = min(LANES, end - c), t * m.shape[1] + c - begin
+            if kh == kw:
+                output_tile(numbers, first, stride, bias, pixels, sources, c, count, flags)
+            else:
+                output_line(numbers, first, stride, bias, pixels, sources, c, count, flags)
+
+
+@jit
+def transform_gradient(dy, y, dm, masked, tiles, grid):
+    """Compute ``dM = A dz A'`` of some tiles; dz is dy, or 0 where a fused ReLU was not active."""
+    down, across, _, _, _, _ = grid
+    channels, size = dy.shape[3], (4, 4)
+    zeros, pixels = np.zeros(channels, np.float32), np.empty(16, np.int64)
+    outputs, numbers = np.empty(16, np.int64), dm.reshape(-1)
+    for t in range(tiles[1] - tiles[0]):
+        image, row, column = _tile_position(tiles[0] + t, down, across)
+        corner = (image, 4 * row, 4 * column)
+        _find_pixels(dy, corner, size, 0, zeros, pixels)
+        _find_pixels(y, corner, size, 0, zeros, outputs)
+        for c in range(0, channels, LANES):
+            count, first = min(LANES, channels - c), t * dm.shape[1] + c
+            gradient_tile(pixels, outputs, masked, c, count, numbers, first, channels)
+
+
+@jit
+def add_input_gradient(dv, dx, panels, tiles, grid):
+    """Add ``B dV B'`` of some tiles to the channels of some panels of dx.
+
+    Tiles are processed in order: the first one to reach a pixel overwrites it.
+    """
+    down, across, top, left, _, _ = grid
+    unused, pixels = np.zeros(dx.shape[3], np.float32), np.empty(36, np.int64)
+    begin, end = panels[0] * PANEL, min(panels[1] * PANEL, dx.shape[3])
+    numbers, stride = dv.reshape(-1), (panels[1] - panels[0]) * PANEL
+    for t in range(tiles[1] - tiles[0]):
+        image, row, column = _tile_position(tiles[0] + t, down, across)
+        _find_pixels(dx, (image, 4 * row - top, 4 * column - left), (6, 6), 0, unused, pixels)
+        for c in range(begin, end, LANES):
+            count, first = min(LANES, end - c), t * dv.shape[1] + c - begin
+            input_gradient_tile(numbers, first, stride, pixels, c, count, row > 0, column > 0)
 
 
 @register_jitable
-def _tile(number, tiles_y, tiles_x):
+def _outputs(weights):
+    """Return the outputs of a tile along an axis on which the kernel has some weights."""
+    return 4 if weights > 1 else 1
+
+
+@register_jitable
+def _tile_position(tile, down, across):
     """Return a tile's image, row and column."""
-    return number // (tiles_y * tiles_x), number // tiles_x % tiles_y, number % tiles_x
+    return tile // (down * across), tile // across % down, tile % across
 
 
 @register_jitable
-def _find(x, image, y0, x0, rows, columns, channel, outside, places):
-    """Write the addresses of some pixels' `channel`; those that are not in the image are
-    `outside`."""
+def _find_pixels(x, corner, size, channel, outside, addresses):
+    """Write the addresses of a rectangle's pixels, of their `channel`.
+
+    Parameters
+    ----------
+    x : array of float32, shape (N, H, W, C)
+    corner : (int, int, int)
+        Image, row and column of the first pixel.
+    size : (int, int)
+    channel : int
+    outside : array of float32
+        Takes the place of pixels outside the image.
+    addresses : array of int64
+        Receives the result.
+    """
+    image, y0, x0 = corner
+    rows, columns = size
     _, height, width, channels = x.shape
     for i in range(rows):
         for j in range(columns):
-            y, at = y0 + i, x0 + j
-            if 0 <= y < height and 0 <= at < width:
-                pixel = (image * height + y) * width + at
-                places[columns * i + j] = x.ctypes.data + x.itemsize * (pixel * channels + channel)
+            iy, ix = y0 + i, x0 + j
+            if 0 <= iy < height and 0 <= ix < width:
+                pixel = (image * height + iy) * width + ix
+                addresses[columns * i + j] = x.ctypes.data + 4 * (pixel * channels + channel)
             else:
-                places[columns * i + j] = outside.ctypes.data
+                addresses[columns * i + j] = outside.ctypes.data

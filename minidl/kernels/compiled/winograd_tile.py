@@ -1,23 +1,30 @@
-"""Winograd's transforms of one tile, vector by vector.
+"""Winograd's transforms of one tile, as LLVM vector code.
 
 Each is a small matrix (see :mod:`minidl.kernels.convolution.winograd_matrices`) applied to the
-rows of a tile of pixels, and to its columns, for LANES channels at a time: everything stays in
-registers between the first load and the last store, where a loop over channels would write all
-numbers between the two steps and read them again. What follows an output - bias, addition, ReLU -
-is done on the way. A tile of a single row or column is called a line.
+rows and to the columns of a tile, for LANES channels at a time. Everything stays in registers
+between the first load and the last store; a loop over channels would write all numbers between the
+two passes and read them again. Bias, residual and ReLU are applied to an output on the way. A tile
+of a single row or column is called a line.
 
-Where pixels lie is said by `places`, an array of addresses: one outside the image is that of
-some zeros to read, or of some numbers that nobody reads. The functions take these and arrays, and
-check nothing. Importing this module imports Numba.
+The positions of a tile's pixels are an array of addresses. The address of a pixel outside the image
+is that of zeros to read, or of a buffer that is not read. The functions take these addresses and
+arrays of float32, and check nothing. All of them process `count` channels from `channel` on, LANES
+at most. A tile's numbers of tap t start at ``first + t * stride`` of the array. Importing this
+module imports Numba.
+
+>>> from minidl.kernels.compiled.winograd_tile import input_tile
+>>> input_tile.__name__
+'transform'
 """
 
 from __future__ import annotations
 
-from llvmlite import ir
+from collections.abc import Callable
+
 from numba.core import types
 from numba.extending import intrinsic
 
-from minidl.kernels.compiled.simd import INT, LANES, Memory, everywhere, flag, pointer_to
+from minidl.kernels.compiled.simd import FLOAT, INT, LANES, Memory, Vector, is_true, pointer_to
 from minidl.kernels.convolution.winograd_matrices import (
     columns_in_pairs,
     input_matrix,
@@ -26,319 +33,247 @@ from minidl.kernels.convolution.winograd_matrices import (
     rows_in_pairs,
 )
 
-INTEGER, DOUBLE = types.intp, ir.DoubleType()
-
 __all__ = [
-    "gradient_tile", "input_gradient_tile", "input_line", "input_tile", "kernel_line",
-    "kernel_tile", "output_line", "output_tile",
-]  # fmt: skip
+    "gradient_tile",
+    "input_gradient_tile",
+    "input_line",
+    "input_tile",
+    "kernel_line",
+    "kernel_tile",
+    "output_line",
+    "output_tile",
+]
+
+INTEGER, BOOLEAN = types.intp, types.boolean
 
 
-def _kernel(height: int, width: int, rows: int, columns: int):
-    """Return the intrinsic for kernels of so many weights and tiles of so many pixels."""
-    transforms = [
-        rows_in_pairs(kernel_matrix(pixels, weights)) if pixels > 1 else None
-        for pixels, weights in ((rows, height), (columns, width))
-    ]
+def _kernel_transform(height: int, width: int, rows: int, columns: int):
+    """Return the intrinsic for kernels of height x width weights and rows x columns taps."""
+    down = rows_in_pairs(kernel_matrix(rows, height)) if rows > 1 else None
+    across = rows_in_pairs(kernel_matrix(columns, width)) if columns > 1 else None
 
     @intrinsic
-    def transform(typing_context, places, n, u, to, stride, m):
-        """Write ``G g G'`` of kernels g to m numbers for each tap, the first at ``u[to]``.
+    def transform(typing_context, weights, count, u, first, stride):
+        """Write ``G g G'`` of `count` kernels g, computed in double precision, and zeros.
 
-        It is computed in double precision.
-
-        Parameters
-        ----------
-        places : int64 array
-            Addresses of the weights.
-        n : int
-            How many kernels there are: LANES at most.
-        u : array
-        to, stride : int
-            Where the first tap begins, and how far it is to the next.
-        m : int
-            How many numbers to write: n and some zeros.
+        The addresses of the weights take the place of pixels. LANES numbers are written per tap.
         """
 
-        def emit(context, builder, signature, arguments):
-            places, n, u, to, stride, m = _unpack(context, builder, signature, arguments)
+        def emit_tile(memory, weights, count, u, first, stride):
+            g = [
+                weight.to_double()
+                for weight in _load_pixels(memory, weights, INT(0), height * width)
+            ]
+            taps = [tap.to_float() for tap in _transform_2d(down, across, g, height, width)]
+            _store_taps(Memory(memory.builder), taps, u, first, stride)
 
-            def tile(given, written):
-                g = [places.load(given, i, INT(0)) for i in range(height * width)]
-                g = [weight.converted(DOUBLE) for weight in g]
-                for tap, value in enumerate(_both_ways(transforms, g, height, width)):
-                    place = _tap(builder, tap, to, stride)
-                    u.store(written, value.converted(u.number_type), place)
-
-            whole = Memory(builder, u.number_type)
-            with builder.if_else(builder.icmp_signed("==", n, INT(LANES))) as (then, otherwise):
-                with then:
-                    tile(whole, whole)
-                with otherwise:
-                    tile(*(Memory(builder, u.number_type, count) for count in (n, m)))
-            return context.get_dummy_value()
-
-        return types.void(places, INTEGER, u, INTEGER, INTEGER, INTEGER), emit
+        return _define(emit_tile, 1, weights, INTEGER, u, INTEGER, INTEGER)
 
     return transform
 
 
-def _input(rows: int, columns: int):
-    """Return the intrinsic for tiles of so many pixels."""
-    transforms = [
-        rows_in_pairs(input_matrix(pixels)) if pixels > 1 else None for pixels in (rows, columns)
-    ]
+def _input_transform(rows: int, columns: int):
+    """Return the intrinsic for tiles that read rows x columns pixels."""
+    down = rows_in_pairs(input_matrix(rows)) if rows > 1 else None
+    across = rows_in_pairs(input_matrix(columns)) if columns > 1 else None
 
     @intrinsic
-    def transform(typing_context, places, c, n, v, to, stride):
-        """Write ``B' d B`` of pixels d to n numbers for each tap, the first at ``v[to]``.
+    def transform(typing_context, pixels, channel, count, v, first, stride):
+        """Write ``B' d B`` of pixels d."""
 
-        Parameters
-        ----------
-        places : int64 array
-            Addresses of the pixels.
-        c, n : int
-            The first channel, and how many there are: LANES at most.
-        v : array
-        to, stride : int
-            Where the first tap begins, and how far it is to the next.
-        """
+        def emit_tile(memory, pixels, channel, count, v, first, stride):
+            d = _load_pixels(memory, pixels, channel, rows * columns)
+            _store_taps(memory, _transform_2d(down, across, d, rows, columns), v, first, stride)
 
-        def emit(context, builder, signature, arguments):
-            places, c, n, v, to, stride = _unpack(context, builder, signature, arguments)
-
-            def tile(memory):
-                d = [places.load(memory, i, c) for i in range(rows * columns)]
-                for tap, value in enumerate(_both_ways(transforms, d, rows, columns)):
-                    v.store(memory, value, _tap(builder, tap, to, stride))
-
-            _whole_or_not(builder, v.number_type, n, tile)
-            return context.get_dummy_value()
-
-        return types.void(places, INTEGER, INTEGER, v, INTEGER, INTEGER), emit
+        return _define(emit_tile, 2, pixels, INTEGER, INTEGER, v, INTEGER, INTEGER)
 
     return transform
 
 
-def _output(rows: int, columns: int, size: int):
-    """Return the intrinsic for tiles of so many taps and of `size` outputs along each axis."""
-    transforms = [
-        columns_in_pairs(output_matrix(taps, size)) if taps > 1 else None
-        for taps in (rows, columns)
-    ]
+def _output_transform(rows: int, columns: int, size: int):
+    """Return the intrinsic for tiles of rows x columns taps and `size` outputs along each axis."""
+    down = columns_in_pairs(output_matrix(rows, size)) if rows > 1 else None
+    across = columns_in_pairs(output_matrix(columns, size)) if columns > 1 else None
 
     @intrinsic
-    def transform(typing_context, m, at, stride, bias, places, sources, c, n, added, relu):
+    def transform(typing_context, m, first, stride, bias, pixels, residual, channel, count, flags):
         """Write ``relu(A' M A + bias + residual)`` to the output's pixels.
 
         Parameters
         ----------
-        m : array
-        at, stride : int
-            Where the first tap of M begins, and how far it is to the next.
-        bias : array
-            Its numbers from c on.
-        places, sources : int64 arrays
-            Addresses of the output's and of the residual's pixels.
-        c, n : int
-            The first channel of the three, and how many there are: LANES at most.
-        added, relu : bool
-            Whether there is a residual, and whether to cut negative numbers off.
+        bias : array of float32
+            Its numbers from `channel` on are added.
+        pixels, residual : array of int64
+            Addresses of the pixels of the output and of the residual.
+        flags : (bool, bool)
+            Whether to replace negative numbers by zero, and whether there is a residual.
         """
 
-        def emit(context, builder, signature, arguments):
-            m, at, stride, bias, places, sources, c, n, added, relu = _unpack(
-                context, builder, signature, arguments
+        def emit_tile(memory, m, first, stride, bias, pixels, residual, channel, count, flags):
+            builder = memory.builder
+            relu, has_residual = (
+                is_true(builder, builder.extract_value(flags, i)) for i in range(2)
             )
-            added, relu = flag(builder, added), flag(builder, relu)
+            taps = _load_taps(memory, m, first, stride, rows * columns)
+            shift = memory.load(bias, channel)
+            y = [value + shift for value in _transform_2d(down, across, taps, rows, columns)]
+            y = _add_if(has_residual, y, lambda: _load_pixels(memory, residual, channel, len(y)))
+            # "Zero where negative", not "positive or zero": NaN stays NaN.
+            y = [value.zero_where(value.compare_to_zero("<"), relu) for value in y]
+            _store_pixels(memory, y, pixels, channel)
 
-            def tile(memory):
-                taps = _load_taps(builder, memory, m, at, stride, rows * columns)
-                first = bias.load(memory, c)
-                y = [value + first for value in _both_ways(transforms, taps, rows, columns)]
-                y = _add_if(builder, added, y, lambda i: sources.load(memory, i, c))
-                for i, value in enumerate(y):  # the ReLU is written so that NaN stays NaN
-                    negative = builder.and_(_for_all(builder, relu), value.compared_to_zero("<"))
-                    places.store(memory, value.zero_where(negative), i, c)
-
-            _whole_or_not(builder, m.number_type, n, tile)
-            return context.get_dummy_value()
-
-        signature = types.void(
-            m, INTEGER, INTEGER, bias, places, sources, INTEGER, INTEGER, types.boolean,
-            types.boolean,
-        )  # fmt: skip
-        return signature, emit
+        return _define(
+            emit_tile, 7, m, INTEGER, INTEGER, bias, pixels, residual, INTEGER, INTEGER, flags
+        )
 
     return transform
 
 
-kernel_tile, input_tile, output_tile = _kernel(3, 3, 6, 6), _input(6, 6), _output(6, 6, 4)
-kernel_line, input_line, output_line = _kernel(1, 7, 1, 10), _input(1, 10), _output(1, 10, 4)
+kernel_tile, kernel_line = _kernel_transform(3, 3, 6, 6), _kernel_transform(1, 7, 1, 10)
+input_tile, input_line = _input_transform(6, 6), _input_transform(1, 10)
+output_tile, output_line = _output_transform(6, 6, 4), _output_transform(1, 10, 4)
 
 
 @intrinsic
-def gradient_tile(typing_context, places, outputs, masked, c, n, dm, to, stride):
-    """Write ``A dz A'`` to n numbers for each tap; dz is dy, or 0 where the ReLU was.
+def gradient_tile(typing_context, pixels, outputs, masked, channel, count, dm, first, stride):
+    """Write ``A dz A'``, where dz is dy, or 0 where a fused ReLU was not active.
 
     Parameters
     ----------
-    places, outputs : int64 arrays
+    pixels, outputs : array of int64
         Addresses of 16 pixels of dy and of the output.
     masked : bool
-        Whether there was a ReLU.
-    c, n, dm, to, stride
-        As for :func:`input_tile`.
+        Whether there was a fused ReLU.
     """
+    transform = rows_in_pairs(output_matrix(6, 4).T)
 
-    def emit(context, builder, signature, arguments):
-        places, outputs, masked, c, n, dm, to, stride = _unpack(
-            context, builder, signature, arguments
-        )
-        masked = flag(builder, masked)
-        transform = rows_in_pairs(output_matrix(6, 4).T)
+    def emit_tile(memory, pixels, outputs, masked, channel, count, dm, first, stride):
+        dy, y = (_load_pixels(memory, addresses, channel, 16) for addresses in (pixels, outputs))
+        dz = [
+            gradient.zero_where(output.compare_to_zero("<="), masked)
+            for gradient, output in zip(dy, y, strict=True)
+        ]
+        _store_taps(memory, _transform_2d(transform, transform, dz, 4, 4), dm, first, stride)
 
-        def tile(memory):
-            dz = []
-            for i in range(16):
-                negative = outputs.load(memory, i, c).compared_to_zero("<=")
-                hidden = builder.and_(_for_all(builder, masked), negative)
-                dz.append(places.load(memory, i, c).zero_where(hidden))
-            for tap, value in enumerate(_both_ways([transform] * 2, dz, 4, 4)):
-                dm.store(memory, value, _tap(builder, tap, to, stride))
-
-        _whole_or_not(builder, dm.number_type, n, tile)
-        return context.get_dummy_value()
-
-    signature = types.void(places, places, types.boolean, INTEGER, INTEGER, dm, INTEGER, INTEGER)
-    return signature, emit
+    return _define(emit_tile, 4, pixels, outputs, BOOLEAN, INTEGER, INTEGER, dm, INTEGER, INTEGER)
 
 
 @intrinsic
-def input_gradient_tile(typing_context, dv, at, stride, places, c, n, above, left):
-    """Write ``B dV B'`` to 36 pixels of dx, or add it where another tile has been.
+def input_gradient_tile(typing_context, dv, first, stride, pixels, channel, count, above, left):
+    """Write ``B dV B'`` to 36 pixels of dx, or add it where the pixels were written before.
 
     Parameters
     ----------
-    dv : array
-    at, stride : int
-        Where the first tap of dV begins, and how far it is to the next.
-    places : int64 array
+    pixels : array of int64
         Addresses of the pixels.
-    c, n
-        As for :func:`input_tile`.
     above, left : bool
         Whether there is a tile above, which shares the upper two rows, and one to the left.
     """
+    transform = columns_in_pairs(input_matrix(6).T)
+
+    def emit_tile(memory, dv, first, stride, pixels, channel, count, above, left):
+        builder = memory.builder
+        taps = _load_taps(memory, dv, first, stride, 36)
+        written = {  # by (in the upper two rows, in the left two columns)
+            (True, True): builder.or_(above, left),
+            (True, False): above,
+            (False, True): left,
+        }
+        values = _transform_2d(transform, transform, taps, 6, 6)
+        for i, value in enumerate(values):
+            condition = written.get((i < 12, i % 6 < 2))
+            pixel = _pixel(memory, pixels, i)
+            if condition is not None:
+                value += memory.load(pixel, channel).zero_where(builder.not_(condition))
+            memory.store(value, pixel, channel)
+
+    return _define(emit_tile, 5, dv, INTEGER, INTEGER, pixels, INTEGER, INTEGER, BOOLEAN, BOOLEAN)
+
+
+def _define(emit_tile: Callable[..., None], count: int, *kinds):
+    """Return signature and code of an intrinsic: a tile of whole vectors or of their first lanes.
+
+    Parameters
+    ----------
+    emit_tile : callable
+        ``emit_tile(memory, *arguments)`` emits the code. It receives arrays as pointers.
+    count : int
+        Which of the arguments is the number of channels.
+    kinds : Numba types of the arguments
+    """
 
     def emit(context, builder, signature, arguments):
-        dv, at, stride, places, c, n, above, left = _unpack(context, builder, signature, arguments)
-        above, left = flag(builder, above), flag(builder, left)
-        transform = columns_in_pairs(input_matrix(6).T)
-
-        def tile(memory):
-            taps = _load_taps(builder, memory, dv, at, stride, 36)
-            for i, value in enumerate(_both_ways([transform] * 2, taps, 6, 6)):
-                conditions = [above] * (i < 12) + [left] * (i % 6 < 2)
-                if conditions:
-                    fresh = builder.not_(
-                        builder.or_(*conditions) if len(conditions) == 2 else conditions[0]
-                    )
-                    value += places.load(memory, i, c).zero_where(fresh)
-                places.store(memory, value, i, c)
-
-        _whole_or_not(builder, dv.number_type, n, tile)
+        unpacked = []
+        for kind, value in zip(signature.args, arguments, strict=True):
+            if isinstance(kind, types.Array):
+                value = context.make_array(kind)(context, builder, value).data
+            elif kind == BOOLEAN:
+                value = is_true(builder, value)
+            unpacked.append(value)
+        is_whole = builder.icmp_signed("==", unpacked[count], INT(LANES))
+        with builder.if_else(is_whole) as (then, otherwise):
+            with then:
+                emit_tile(Memory(builder), *unpacked)
+            with otherwise:
+                emit_tile(Memory(builder, unpacked[count]), *unpacked)
         return context.get_dummy_value()
 
-    signature = types.void(
-        dv, INTEGER, INTEGER, places, INTEGER, INTEGER, types.boolean, types.boolean
-    )
-    return signature, emit
+    return types.void(*kinds), emit
 
 
-def _both_ways(transforms, d: list, rows: int, columns: int) -> list:
-    """Apply a transform to the columns and one to the rows of a tile, where it has several."""
-    table = [d[columns * i : columns * (i + 1)] for i in range(rows)]
-    down, across = transforms
+def _transform_2d(down, across, numbers: list, rows: int, columns: int) -> list:
+    """Transform the columns and the rows of a tile; None leaves an axis of length 1 as it is."""
+    table = [numbers[columns * i : columns * (i + 1)] for i in range(rows)]
     if across is not None:
         table = [across(row) for row in table]
     if down is not None:
-        table = list(zip(*(down(column) for column in zip(*table, strict=True)), strict=True))
+        transformed = [down(column) for column in zip(*table, strict=True)]
+        table = [list(row) for row in zip(*transformed, strict=True)]
     return [value for row in table for value in row]
 
 
-def _add_if(builder, condition, values: list, others) -> list:
-    """Return ``values[i] + others(i)`` if the condition holds, otherwise the values."""
+def _add_if(condition, values: list[Vector], load: Callable[[], list[Vector]]) -> list[Vector]:
+    """Return ``values + load()`` if the condition holds, the values otherwise."""
+    builder = values[0].builder
     with builder.if_else(condition) as (then, otherwise):
         with then:
-            sums = [value + others(i) for i, value in enumerate(values)]
+            sums = [value + other for value, other in zip(values, load(), strict=True)]
             after = builder.block
         with otherwise:
             before = builder.block
-    return [value.merged(before, total, after) for value, total in zip(values, sums, strict=True)]
+    merged = []
+    for value, total in zip(values, sums, strict=True):
+        either = builder.phi(value.value.type)
+        either.add_incoming(value.value, before)
+        either.add_incoming(total.value, after)
+        merged.append(Vector(builder, either))
+    return merged
 
 
-def _for_all(builder, condition):
-    """Return a condition once for each lane."""
-    return builder.select(condition, everywhere(True), everywhere(False))
+def _pixel(memory: Memory, addresses, i: int):
+    """Return a pointer to the i-th pixel."""
+    address = memory.builder.load(memory.builder.gep(addresses, [INT(i)]))
+    return pointer_to(memory.builder, address, FLOAT)
 
 
-def _tap(builder, tap: int, first, stride):
-    """Return where a tap begins."""
-    return builder.add(first, builder.mul(INT(tap), stride))
+def _load_pixels(memory: Memory, addresses, channel, count: int) -> list[Vector]:
+    return [memory.load(_pixel(memory, addresses, i), channel) for i in range(count)]
 
 
-def _load_taps(builder, memory: Memory, numbers: _Numbers, first, stride, count: int) -> list:
-    return [numbers.load(memory, _tap(builder, i, first, stride)) for i in range(count)]
+def _store_pixels(memory: Memory, values: list[Vector], addresses, channel) -> None:
+    for i, value in enumerate(values):
+        memory.store(value, _pixel(memory, addresses, i), channel)
 
 
-def _whole_or_not(builder, number_type, n, tile) -> None:
-    """Emit a tile for whole vectors, and once more for their first n numbers."""
-    with builder.if_else(builder.icmp_signed("==", n, INT(LANES))) as (then, otherwise):
-        with then:
-            tile(Memory(builder, number_type))
-        with otherwise:
-            tile(Memory(builder, number_type, n))
+def _tap(memory: Memory, tap: int, first, stride):
+    """Return the index at which a tap starts."""
+    return memory.builder.add(first, memory.builder.mul(INT(tap), stride))
 
 
-def _unpack(context, builder, signature, arguments) -> list:
-    """Return arrays as what the tiles read and write, everything else as it is."""
-    unpacked = []
-    for kind, value in zip(signature.args, arguments, strict=True):
-        if isinstance(kind, types.Array):
-            array = context.make_array(kind)(context, builder, value)
-            is_places = isinstance(kind.dtype, types.Integer)
-            value = (_Places if is_places else _Numbers)(context, builder, kind, array)
-        unpacked.append(value)
-    return unpacked
+def _load_taps(memory: Memory, numbers, first, stride, count: int) -> list[Vector]:
+    return [memory.load(numbers, _tap(memory, tap, first, stride)) for tap in range(count)]
 
 
-class _Numbers:
-    """An array of numbers, counted from its beginning."""
-
-    def __init__(self, context, builder, kind, array):
-        self.pointer = array.data
-        self.number_type = context.get_data_type(kind.dtype)
-
-    def load(self, memory: Memory, index):
-        return memory.load(self.pointer, index)
-
-    def store(self, memory: Memory, value, index) -> None:
-        memory.store(value, self.pointer, index)
-
-
-class _Places:
-    """An array of addresses."""
-
-    def __init__(self, context, builder, kind, array):
-        self.builder, self.pointer = builder, array.data
-
-    def _pixel(self, memory: Memory, i: int):
-        address = self.builder.load(self.builder.gep(self.pointer, [INT(i)]))
-        return pointer_to(self.builder, address, memory.number_type)
-
-    def load(self, memory: Memory, i: int, c):
-        return memory.load(self._pixel(memory, i), c)
-
-    def store(self, memory: Memory, value, i: int, c) -> None:
-        memory.store(value, self._pixel(memory, i), c)
+def _store_taps(memory: Memory, values: list[Vector], numbers, first, stride) -> None:
+    for tap, value in enumerate(values):
+        memory.store(value, numbers, _tap(memory, tap, first, stride))

@@ -1,4 +1,4 @@
-"""Depthwise convolution: each channel has kernels of its own, so there is no GEMM in it.
+"""Depthwise convolution: each channel has kernels of its own, so no matrix product is involved.
 
 >>> import numpy as np
 >>> from minidl.kernels.geometry import Convolution
@@ -23,42 +23,68 @@ __all__ = ["depthwise", "depthwise_backward"]
 def depthwise(
     x: np.ndarray, w: np.ndarray, window: Window, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return (N, OH, OW, C*M) for `x` (N, H, W, C) and `w` (KH, KW, C, M), in `out` if given."""
+    """Return the convolution of each channel with M kernels, in `out` if given.
+
+    Parameters
+    ----------
+    x : array, shape (N, H, W, C)
+    w : array, shape (KH, KW, C, M)
+    window : Window
+    out : array, shape (N, OH, OW, C * M), optional
+
+    Returns
+    -------
+    y : array, shape (N, OH, OW, C * M)
+    """
     oh, ow = window.output_size(*x.shape[1:3])
     y = np.empty((len(x), oh, ow, w.shape[2] * w.shape[3]), x.dtype) if out is None else out
     y[...] = 0
-    numbers = _numbers(x, window)
-    flat = w.reshape(*w.shape[:2], -1)
-    multiplier = w.shape[3]
+    flat = w.reshape(*w.shape[:2], -1)  # (KH, KW, C*M)
+    geometry = window.loop_geometry(*x.shape[1:3])
     thread_pool.run(
-        lambda i: _forward_row(x, flat, y, i // oh, i % oh, multiplier, *numbers), len(x) * oh
+        lambda i: _forward_row(x, flat, y, i // oh, i % oh, w.shape[3], geometry), len(x) * oh
     )
     return y
 
 
-def depthwise_backward(x, w, dy, window: Window, need_dx: bool = True):
-    """Return ``(dx, dw)``; dx is None where it is not needed."""
+def depthwise_backward(
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, window: Window, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the gradients ``(dx, dw)``; dx is None without `need_dx`.
+
+    Parameters
+    ----------
+    x, w, window
+        As for :func:`depthwise`.
+    dy : array, shape (N, OH, OW, C * M)
+        Gradient of the output.
+    need_dx : bool
+    """
     flat = w.reshape(*w.shape[:2], -1)
-    numbers = _numbers(x, window)
-    strands = thread_pool.chunks(len(x))  # images and a sum of its own for each thread
-    dw_of = np.zeros((len(strands), *flat.shape), w.dtype)
+    geometry = window.loop_geometry(*x.shape[1:3])
+    shards = thread_pool.chunks(len(x))  # of images; each has a sum of its own
+    dw_of = np.zeros((len(shards), *flat.shape), w.dtype)
     dx = np.zeros(x.shape if need_dx else (0, 0, 0, 0), x.dtype)
 
     def task(i: int) -> None:
-        for n in range(*strands[i]):
-            _backward_image(x, flat, dy, dx, dw_of[i], n, w.shape[3], *numbers)
+        for n in range(*shards[i]):
+            _backward_image(x, flat, dy, dx, dw_of[i], n, w.shape[3], geometry)
 
-    thread_pool.run(task, len(strands))
+    thread_pool.run(task, len(shards))
     return dx if need_dx else None, dw_of.sum(axis=0).reshape(w.shape)
 
 
-def _numbers(x, window):
-    top, _, left, _ = window.pads(*x.shape[1:3])
-    return *window.strides, *window.dilation, top, left
-
-
 @jit
-def _forward_row(x, w, y, n, oy, multiplier, sh, sw, dh, dw, top, left):
+def _forward_row(
+    x: np.ndarray,
+    w: np.ndarray,
+    y: np.ndarray,
+    n: int,
+    oy: int,
+    multiplier: int,
+    geometry: tuple[int, ...],
+) -> None:
+    _, _, sh, sw, dh, dw, top, left = geometry
     _, height, width, channels = x.shape
     for ox in range(y.shape[2]):
         for ky in range(w.shape[0]):
@@ -78,21 +104,31 @@ def _forward_row(x, w, y, n, oy, multiplier, sh, sw, dh, dw, top, left):
 
 
 @jit
-def _backward_image(x, w, dy, dx, dw_sum, n, multiplier, sh, sw, dh, dw, top, left):
+def _backward_image(
+    x: np.ndarray,
+    w: np.ndarray,
+    dy: np.ndarray,
+    dx: np.ndarray,
+    dw: np.ndarray,
+    n: int,
+    multiplier: int,
+    geometry: tuple[int, ...],
+) -> None:
+    _, _, sh, sw, dilation_y, dilation_x, top, left = geometry
     _, height, width, _ = x.shape
     need_dx = dx.size > 0
     for oy in range(dy.shape[1]):
         for ox in range(dy.shape[2]):
             for ky in range(w.shape[0]):
-                iy = oy * sh - top + ky * dh
+                iy = oy * sh - top + ky * dilation_y
                 if iy < 0 or iy >= height:
                     continue
                 for kx in range(w.shape[1]):
-                    ix = ox * sw - left + kx * dw
+                    ix = ox * sw - left + kx * dilation_x
                     if ix < 0 or ix >= width:
                         continue
                     for k in range(dy.shape[3]):
                         c = k // multiplier
-                        dw_sum[ky, kx, k] += x[n, iy, ix, c] * dy[n, oy, ox, k]
+                        dw[ky, kx, k] += x[n, iy, ix, c] * dy[n, oy, ox, k]
                         if need_dx:
                             dx[n, iy, ix, c] += w[ky, kx, k] * dy[n, oy, ox, k]

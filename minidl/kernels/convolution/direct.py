@@ -1,23 +1,21 @@
-"""Convolution of any kind without im2col: register tiles that read the image where it lies.
+"""Direct convolution: register tiles that read the images in place, without im2col.
 
-A tile computes some output pixels (rows) and channels (columns) at once. All that it needs to know
-of the geometry is a table of offsets: where, for each of its pixels and each tap of the window, the
-input pixel begins; outside the image that is a row of zeros. So strides, dilation, padding and any
-window cost no copy of the image (Dukhan, "The Indirect Convolution Algorithm", 2019), and bias,
-addition and ReLU happen while the tile is still in registers.
+A register tile computes some output pixels (rows) of some channels (columns) at once. It knows the
+geometry only by a table of offsets: for each of its pixels and each tap of the window, the position
+of the input pixel; pixels outside the image are read from a row of zeros. Strides, dilation,
+padding and any window size therefore cost no copy of the image (Dukhan, "The Indirect Convolution
+Algorithm", 2019, https://arxiv.org/abs/1907.02129). Bias, residual addition and ReLU are applied
+while the tile is in registers.
 
-The kernel is laid out once in panels, in the order in which tiles read it.
+The kernel is packed once into panels: PANEL columns each, stored in the order in which register
+tiles read them. This module packs kernels and divides a convolution into jobs; its loops are in
+:mod:`minidl.kernels.compiled.gemm_loops`.
 
 >>> import numpy as np
->>> from minidl.kernels.convolution.direct import convolve_direct, pack_kernel
->>> from minidl.kernels.geometry import Convolution
->>> x, w = np.ones((1, 4, 4, 2), "float32"), np.ones((3, 3, 2, 5), "float32")
->>> convolution = Convolution((3, 3), padding="same")
->>> convolve_direct(x, pack_kernel(w), None, convolution, channels=5)[0, :, :, 0]
-array([[ 8., 12., 12.,  8.],
-       [12., 18., 18., 12.],
-       [12., 18., 18., 12.],
-       [ 8., 12., 12.,  8.]], dtype=float32)
+>>> from minidl.kernels.convolution.direct import pack_kernel
+>>> packed = pack_kernel(np.ones((3, 3, 2, 5), "float32"))  # (groups, panels, 3 * 3 * 2, PANEL)
+>>> packed.shape[:3], packed[0, 0, 0, :6].tolist()
+((1, 1, 18), [1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
 """
 
 from __future__ import annotations
@@ -27,26 +25,28 @@ import math
 
 import numpy as np
 
+from minidl.kernels.convolution.step_tables import JOB
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
 from minidl.kernels.runtime.memory import aligned
 
-__all__ = ["convolve_direct", "layout", "pack_kernel", "padded_bias"]
+__all__ = ["divide_direct", "pack_kernel"]
 
 BLOCK_BYTES = 3 * 2**17  # of the image, per job: a part of a core's second-level cache
-JOB_SIZE = 2**23  # multiplications that are worth a job of their own: some 50 microseconds
+JOB_SIZE = 2**23  # multiplications of the smallest useful job: about 50 microseconds
 JOBS_PER_THREAD = 4
+PACKED_NUMBERS = 2**16  # rows times panels that one task packs
 
 
 def pack_kernel(w: np.ndarray, groups: int = 1) -> np.ndarray:
-    """Return a kernel as (groups, panels, KH * KW * C / groups, PANEL); see :mod:`.tiles`.
+    """Return a kernel in panels: (groups, panels, KH * KW * C / groups, PANEL).
 
     Parameters
     ----------
-    w : (KH, KW, C / groups, K), float32
+    w : array of float32, shape (KH, KW, C / groups, K)
+    groups : int
     """
-    _check_float32(w)
     with importing_numba:
         from minidl.kernels.compiled.gemm_loops import pack_rows
         from minidl.kernels.compiled.gemm_tile import PANEL
@@ -54,141 +54,60 @@ def pack_kernel(w: np.ndarray, groups: int = 1) -> np.ndarray:
     rows = np.ascontiguousarray(w).reshape(-1, w.shape[-1])
     columns = rows.shape[1] // groups
     packed = aligned((groups, -(-columns // PANEL), len(rows), PANEL), np.float32)
-    jobs = [
-        (group, *span)
-        for group in range(groups)
-        for span in thread_pool.chunks(packed.shape[1], -(-(2**16) // len(rows)))
-    ]
+    chunks = thread_pool.chunks(packed.shape[1], -(-PACKED_NUMBERS // len(rows)))
 
     def task(i: int) -> None:
-        group, begin, end = jobs[i]
-        pack_rows(rows, packed[group], group * columns, columns, begin, end)
+        group, chunk = divmod(i, len(chunks))
+        pack_rows(rows, packed[group], group * columns, columns, *chunks[chunk])
 
-    thread_pool.run(task, len(jobs))
+    thread_pool.run(task, groups * len(chunks))
     return packed
 
 
-def convolve_direct(
-    x: np.ndarray, packed: np.ndarray, bias: np.ndarray | None, convolution: Convolution,
-    channels: int, relu: bool = False, residual: np.ndarray | None = None,
-    out: np.ndarray | None = None, channel: int = 0,
-) -> np.ndarray:  # fmt: skip
-    """Return ``relu(x * w + bias + residual)`` in float32.
+@functools.lru_cache(maxsize=1024)
+def divide_direct(
+    x_shape: tuple[int, ...],
+    packed_shape: tuple[int, ...],
+    convolution: Convolution,
+    threads: int,
+) -> np.ndarray:
+    """Divide a direct convolution into jobs, each some output pixels of some panels.
 
-    Parameters
-    ----------
-    x : (N, H, W, C)
-    packed : array
-        The kernel as :func:`pack_kernel` returns it.
-    bias : (K,) or None
-    channels : int
-        K.
-    relu : bool
-        Cut negative outputs off.
-    residual : (N, OH, OW, K), contiguous, optional
-        Added before the ReLU. It may be `out` itself, if that has K channels.
-    out : (N, OH, OW, at least K), contiguous, optional
-        Where to write: into its channels ``channel : channel + K``.
+    The threads share the image or the kernel, whichever is larger, so that each reads less.
 
     Returns
     -------
-    (N, OH, OW, K), or `out`
-
-    Raises
-    ------
-    TypeError
-        For numbers other than float32: register tiles hold nothing else.
-    """
-    _check_float32(x, packed)
-    with importing_numba:
-        from minidl.kernels.compiled.gemm_loops import convolve
-
-    x = np.ascontiguousarray(x)
-    threads = thread_pool.get_num_threads()
-    (oh, ow), geometry, jobs = layout(x.shape, packed.shape, convolution, threads)
-    if out is None:
-        out = np.empty((len(x), oh, ow, channels), np.float32)
-    groups, panels, _, width = packed.shape
-    bias = padded_bias(bias, groups, channels, panels * width)
-    has_residual = residual is not None
-    added = (residual if has_residual else out).reshape(-1, channels if has_residual else 1)
-    rows = out.reshape(-1, out.shape[-1])  # (N*OH*OW, K or more)
-    zeros = np.zeros(convolution.kernel_size[1] * x.shape[3] // groups, np.float32)
-    next_job = np.zeros(1, np.int64)
-
-    def task(i: int) -> None:
-        convolve(
-            x, zeros, packed, bias, added, rows, geometry, jobs, next_job, channels // groups,
-            channel, relu, has_residual,
-        )  # fmt: skip
-
-    # Threads take jobs inside the kernel, as taking them in Python needs the GIL each time.
-    thread_pool.run(task, min(threads, len(jobs)))
-    return out
-
-
-def _check_float32(*arrays: np.ndarray) -> None:
-    for array in arrays:
-        if array.dtype != np.float32:
-            raise TypeError(
-                f"direct convolution: expected float32, received {array.dtype}; "
-                "the algorithm 'im2col' computes in any precision"
-            )
-
-
-def padded_bias(bias, groups: int, channels: int, width: int) -> np.ndarray:
-    """Return a bias, or zeros, as (groups, width): as wide as a group's panels."""
-    padded = np.zeros((groups, width), np.float32)
-    if bias is not None:
-        padded[:, : channels // groups] = bias.reshape(groups, -1)
-    return padded
-
-
-@functools.lru_cache(maxsize=1024)
-def layout(x_shape, packed_shape, convolution: Convolution, threads: int):
-    """Return the output's size, what the kernels need to know of the window, and the jobs.
-
-    Both are arrays of integers. A job is (group, first, last, begin, end): some output pixels of
-    some panels.
-    """
-    size = convolution.output_size(*x_shape[1:3])
-    top, _, left, _ = convolution.pads(*x_shape[1:3])
-    geometry = np.array(
-        [
-            *size, *convolution.kernel_size, *convolution.strides, *convolution.dilation,
-            top, left, x_shape[3] // convolution.groups,
-        ]
-    )  # fmt: skip
-    blocks, parts = _blocks(x_shape[0] * size[0] * size[1], x_shape, packed_shape, threads)
-    groups = range(packed_shape[0])
-    jobs = [(group, *block, *part) for group in groups for block in blocks for part in parts]
-    return size, geometry, np.array(jobs, np.int64).reshape(-1, 5)
-
-
-def _blocks(rows: int, x_shape, packed_shape, threads: int) -> tuple[list, list]:
-    """Return blocks of output pixels and parts of the panels: each pair is a job.
-
-    The threads share out whichever is larger, the image or the kernel, so that each reads less.
+    jobs : JOB array
+        Do not write to it: it is cached.
     """
     with importing_numba:
         from minidl.kernels.compiled.gemm_tile import TALL
 
-    if rows == 0:
-        return [], []
+    oh, ow = convolution.output_size(*x_shape[1:3])
+    pixels = x_shape[0] * oh * ow
+    if pixels == 0:
+        return np.empty(0, JOB)
     groups, panels, depth, width = packed_shape
-    size = rows * depth * panels * width
-    wanted = min(JOBS_PER_THREAD * threads, max(threads, size // JOB_SIZE))
+    multiplications = pixels * depth * panels * width
+    wanted = min(JOBS_PER_THREAD * threads, max(threads, multiplications // JOB_SIZE))
     image = 4 * math.prod(x_shape)
-    at_most = max(2 * TALL, BLOCK_BYTES // max(1, image // rows // groups))
-    if 4 * math.prod(packed_shape) > image and panels >= wanted:
-        return _multiples(rows, at_most, TALL), thread_pool.chunks(panels, -(-panels // wanted))
-    blocks = _multiples(rows, min(at_most, -(-rows // wanted)), TALL)
-    missing = max(1, min(panels, -(-threads // (len(blocks) * groups))))
-    return blocks, thread_pool.chunks(panels, -(-panels // missing))
+    longest = max(2 * TALL, BLOCK_BYTES // max(1, image // pixels // groups))
+    share_kernel = 4 * math.prod(packed_shape) > image and panels >= wanted
+    if not share_kernel:
+        longest = min(longest, -(-pixels // wanted))
+    blocks = _whole_tiles(pixels, longest, TALL)
+    parts = wanted if share_kernel else min(panels, -(-threads // (len(blocks) * groups)))
+    panel_chunks = thread_pool.chunks(panels, -(-panels // parts))
+    jobs = [
+        (0, group, *block, *chunk)
+        for group in range(groups)
+        for block in blocks
+        for chunk in panel_chunks
+    ]
+    return np.array(jobs, JOB)
 
 
-def _multiples(length: int, at_most: int, unit: int) -> list[tuple[int, int]]:
-    """Cut a range into spans of whole units, all but the last, that are about `at_most` long."""
-    units = -(-length // unit)
-    spans = thread_pool.chunks(units, max(1, round(at_most / unit)))
-    return [(unit * a, min(unit * b, length)) for a, b in spans]
+def _whole_tiles(pixels: int, longest: int, tile: int) -> list[tuple[int, int]]:
+    """Cut pixels into blocks of about `longest`, all but the last of whole register tiles."""
+    chunks = thread_pool.chunks(-(-pixels // tile), max(1, round(longest / tile)))
+    return [(tile * begin, min(tile * end, pixels)) for begin, end in chunks]

@@ -1,15 +1,13 @@
-"""Convolution, forward and backward: the algorithm is chosen by the shapes.
+"""Convolution, forward and backward, by the algorithm that suits the shapes.
 
-===========  =====================================================================================
+===========  ====================================================================================
 "winograd"   3x3, 1x7 and 7x1 at stride 1: a quarter to a third of the multiplications
 "direct"     everything else, forward: register tiles that read the images in place
-"pointwise"  1x1 at stride 1 by BLAS: the images are a matrix already, one product
-"im2col"     everything else by BLAS: patches become rows of a matrix, one product
-===========  =====================================================================================
+"im2col"     any convolution by BLAS: patches become rows of a matrix, one product
+===========  ====================================================================================
 
-In float32 the first two compute outputs, and all but the second gradients: there BLAS is as fast.
-Float64 is for checking gradients, and goes through BLAS alone, as plain as it can be, unless
-Winograd is asked for by name.
+In float32 outputs are computed by the first two, gradients by the first and the last: there BLAS is
+as fast as register tiles. Float64 serves to check gradients and always uses im2col.
 
 >>> import numpy as np
 >>> from minidl.kernels.convolution.dispatch import choose_algorithm, convolve
@@ -28,140 +26,173 @@ array([[ 8., 12., 12.,  8.],
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minidl.kernels.convolution.direct import convolve_direct, pack_kernel
-from minidl.kernels.convolution.im2col_gemm import convolve_gemm, convolve_gemm_backward
-from minidl.kernels.convolution.winograd import (
-    TILES,
-    convolve_winograd,
-    transform_kernel,
-    transformed_shape,
-    winograd_is_faster,
-)
+from minidl.kernels.convolution.im2col_gemm import convolve_im2col, convolve_im2col_backward
+from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
+from minidl.kernels.convolution.prepared import PreparedKernel, prepare_kernel
+from minidl.kernels.convolution.winograd import WINOGRAD_KERNELS, winograd_is_faster
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.runtime import thread_pool
 
-__all__ = ["ALGORITHMS", "choose_algorithm", "convolve", "convolve_backward", "prepare_kernel"]
+__all__ = [
+    "ALGORITHMS",
+    "choose_algorithm",
+    "convolve",
+    "convolve_backward",
+    "prepare_kernel",
+    "supports_winograd",
+]
 
-ALGORITHMS = ("direct", "winograd", "pointwise", "im2col")
+ALGORITHMS = ("direct", "winograd", "im2col")
 
 
 def choose_algorithm(
-    x_shape, w_shape, convolution: Convolution, dtype, backward: bool = False, kept: bool = False
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    convolution: Convolution,
+    dtype: DTypeLike,
+    backward: bool = False,
+    transform_cached: bool = False,
 ) -> str:
-    """Return the name of the algorithm that is fastest for an input and a kernel.
+    """Return the name of the fastest algorithm for an input and a kernel.
 
     Parameters
     ----------
-    x_shape : (N, H, W, C)
-    w_shape : (KH, KW, C / groups, K)
+    x_shape : tuple of int
+        (N, H, W, C).
+    w_shape : tuple of int
+        (KH, KW, C / groups, K).
     convolution : Convolution
     dtype : numpy.dtype
     backward : bool
-        Whether for the gradients.
-    kept : bool
-        Whether what :func:`prepare_kernel` returns is there from an earlier call.
+        Whether the gradients are computed.
+    transform_cached : bool
+        Whether the result of :func:`prepare_kernel` is available from an earlier call.
     """
-    if dtype == np.float32:
-        n, height, width, c = x_shape
-        size = convolution.output_size(height, width)
-        shape = (n, *size, c, w_shape[3], convolution.kernel_size)
-        if fits_winograd(convolution, backward) and winograd_is_faster(*shape, backward, kept):
-            return "winograd"
-        if not backward:
-            return "direct"
-    return "pointwise" if convolution.is_pointwise and convolution.groups == 1 else "im2col"
+    if dtype != np.float32:
+        return "im2col"
+    n, height, width, c = x_shape
+    oh, ow = convolution.output_size(height, width)
+    if supports_winograd(convolution, backward) and winograd_is_faster(
+        n, oh, ow, c, w_shape[3], convolution.kernel_size, backward, transform_cached
+    ):
+        return "winograd"
+    return "im2col" if backward else "direct"
 
 
-def fits_winograd(convolution: Convolution, backward: bool = False) -> bool:
-    """Whether Winograd's algorithm can compute a convolution at all."""
+def supports_winograd(convolution: Convolution, backward: bool = False) -> bool:
+    """Return whether Winograd's algorithm can compute a convolution, or its gradients."""
     return (
-        convolution.kernel_size in ([(3, 3)] if backward else TILES)
+        convolution.kernel_size in (WINOGRAD_KERNELS[:1] if backward else WINOGRAD_KERNELS)
         and convolution.strides == (1, 1)
         and convolution.dilation == (1, 1)
         and convolution.groups == 1
     )
 
 
-def prepare_kernel(
-    w: np.ndarray, algorithm: str, groups: int = 1, reuse_memory: bool = False
-) -> np.ndarray | None:
-    """Return what an algorithm computes of the kernel beforehand, None where there is nothing.
-
-    With `reuse_memory` Winograd's transform, four times as large as the kernel, is valid until
-    the calling thread prepares another kernel so.
-    """
-    if algorithm == "direct":
-        return pack_kernel(w, groups)
-    if algorithm != "winograd":
-        return None
-    shape = transformed_shape(w)
-    return transform_kernel(w, thread_pool.scratch("u", shape, w.dtype) if reuse_memory else None)
-
-
 def convolve(
-    x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, convolution: Convolution,
-    relu: bool = False, residual: np.ndarray | None = None, out: np.ndarray | None = None,
-    channel: int = 0, algorithm: str | None = None, prepared: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Return ``relu(x * w + bias + residual)``.
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    convolution: Convolution,
+    relu: bool = False,
+    residual: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+    channel: int = 0,
+    algorithm: str | None = None,
+    prepared: PreparedKernel | None = None,
+) -> np.ndarray:
+    """Return ``relu(x * w + bias + residual)``, * being the convolution.
 
     Parameters
     ----------
-    x : (N, H, W, C)
-    w : (KH, KW, C / groups, K)
-    bias : (K,) or None
+    x : array, shape (N, H, W, C)
+    w : array, shape (KH, KW, C / groups, K)
+    bias : array, shape (K,), or None
+    convolution : Convolution
     relu : bool
-        Cut negative outputs off in the same pass.
-    residual : (N, OH, OW, K), optional
-        Added in the same pass.
-    out : (N, OH, OW, at least K), optional
-        Where to write: into its channels ``channel : channel + K``.
+        Whether to replace negative outputs by zero.
+    residual : array, C-contiguous, shape (N, OH, OW, K), optional
+        Added before the ReLU. It may be `out` itself, if that has K channels.
+    out : array, C-contiguous, shape (N, OH, OW, at least K), optional
+        Receives the result in its channels ``channel : channel + K``.
+    channel : int
     algorithm : str, optional
-        One of ``ALGORITHMS``, where the choice is not to be left to :func:`choose_algorithm`.
-    prepared : array, optional
-        From :func:`prepare_kernel` for this kernel and algorithm.
+        One of ``ALGORITHMS``; default: :func:`choose_algorithm`'s choice.
+    prepared : PreparedKernel, optional
+        From :func:`prepare_kernel` for `w`; it determines the algorithm.
 
     Returns
     -------
-    (N, OH, OW, K), or `out`
+    y : array, shape (N, OH, OW, K)
+        Or `out`, if given.
+
+    Raises
+    ------
+    TypeError
+        If "direct" or "winograd" is to compute another type than float32.
     """
-    algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
-    epilogue = (relu, residual, out, channel)
-    if algorithm in ("pointwise", "im2col"):
-        return convolve_gemm(x, w, bias, convolution, *epilogue)
     if prepared is None:
-        prepared = prepare_kernel(w, algorithm, convolution.groups)
-    compute = convolve_direct if algorithm == "direct" else convolve_winograd
-    return compute(x, prepared, bias, convolution, w.shape[3], *epilogue)
+        algorithm = algorithm or choose_algorithm(x.shape, w.shape, convolution, x.dtype)
+        prepared = prepare_kernel(w, algorithm, convolution)
+    if prepared is None:
+        y = convolve_im2col(x, w, bias, convolution)
+        if residual is not None:
+            y += residual
+        if relu:
+            np.maximum(y, 0, out=y)
+        if out is None:
+            return y
+        out[..., channel : channel + w.shape[3]] = y
+        return out
+    if x.dtype != np.float32:
+        raise TypeError(
+            f"convolve: expected x of float32 for the algorithm {prepared.algorithm!r}, received "
+            f"{x.dtype}. Use the algorithm 'im2col', which computes in any precision."
+        )
+    if out is None:
+        out = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), w.shape[3]), np.float32)
+    memories = [np.ascontiguousarray(x), out]
+    if residual is not None:
+        memories.append(np.ascontiguousarray(residual))
+    locations = [TensorLocation(i, 0, memory.shape) for i, memory in enumerate(memories)]
+    pipeline = Pipeline(thread_pool.get_num_threads())
+    added = None if residual is None else locations[2]
+    pipeline.convolve(locations[0], prepared, bias, locations[1], relu, added, channel)
+    pipeline.run(memories)
+    return out
 
 
 def convolve_backward(
-    x: np.ndarray, w: np.ndarray, dy: np.ndarray, convolution: Convolution,
-    relu_output: np.ndarray | None = None, need_dx: bool = True, need_dw: bool = True,
-    with_bias: bool = True, algorithm: str | None = None,
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:  # fmt: skip
-    """Return the gradients ``(dx, dw, dbias)`` of a convolution, None for what is not needed.
+    x: np.ndarray,
+    w: np.ndarray,
+    dy: np.ndarray,
+    convolution: Convolution,
+    relu_output: np.ndarray | None = None,
+    need_dx: bool = True,
+    need_dw: bool = True,
+    with_bias: bool = True,
+    algorithm: str | None = None,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Return the gradients ``(dx, dw, dbias)`` of a convolution, None for those not needed.
 
     Parameters
     ----------
-    x, w
-        As in :func:`convolve`. `x` may be anything with the input's shape and dtype where
-        `need_dw` is False.
-    dy : (N, OH, OW, K)
+    x, w, convolution
+        As for :func:`convolve`. Without `need_dw` only shape and dtype of `x` are read.
+    dy : array, C-contiguous, shape (N, OH, OW, K)
         Gradient of the output.
-    relu_output : (N, OH, OW, K), optional
-        The output, where it went through the fused ReLU: its gradient is then taken here.
+    relu_output : array, C-contiguous, shape (N, OH, OW, K), optional
+        The output after a fused ReLU. The gradient of the ReLU is then applied to `dy` first.
     need_dx, need_dw : bool
     with_bias : bool
-        False where the convolution has no bias: dbias is then None.
-    algorithm
-        As in :func:`convolve`; "direct" has no gradients of its own.
+        Whether the convolution has a bias; dbias is None otherwise.
+    algorithm : {"winograd", "im2col"}, optional
+        Default: :func:`choose_algorithm`'s choice.
     """
     if algorithm is None:
         algorithm = choose_algorithm(x.shape, w.shape, convolution, x.dtype, backward=True)
-    arguments = (convolution, relu_output, need_dx, need_dw, with_bias)
-    if algorithm != "winograd":
-        return convolve_gemm_backward(x, w, dy, *arguments)
-    return convolve_winograd_backward(x, w, dy, *arguments)
+    compute = convolve_winograd_backward if algorithm == "winograd" else convolve_im2col_backward
+    return compute(x, w, dy, convolution, relu_output, need_dx, need_dw, with_bias)

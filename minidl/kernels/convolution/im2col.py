@@ -1,8 +1,8 @@
-"""im2col and its adjoint col2im, for any run of output pixels.
+"""im2col and its adjoint col2im for a block of output pixels.
 
-Row r of the matrix holds the patch of the image that output pixel r sees, so that a
-convolution becomes one matrix product. The full matrix of a batch would be KH * KW times
-the images; callers therefore ask for a few hundred rows at a time.
+Row r of the matrix holds the patch of the image that output pixel r sees. A convolution thereby
+becomes one matrix product. The matrix of a whole batch would be KH * KW times as large as the
+images, so callers ask for a few hundred rows at a time.
 
 >>> import numpy as np
 >>> from minidl.kernels.geometry import Window
@@ -30,121 +30,110 @@ __all__ = ["col2im", "im2col"]
 def im2col(
     x: np.ndarray, cols: np.ndarray, first: int, window: Window, channel: int = 0, depth: int = 0
 ) -> None:
-    """Gather the patches of output pixels ``first, first + 1, ...`` into the rows of `cols`.
+    """Copy the patches of output pixels ``first, first + 1, ...`` into the rows of `cols`.
 
     Parameters
     ----------
-    x : (N, H, W, C)
-    cols : (rows, KH * KW * depth), overwritten
+    x : array, shape (N, H, W, C)
+    cols : array, shape (rows, KH * KW * depth)
+        Overwritten.
     first : int
-        Output pixels are counted through the whole batch, row by row.
+        Index of the first output pixel, counted row by row through the whole batch.
+    window : Window
     channel, depth : int
-        Take channels ``channel : channel + depth`` only (for groups); 0 means all of them.
+        Read channels ``channel : channel + depth`` only (one group); depth 0 means all channels.
     """
-    _, height, width, channels = x.shape
-    oh, ow = window.output_size(height, width)
-    top, _, left, _ = window.pads(height, width)
-    depth = depth or channels
-    # (N, H, W, C) -> (rows, KH*KW*depth)
-    _gather(
-        x, cols, first, oh, ow, *window.kernel_size, *window.strides, *window.dilation,
-        top, left, channel, depth,
-    )  # fmt: skip
+    size = window.output_size(*x.shape[1:3])
+    block = (first, channel, depth or x.shape[3])
+    _gather(x, cols, block, size, window.loop_geometry(*x.shape[1:3]))
 
 
 def col2im(
     cols: np.ndarray, dx: np.ndarray, first: int, window: Window, channel: int = 0, depth: int = 0
 ) -> None:
-    """Add the rows of `cols` back onto the pixels that they came from: im2col's adjoint."""
-    _, height, width, channels = dx.shape
-    oh, ow = window.output_size(height, width)
-    top, _, left, _ = window.pads(height, width)
-    depth = depth or channels
-    # (rows, KH*KW*depth) -> (N, H, W, C)
-    _scatter_add(
-        cols, dx, first, oh, ow, *window.kernel_size, *window.strides, *window.dilation,
-        top, left, channel, depth,
-    )  # fmt: skip
+    """Add the rows of `cols` to the pixels that :func:`im2col` copies them from.
+
+    Parameters
+    ----------
+    cols : array, shape (rows, KH * KW * depth)
+    dx : array, shape (N, H, W, C)
+        The sums are added to it.
+    first, window, channel, depth
+        As for :func:`im2col`.
+    """
+    size = window.output_size(*dx.shape[1:3])
+    block = (first, channel, depth or dx.shape[3])
+    _scatter_add(cols, dx, block, size, window.loop_geometry(*dx.shape[1:3]))
 
 
-# Offsets are unsigned where a loop runs over memory: they cannot be negative then, so no access
-# needs Python's wrap-around, and LLVM turns the loop into a plain copy or addition.
+# Without dilation and groups, one row of a patch is contiguous in the image: such a run of `span`
+# pixels is copied at once. Otherwise a run is one pixel. Indices are unsigned in the innermost
+# loops: then no access needs Python's wrap-around, and LLVM emits a plain copy or addition.
 
 
 @jit
-def _gather(x, cols, first, oh, ow, kh, kw, sh, sw, dh, dw, top, left, channel, depth):
+def _gather(
+    x: np.ndarray,
+    cols: np.ndarray,
+    block: tuple[int, int, int],
+    size: tuple[int, int],
+    geometry: tuple[int, ...],
+) -> None:
+    """(N, H, W, C) -> (rows, KH * KW * depth)"""
+    first, channel, depth = block
+    oh, ow = size
+    kh, kw, sh, sw, dh, dw, top, left = geometry
     _, height, width, channels = x.shape
-    flat, out = x.reshape(-1), cols.reshape(-1)
-    merged = dw == 1 and depth == channels  # a row of the patch is one run of memory
+    pixels, patches = x.reshape(-1), cols.reshape(-1)
+    span = kw if dw == 1 and depth == channels else 1
     for i in range(cols.shape[0]):
         pixel = first + i
-        ox = pixel % ow
-        oy = (pixel // ow) % oh
-        image = pixel // (ow * oh)
-        x0 = ox * sw - left
+        image, oy, ox = pixel // (oh * ow), pixel // ow % oh, pixel % ow
         for ky in range(kh):
             y = oy * sh - top + ky * dh
-            row = np.uint64(i * cols.shape[1] + ky * kw * depth)
-            if y < 0 or y >= height:
-                for j in range(np.uint64(kw * depth)):
-                    out[row + j] = 0
-                continue
-            source = ((image * height + y) * width + x0) * channels + channel
-            if merged:
-                begin = min(-x0, kw) * depth if x0 < 0 else 0
-                end = kw * depth
-                if x0 + kw > width:
-                    end = (width - x0) * depth
-                for j in range(np.uint64(begin)):
-                    out[row + j] = 0
-                if end > begin:
-                    at, here = row + np.uint64(begin), np.uint64(source + begin)
-                    for j in range(np.uint64(end - begin)):
-                        out[at + j] = flat[here + j]
-                for j in range(np.uint64(max(begin, end)), np.uint64(kw * depth)):
-                    out[row + j] = 0
-                continue
-            for kx in range(kw):
-                at = row + np.uint64(kx * depth)
-                if 0 <= x0 + kx * dw < width:
-                    here = np.uint64(source + kx * dw * channels)
-                    for j in range(np.uint64(depth)):
-                        out[at + j] = flat[here + j]
-                else:
-                    for j in range(np.uint64(depth)):
-                        out[at + j] = 0
+            for kx in range(0, kw, span):
+                x0 = ox * sw - left + kx * dw
+                begin, end = 0, 0
+                if 0 <= y < height:
+                    begin = min(max(-x0, 0), span)
+                    end = max(begin, min(width - x0, span))
+                run = np.uint64(i * cols.shape[1] + (ky * kw + kx) * depth)
+                source = np.uint64(((image * height + y) * width + x0) * channels + channel)
+                for j in range(np.uint64(begin * depth)):
+                    patches[run + j] = 0
+                for j in range(np.uint64(begin * depth), np.uint64(end * depth)):
+                    patches[run + j] = pixels[source + j]
+                for j in range(np.uint64(end * depth), np.uint64(span * depth)):
+                    patches[run + j] = 0
 
 
 @jit
-def _scatter_add(cols, dx, first, oh, ow, kh, kw, sh, sw, dh, dw, top, left, channel, depth):
+def _scatter_add(
+    cols: np.ndarray,
+    dx: np.ndarray,
+    block: tuple[int, int, int],
+    size: tuple[int, int],
+    geometry: tuple[int, ...],
+) -> None:
+    """(rows, KH * KW * depth) -> (N, H, W, C)"""
+    first, channel, depth = block
+    oh, ow = size
+    kh, kw, sh, sw, dh, dw, top, left = geometry
     _, height, width, channels = dx.shape
-    flat, patches = dx.reshape(-1), cols.reshape(-1)
-    merged = dw == 1 and depth == channels
+    pixels, patches = dx.reshape(-1), cols.reshape(-1)
+    span = kw if dw == 1 and depth == channels else 1
     for i in range(cols.shape[0]):
         pixel = first + i
-        ox = pixel % ow
-        oy = (pixel // ow) % oh
-        image = pixel // (ow * oh)
-        x0 = ox * sw - left
+        image, oy, ox = pixel // (oh * ow), pixel // ow % oh, pixel % ow
         for ky in range(kh):
             y = oy * sh - top + ky * dh
             if y < 0 or y >= height:
                 continue
-            row = np.uint64(i * cols.shape[1] + ky * kw * depth)
-            target = ((image * height + y) * width + x0) * channels + channel
-            if merged:
-                begin = min(-x0, kw) * depth if x0 < 0 else 0
-                end = kw * depth
-                if x0 + kw > width:
-                    end = (width - x0) * depth
-                if end > begin:
-                    at, here = row + np.uint64(begin), np.uint64(target + begin)
-                    for j in range(np.uint64(end - begin)):
-                        flat[here + j] += patches[at + j]
-                continue
-            for kx in range(kw):
-                if 0 <= x0 + kx * dw < width:
-                    at = row + np.uint64(kx * depth)
-                    here = np.uint64(target + kx * dw * channels)
-                    for j in range(np.uint64(depth)):
-                        flat[here + j] += patches[at + j]
+            for kx in range(0, kw, span):
+                x0 = ox * sw - left + kx * dw
+                begin = min(max(-x0, 0), span)
+                end = max(begin, min(width - x0, span))
+                run = np.uint64(i * cols.shape[1] + (ky * kw + kx) * depth)
+                target = np.uint64(((image * height + y) * width + x0) * channels + channel)
+                for j in range(np.uint64(begin * depth), np.uint64(end * depth)):
+                    pixels[target + j] += patches[run + j]

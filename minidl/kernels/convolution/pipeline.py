@@ -1,21 +1,21 @@
-"""Steps of a network that threads run without coming back to Python between them.
+"""Pipelines: steps in float32 that are executed without returning to Python between them.
 
-Between two sections of the thread pool nobody computes: the last thread of the one is waited for,
-Python finds out what comes next, and the threads have to meet again. With a hundred small layers
-on a single image that is a quarter of the time. A chain is told all steps beforehand: what they
-compute, where their tensors lie, and which steps must be complete before. Then threads take the
-jobs of all steps in order, and only a job whose input is not there yet is waited for.
+Between two runs of the thread pool no thread computes: the last one is waited for, Python finds the
+next step, and the threads are started again. With a hundred small layers on a single image this is
+a quarter of the time. A pipeline knows all steps in advance: their tensors, their jobs, and which
+steps must be complete before. The threads take the jobs of all steps in order and wait only for
+jobs whose input is not complete. A single convolution is a pipeline of one step.
 
-Where a tensor lies is said relative to one of a few memories, given anew for each run.
+The position of a tensor is relative to one of a few memories, which each run receives anew.
 
 >>> import numpy as np
 >>> from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 >>> from minidl.kernels.geometry import Window
->>> chain = Pipeline(threads=1)
+>>> pipeline = Pipeline(threads=1)
 >>> x, y = np.array([3.0, 5.0], "float32"), np.empty(1, "float32")
 >>> source, target = TensorLocation(0, 0, (1, 1, 2, 1)), TensorLocation(1, 0, (1, 1, 1, 1))
->>> chain.pool("max", source, Window((1, 2)), target)
->>> chain.run([x, y])
+>>> pipeline.pool("max", source, Window((1, 2)), target)
+>>> pipeline.run([x, y])
 >>> y
 array([5.], dtype=float32)
 """
@@ -27,10 +27,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.kernels.convolution.direct import layout, padded_bias
-from minidl.kernels.convolution.winograd import TILES, tasks, tile_grid, tile_scratch_shape
-from minidl.kernels.geometry import Convolution, Window
-from minidl.kernels.pooling import rows_of_output, window_numbers
+from minidl.kernels.convolution.direct import divide_direct
+from minidl.kernels.convolution.prepared import PreparedKernel
+from minidl.kernels.convolution.step_tables import (
+    AVERAGE_POOL,
+    CONVOLUTION,
+    DIRECT,
+    JOB,
+    MAX_POOL,
+    POOLING,
+    STEP,
+    WINOGRAD,
+)
+from minidl.kernels.convolution.winograd import divide_winograd, tile_grid
+from minidl.kernels.geometry import Window
+from minidl.kernels.pooling import row_chunks
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
 
@@ -38,18 +49,18 @@ __all__ = ["Pipeline", "TensorLocation"]
 
 
 class TensorLocation(NamedTuple):
-    """Where a tensor lies.
+    """The position of a tensor in one of a pipeline's memories.
 
     Attributes
     ----------
     memory : int
-        Its number among those that :meth:`Pipeline.run` gets.
+        Index of the memory among those passed to :meth:`Pipeline.run`.
     offset : int
-        Bytes from there.
+        Position in the memory, in bytes.
     shape : tuple of int
-        (N, H, W, C), all channels of the memory included.
+        (N, H, W, C), including all channels of the memory.
     may_overlap : bool
-        Whether the memory may be a part of another one, such as the memory of a view.
+        Whether the memory may be part of another one, such as the memory of a view.
     """
 
     memory: int
@@ -58,174 +69,176 @@ class TensorLocation(NamedTuple):
     may_overlap: bool = False
 
     def overlaps(self, other: TensorLocation) -> bool:
+        """Return whether the two tensors may share memory."""
         if self.may_overlap or other.may_overlap:
             return True
-        size, other_size = (4 * math.prod(place.shape) for place in (self, other))
+        size, other_size = (4 * math.prod(location.shape) for location in (self, other))
         return self.memory == other.memory and (
             self.offset < other.offset + other_size and other.offset < self.offset + size
         )
 
+    @property
+    def record(self) -> tuple[int, ...]:
+        """The location as a row of :data:`~minidl.kernels.convolution.step_tables.TENSOR`."""
+        return self.memory, self.offset, *self.shape
+
 
 class Pipeline:
-    """A number of steps in float32, and the jobs that they are cut into.
+    """A sequence of convolutions and poolings in float32, divided into jobs.
 
     Steps are added in an order in which they could run one after the other.
 
     Parameters
     ----------
     threads : int
-        How many will share the work.
+        Number of threads that share the jobs.
+
+    Attributes
+    ----------
+    dependencies : list of int
+        For each step, the number of first steps that must be complete before it starts.
     """
 
     def __init__(self, threads: int):
         self.threads = threads
-        self._steps: list[dict[str, int]] = []
+        self.dependencies: list[int] = []
+        self._steps: list[tuple[int, ...]] = []  # rows of STEP
+        self._convolutions: list[np.ndarray] = []  # rows of CONVOLUTION
+        self._poolings: list[np.ndarray] = []  # rows of POOLING
+        self._jobs: list[np.ndarray] = []
         self._reads: list[tuple[TensorLocation, ...]] = []
         self._writes: list[TensorLocation] = []
-        self._kept: list[np.ndarray] = []  # whose addresses are in the steps
+        self._arrays: list[np.ndarray] = []  # arrays whose addresses are in the tables
         self._v_size = self._m_size = 0
-        self._table: np.ndarray | None = None
+        self._tables: list[np.ndarray] | None = None
 
-    def convolve_direct(
-        self, x: TensorLocation, packed: np.ndarray, bias: np.ndarray | None,
-        convolution: Convolution, channels: int, relu: bool, residual: TensorLocation | None,
-        y: TensorLocation, channel: int,
-    ) -> None:  # fmt: skip
-        """Add what :func:`minidl.kernels.convolution.direct.convolve_direct` does."""
-        with importing_numba:
-            from minidl.kernels.compiled.pipeline_runner import DIRECT
+    def convolve(
+        self,
+        x: TensorLocation,
+        kernel: PreparedKernel,
+        bias: np.ndarray | None,
+        y: TensorLocation,
+        relu: bool = False,
+        residual: TensorLocation | None = None,
+        channel: int = 0,
+    ) -> None:
+        """Add the step ``y = relu(x * w + bias + residual)``.
 
-        groups, panels, depth, width = packed.shape
-        _, geometry, jobs = layout(x.shape, packed.shape, convolution, self.threads)
-        zeros = np.zeros(convolution.kernel_size[1] * x.shape[3] // groups, np.float32)
-        self._add(
-            DIRECT, jobs, x, y, residual, channel=channel, kernel=self._keep(packed),
-            groups=groups, panels=panels, depth=depth, columns=channels // groups, relu=relu,
-            bias=self._keep(padded_bias(bias, groups, channels, panels * width)),
-            geometry=self._keep(geometry), zeros=self._keep(zeros),
-        )  # fmt: skip
-
-    def convolve_winograd(
-        self, x: TensorLocation, u: np.ndarray, bias: np.ndarray | None, window: Window,
-        channels: int, relu: bool, residual: TensorLocation | None, y: TensorLocation, channel: int,
-    ) -> None:  # fmt: skip
-        """Add what :func:`minidl.kernels.convolution.winograd.convolve_winograd` does."""
-        with importing_numba:
-            from minidl.kernels.compiled.pipeline_runner import WINOGRAD
-
-        count, panels, c, width = u.shape
-        taps, outputs = TILES[window.kernel_size]
-        down, across, top, left = tile_grid(x.shape, window, outputs)
-        blocks, parts = tasks(x.shape[0] * down * across, count, c, panels, width, self.threads)
-        most = max(last - first for first, last in blocks)
-        self._v_size = max(self._v_size, math.prod(tile_scratch_shape(most, count * c, np.float32)))
-        columns = width * max(end - begin for begin, end in parts)
-        self._m_size = max(
-            self._m_size, math.prod(tile_scratch_shape(most, count * columns, np.float32))
-        )
-        bias = np.zeros(channels, np.float32) if bias is None else np.ascontiguousarray(bias)
-        self._add(
-            WINOGRAD, [(0, *block, *part) for block in blocks for part in parts], x, y, residual,
-            channel=channel, kernel=self._keep(u), groups=1, panels=panels, depth=c,
-            columns=channels, relu=relu, bias=self._keep(bias), taps_y=taps[0], taps_x=taps[1],
-            outputs_y=outputs[0], outputs_x=outputs[1], tiles_y=down, tiles_x=across, top=top,
-            left=left,
-        )  # fmt: skip
+        Parameters
+        ----------
+        x, y : TensorLocation
+        kernel : PreparedKernel
+        bias : array of float32, shape (K,), or None
+        relu : bool
+        residual : TensorLocation, optional
+            It has K channels, and may be `y` if that has K channels.
+        channel : int
+            First channel of `y` to write.
+        """
+        convolution, packed = kernel.convolution, kernel.packed
+        row = np.zeros(1, CONVOLUTION)
+        row["x"], row["y"] = x.record, y.record
+        row["residual"] = (y if residual is None else residual).record
+        row["has_residual"], row["relu"] = residual is not None, relu
+        row["channel"] = channel
+        row["window"] = convolution.loop_geometry(*x.shape[1:3])
+        row["packed"], row["panels"], row["depth"] = self._address(packed), *packed.shape[1:3]
+        if kernel.algorithm == "direct":
+            kind, groups = DIRECT, convolution.groups
+            jobs = divide_direct(x.shape, packed.shape, convolution, self.threads)
+            zeros = np.zeros(convolution.kernel_size[1] * x.shape[3] // groups, np.float32)
+            row["zeros"] = self._address(zeros)
+        else:
+            kind, groups = WINOGRAD, 1
+            jobs, v, m = divide_winograd(x.shape, packed.shape, convolution, self.threads)
+            self._v_size, self._m_size = max(self._v_size, v), max(self._m_size, m)
+            row["tiles_down"], row["tiles_across"] = tile_grid(x.shape, convolution)[:2]
+        filters = kernel.filters // groups
+        padded = np.zeros((groups, packed.shape[1] * packed.shape[3]), np.float32)
+        if bias is not None:
+            padded[:, :filters] = bias.reshape(groups, filters)
+        row["bias"], row["groups"], row["filters"] = self._address(padded), groups, filters
+        self._convolutions.append(row)
+        reads = (x,) if residual is None else (x, residual)
+        self._add(kind, len(self._convolutions) - 1, jobs, reads, y)
 
     def pool(self, kind: str, x: TensorLocation, window: Window, y: TensorLocation) -> None:
-        """Add "max" or "average" pooling."""
-        with importing_numba:
-            from minidl.kernels.compiled.pipeline_runner import AVERAGE_POOL, MAX_POOL
-
-        kh, kw, sh, sw, top, left = window_numbers(x.shape, window)
-        jobs = [(0, first, last, 0, 0) for first, last in rows_of_output(y.shape)]
-        self._add(
-            MAX_POOL if kind == "max" else AVERAGE_POOL, jobs, x, y, None, kh=kh, kw=kw, sh=sh,
-            sw=sw, top=top, left=left,
-        )  # fmt: skip
-
-    @property
-    def dependencies(self) -> list[int]:
-        """For each step, how many of the steps before must be complete when its jobs begin."""
-        return [step["needs"] for step in self._steps]
+        """Add a pooling step of kind "max" or "average"."""
+        row = np.zeros(1, POOLING)
+        row["x"], row["y"] = x.record, y.record
+        row["window"] = window.loop_geometry(*x.shape[1:3])
+        self._poolings.append(row)
+        jobs = np.array([(0, 0, *rows, 0, 0) for rows in row_chunks(y.shape)], JOB)
+        code = MAX_POOL if kind == "max" else AVERAGE_POOL
+        self._add(code, len(self._poolings) - 1, jobs, (x,), y)
 
     def run(self, memories: list[np.ndarray]) -> None:
-        """Do all steps, on arrays that begin where the steps' places are counted from."""
+        """Execute all steps.
+
+        Parameters
+        ----------
+        memories : list of array
+            The memories that the steps' locations refer to.
+        """
         with importing_numba:
             from minidl.kernels.compiled.pipeline_runner import run_pipeline
 
-        if self._table is None:
-            self._table = self._make_table()
+        if self._tables is None:
+            self._tables = [
+                np.array(self._steps, STEP),
+                np.concatenate([np.empty(0, CONVOLUTION), *self._convolutions]),
+                np.concatenate([np.empty(0, POOLING), *self._poolings]),
+                np.concatenate([np.empty(0, JOB), *self._jobs]),
+            ]
+        steps, convolutions, poolings, jobs = self._tables
         addresses = np.array([memory.ctypes.data for memory in memories])
-        done, next_job = np.zeros(len(self._steps), np.int64), np.zeros(1, np.int64)
+        completed, next_job = np.zeros(len(self._steps), np.int64), np.zeros(1, np.int64)
 
-        def task(i: int) -> None:
-            v, m = (
-                thread_pool.scratch(f"winograd {key}", (size,), np.float32)
-                for key, size in (("v", self._v_size), ("m", self._m_size))
-            )
-            run_pipeline(self._table, addresses, done, next_job, v, m)
+        def task(_: int) -> None:
+            v = thread_pool.scratch("winograd v", (self._v_size,), np.float32)
+            m = thread_pool.scratch("winograd m", (self._m_size,), np.float32)
+            counters = completed, next_job
+            run_pipeline(steps, convolutions, poolings, jobs, addresses, *counters, v, m)
 
-        thread_pool.run(task, self.threads)
+        # The threads take jobs inside the kernel, because taking one in Python requires the GIL.
+        thread_pool.run(task, min(self.threads, len(jobs)))
 
     def _add(
         self,
-        kind,
-        jobs,
-        x: TensorLocation,
+        kind: int,
+        row: int,
+        jobs: np.ndarray,
+        reads: tuple[TensorLocation, ...],
         y: TensorLocation,
-        residual: TensorLocation | None,
-        **numbers,
     ) -> None:
-        jobs = np.array(jobs, np.int64).reshape(-1, 5)
-        n, height, width, channels = x.shape
-        added = y if residual is None else residual
-        reads = (x,) if residual is None else (x, residual)
-        self._steps.append(
-            {
-                "kind": kind, "jobs": self._keep(jobs), "count": len(jobs),
-                "needs": self._needs(reads, y),
-                "x_memory": x.memory, "x": x.offset, "n": n, "height": height, "width": width,
-                "channels": channels, "y_memory": y.memory, "y": y.offset, "oh": y.shape[1],
-                "ow": y.shape[2], "y_channels": y.shape[3], "added": residual is not None,
-                "residual_memory": added.memory, "residual": added.offset, **numbers,
-            }
-        )  # fmt: skip
+        """Add a step, its parameters being in a row of the table of its kind."""
+        self.dependencies.append(self._count_dependencies(reads, y))
+        jobs = jobs.copy()
+        jobs["step"] = len(self._steps)
+        self._jobs.append(jobs)
+        self._steps.append((kind, row, self.dependencies[-1], len(jobs)))
         self._reads.append(reads)
         self._writes.append(y)
-        self._table = None
+        self._tables = None
 
-    def _needs(self, reads: tuple[TensorLocation, ...], y: TensorLocation) -> int:
-        """Return up to which of the steps so far all must be complete before one that reads and
-        writes these places.
+    def _count_dependencies(self, reads: tuple[TensorLocation, ...], y: TensorLocation) -> int:
+        """Return the number of first steps that must be complete before a new step starts.
 
-        It waits for those that write what it reads, and for those that read or write where it
-        writes; but writers of one tensor write to channels of their own, or to what they read.
+        The step waits for the writers of what it reads, and for the readers and writers of what it
+        overwrites. Writers of one tensor do not wait for each other: they write to different
+        channels or, adding a residual in place, read the tensor, too.
         """
         for i in reversed(range(len(self._steps))):
-            before = self._writes[i]
+            written = self._writes[i]
             if (
-                any(before.overlaps(place) for place in reads)
-                or any(place.overlaps(y) for place in self._reads[i])
-                or (before.overlaps(y) and before != y)
+                any(written.overlaps(location) for location in reads)
+                or any(location.overlaps(y) for location in self._reads[i])
+                or (written.overlaps(y) and written != y)
             ):
                 return i + 1
         return 0
 
-    def _keep(self, array: np.ndarray) -> int:
+    def _address(self, array: np.ndarray) -> int:
         """Keep an array alive and return its address."""
-        self._kept.append(array)
+        self._arrays.append(array)
         return array.ctypes.data
-
-    def _make_table(self) -> np.ndarray:
-        with importing_numba:
-            from minidl.kernels.compiled.pipeline_runner import STEP
-
-        table = np.zeros(len(self._steps), STEP)
-        first_job = 0
-        for row, step in zip(table, self._steps, strict=True):
-            for name, number in step.items():
-                row[name] = number
-            row["first_job"] = first_job
-            first_job += step["count"]
-        return table

@@ -1,263 +1,226 @@
 """Winograd's algorithm: convolutions at stride 1 with a quarter to a third of the multiplications.
 
-The output is cut into tiles. For a 3x3 kernel they are of 4x4 pixels, and each sees 6x6 input
-pixels d: F(4x4, 3x3). With fixed small matrices A, B and G (made in
+The output is cut into tiles. For a 3x3 kernel they have 4x4 pixels, and each reads 6x6 input
+pixels d: F(4x4, 3x3). With fixed small matrices A, B and G (see
 :mod:`minidl.kernels.convolution.winograd_matrices`), ' for transposed and * element by element,
 kernel g gives
 
     y = A' [ (G g G') * (B' d B) ] A
 
-and the sum over the input channels goes inside the brackets (Lavin and Gray, 2015). There it makes
-each of the 36 elements ("taps") a matrix product (tiles, C) @ (C, K). Tiles go through in blocks,
-so that a block's V = B' d B and M = V U are still in cache when they are needed.
+The sum over the input channels moves inside the brackets (Lavin and Gray, 2015,
+https://arxiv.org/abs/1509.09308). There it turns each of the 36 elements ("taps") into a matrix
+product (tiles, C) @ (C, K). Tiles are processed in blocks, so that a block's V = B' d B and M = V U
+are still in cache when they are read.
 
-A kernel of one row or one column is a line of 1x4 pixels that sees 1x10: F(4, 7) takes 10
+A kernel of one row or one column uses lines of 1x4 pixels that read 1x10: F(4, 7) takes 10
 multiplications instead of 28.
 
-The price is rounding: float32 results are off by about 1e-5 of the largest output, some twenty
-times as much as with im2col.
+The price is rounding: float32 results differ by about 1e-5 of the largest output, some twenty
+times as much as with im2col. This module transforms kernels and divides a convolution into jobs;
+its loops are in :mod:`minidl.kernels.compiled.winograd_loops`.
 
 >>> import numpy as np
->>> from minidl.kernels.geometry import Window
->>> from minidl.kernels.convolution.winograd import convolve_winograd, transform_kernel
->>> x, w = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 5))
->>> y = convolve_winograd(x, transform_kernel(w), None, Window((3, 3), padding="same"), 5)
->>> y[0, :, :, 0].round(9)
-array([[ 8., 12., 12.,  8.],
-       [12., 18., 18., 12.],
-       [12., 18., 18., 12.],
-       [ 8., 12., 12.,  8.]])
+>>> from minidl.kernels.convolution.winograd import transform_kernel
+>>> transform_kernel(np.ones((3, 3, 1, 1), "float32"))[:3, 0, 0, 0].round(4)
+array([ 0.0625, -0.125 , -0.0417], dtype=float32)
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 
+from minidl.kernels.convolution.step_tables import JOB
 from minidl.kernels.geometry import Window
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
 from minidl.kernels.runtime.memory import CACHE_LINE, aligned
 
 __all__ = [
-    "SPARE_BYTES", "TILES", "Tiles", "convolve_winograd", "multiply", "taps_first", "tasks",
-    "tile_grid", "tile_scratch", "tile_scratch_shape", "transform_kernel", "transformed_shape",
+    "SPARE",
+    "WINOGRAD_KERNELS",
+    "divide_winograd",
+    "tile_grid",
+    "tile_scratch",
+    "tile_shapes",
+    "transform_kernel",
+    "transformed_shape",
     "winograd_is_faster",
-]  # fmt: skip
+]
 
+WINOGRAD_KERNELS = ((3, 3), (1, 7), (7, 1))
 
-class Tiles(NamedTuple):
-    """The pixels that a tile reads and those that it writes, each (down, across)."""
-
-    taps: tuple[int, int]
-    outputs: tuple[int, int]
-
-
-TILES = {  # by kernel size
-    (3, 3): Tiles((6, 6), (4, 4)),
-    (1, 7): Tiles((1, 10), (1, 4)),
-    (7, 1): Tiles((10, 1), (4, 1)),
-}
-
-# Fewer read U too often, more leave the cache. Both weigh the same for 256 to 768 channels in and
-# out together: there it is half as many.
+# Smaller blocks read U more often, larger ones do not fit into the cache. For 256 to 768 channels,
+# input and output together, both effects balance at half of this.
 TILES_PER_BLOCK = 112  # eight register tiles; of 36 taps
-SPARE_BYTES = 3 * CACHE_LINE  # of each tile
-KERNEL_SPAN = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
+SPARE = 3 * CACHE_LINE // 4  # float32 numbers between the rows of V and of M
+KERNEL_CHUNK = 2**14  # (C, K) pairs per task of the kernel's transform: 2.25 MiB of U
 
-# What transforms cost, in multiplications of the product: measured with AVX-512.
+# Cost of the transforms in multiplications of the matrix products, measured with AVX-512.
 PER_NUMBER = 36  # of V and M, and of U beyond the kernel's own
-PER_KERNEL_NUMBER = 70  # of U, where it is made for the call
+PER_KERNEL_NUMBER = 70  # of U, where it is computed for the call
 PER_CALL = 8_000_000
 
 
+def tile_shapes(kernel_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the pixels that a tile reads and those that it writes, each (height, width).
+
+    >>> tile_shapes((3, 3)), tile_shapes((1, 7))
+    (((6, 6), (4, 4)), ((1, 10), (1, 4)))
+    """
+    (kh, kw), (down, across) = kernel_size, (4 if size > 1 else 1 for size in kernel_size)
+    return (down + kh - 1, across + kw - 1), (down, across)
+
+
 def winograd_is_faster(
-    n: int, oh: int, ow: int, c: int, k: int, kernel_size=(3, 3), backward: bool = False,
-    kept: bool = True,
-) -> bool:  # fmt: skip
-    """Say whether Winograd beats the alternative for n images, oh x ow outputs, C and K channels.
+    n: int,
+    oh: int,
+    ow: int,
+    c: int,
+    k: int,
+    kernel_size: tuple[int, int] = (3, 3),
+    backward: bool = False,
+    transform_cached: bool = True,
+) -> bool:
+    """Estimate whether Winograd's algorithm beats the alternative, by up to two and a half times.
 
-    It does, by up to two times and a half, where it saves more multiplications than its transforms
-    cost: not where tiles hang over the edge, where there are few channels, and where few tiles
-    share the cost of U, several times as large as the kernel, above all if U is not `kept` from an
-    earlier call. `backward` the alternative is slower.
+    It does where it saves more multiplications than its transforms cost. It does not where tiles
+    extend over the edge, where there are few channels, or where few tiles share the cost of reading
+    U, which is several times as large as the kernel. The alternative is slower backward.
 
+    Parameters
+    ----------
+    n, oh, ow, c, k : int
+        Number of images, output height and width, input and output channels.
+    kernel_size : tuple of int
+        One of `WINOGRAD_KERNELS`.
+    backward : bool
+        Whether the gradients are computed.
+    transform_cached : bool
+        Whether the kernel's transform is available from an earlier call.
+
+    Examples
+    --------
     >>> winograd_is_faster(1, 56, 56, 64, 64), winograd_is_faster(1, 7, 7, 512, 512)
     (True, False)
     """
-    taps, outputs = TILES[kernel_size]
+    inputs, outputs = tile_shapes(kernel_size)
     tiles = n * -(-oh // outputs[0]) * -(-ow // outputs[1])
     if backward:
         return tiles >= 16 and n * oh * ow >= 8 * tiles and c >= 16 and k >= 16
-    weights, count = math.prod(kernel_size), math.prod(taps)
+    weights, taps = math.prod(kernel_size), math.prod(inputs)
     computed = -(-tiles // 7) * 7  # seven are a short register tile
-    saved = (weights * n * oh * ow - count * computed) * c * k
-    cost = PER_CALL + PER_NUMBER * (count * tiles * (c + k) + (count - weights) * c * k)
-    if not kept:
-        cost += PER_KERNEL_NUMBER * count * c * k
+    saved = (weights * n * oh * ow - taps * computed) * c * k
+    cost = PER_CALL + PER_NUMBER * (taps * tiles * (c + k) + (taps - weights) * c * k)
+    if not transform_cached:
+        cost += PER_KERNEL_NUMBER * taps * c * k
     return saved > cost
 
 
 def transform_kernel(
     w: np.ndarray, out: np.ndarray | None = None, transposed: bool = False
 ) -> np.ndarray:
-    """Return ``U = G w G'`` of a kernel (KH, KW, C, K) as (taps, panels, C, width).
+    """Return ``U = G w G'`` of a kernel as (taps, panels, C, PANEL), computed in float64.
 
-    It is computed in float64, and laid out as
-    :func:`~minidl.kernels.convolution.direct.pack_kernel` lays out each tap; in float64 there is
-    one panel, of all K columns. `transposed` exchanges C and K.
+    Parameters
+    ----------
+    w : array of float32, shape (KH, KW, C, K)
+    out : array, optional
+        Receives the result; its shape is :func:`transformed_shape`'s.
+    transposed : bool
+        Whether to exchange C and K.
 
-    >>> transform_kernel(np.ones((3, 3, 1, 1)))[:6, 0, 0, 0].round(4)
-    array([ 0.0625, -0.125 , -0.0417,  0.0729,  0.0312,  0.25  ])
+    Returns
+    -------
+    u : array of float32
+        Each tap is laid out as :func:`~minidl.kernels.convolution.direct.pack_kernel` does it.
     """
     with importing_numba:
-        from minidl.kernels.compiled import winograd_loops as transformed
+        from minidl.kernels.compiled.winograd_loops import transform_kernel as transform_rows
 
     u = aligned(transformed_shape(w, transposed), w.dtype) if out is None else out
     _, panels, rows, width = u.shape
     weights = np.ascontiguousarray(w).reshape(-1, *w.shape[2:])
-    spans = thread_pool.chunks(rows, -(-KERNEL_SPAN // (panels * width)))
-    thread_pool.run(
-        lambda i: transformed.transform_kernel(weights, u, *spans[i], transposed), len(spans)
-    )
+    chunks = thread_pool.chunks(rows, -(-KERNEL_CHUNK // (panels * width)))
+    thread_pool.run(lambda i: transform_rows(weights, u, chunks[i], transposed), len(chunks))
     return u
 
 
 def transformed_shape(w: np.ndarray, transposed: bool = False) -> tuple[int, int, int, int]:
-    """Return the shape of :func:`transform_kernel`'s result."""
+    """Return the shape (taps, panels, C, PANEL) of :func:`transform_kernel`'s result."""
+    with importing_numba:
+        from minidl.kernels.compiled.gemm_tile import PANEL
+
     rows, columns = w.shape[:1:-1] if transposed else w.shape[2:]
-    width = columns
-    if w.dtype == np.float32:
-        with importing_numba:
-            from minidl.kernels.compiled.gemm_tile import PANEL
-
-        width = PANEL
-    return math.prod(TILES[w.shape[:2]].taps), -(-columns // width), rows, width
+    inputs, _ = tile_shapes(w.shape[:2])
+    return math.prod(inputs), -(-columns // PANEL), rows, PANEL
 
 
-def convolve_winograd(
-    x: np.ndarray, u: np.ndarray, bias: np.ndarray | None, window: Window, channels: int,
-    relu: bool = False, residual: np.ndarray | None = None, out: np.ndarray | None = None,
-    offset: int = 0,
-) -> np.ndarray:  # fmt: skip
-    """Return ``relu(x * w + bias + residual)`` for one of the kernel sizes in `TILES`.
+def tile_grid(x_shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    """Return (tiles down, tiles across, top, left, KH, KW) of an image.
 
-    Parameters
-    ----------
-    x : (N, H, W, C), contiguous
-    u : (taps, panels, C, width)
-        The kernel as :func:`transform_kernel` returns it.
-    bias : (K,) or None
-    window : Window
-        Stride and dilation 1.
-    channels : int
-        K.
-    relu : bool
-        Cut negative outputs off in the same pass.
-    residual : (N, OH, OW, K), contiguous, optional
-        Added before the ReLU. It may be `out` itself, if that has K channels.
-    out : (N, OH, OW, at least K), contiguous, optional
-        Where to write: its channels ``offset : offset + K``. The others stay as they are.
+    The first tile begins `top` pixels above and `left` pixels to the left of the image.
+    """
+    oh, ow = window.output_size(*x_shape[1:3])
+    top, _, left, _ = window.pads(*x_shape[1:3])
+    _, (down, across) = tile_shapes(window.kernel_size)
+    return -(-oh // down), -(-ow // across), top, left, *window.kernel_size
+
+
+@functools.lru_cache(maxsize=1024)
+def divide_winograd(
+    x_shape: tuple[int, ...], packed_shape: tuple[int, ...], window: Window, threads: int
+) -> tuple[np.ndarray, int, int]:
+    """Divide a Winograd convolution into jobs, each a block of tiles and some panels.
+
+    With fewer blocks than threads, the threads share the panels: then each thread reads only its
+    part of U, and reading U takes most of the time.
 
     Returns
     -------
-    `out`, or a new array (N, OH, OW, K)
+    jobs : JOB array
+        Do not write to it: it is cached.
+    v_size, m_size : int
+        Numbers of V and M of the largest job.
     """
-    with importing_numba:
-        from minidl.kernels.compiled.winograd_loops import transform_input, transform_output
-
-    count, panels, c, width = u.shape
-    taps, outputs = TILES[window.kernel_size]
-    oh, ow = window.output_size(*x.shape[1:3])
-    if out is None:
-        out = np.empty((len(x), oh, ow, channels), x.dtype)
-    bias = np.zeros(channels, x.dtype) if bias is None else bias
-    has_residual = residual is not None
-    residual = residual if has_residual else out  # a kernel argument must be some array
-    grid = tile_grid(x.shape, window, outputs)
-    blocks, parts = tasks(
-        len(x) * grid[0] * grid[1], count, c, panels, width, thread_pool.get_num_threads()
+    taps, panels, c, width = packed_shape
+    down, across, *_ = tile_grid(x_shape, window)
+    tiles = x_shape[0] * down * across
+    longest = TILES_PER_BLOCK * 36 // taps
+    if 256 <= c + panels * width <= 768:
+        longest //= 2
+    count, panels_each = max(1, -(-tiles // longest)), panels
+    if count < threads:
+        panels_each = -(-panels * count // threads)
+    else:
+        longest = -(-tiles // (-(-count // threads) * threads))  # no thread idles at the end
+    blocks = thread_pool.chunks(tiles, longest)
+    panel_chunks = thread_pool.chunks(panels, panels_each)
+    jobs = np.array([(0, 0, *block, *chunk) for block in blocks for chunk in panel_chunks], JOB)
+    most_tiles = max(last - first for first, last in blocks)
+    most_columns = width * max(end - begin for begin, end in panel_chunks)
+    v_size, m_size = (
+        math.prod(_scratch_shape(most_tiles, taps * channels)) for channels in (c, most_columns)
     )
-
-    def task(i: int) -> None:
-        first, last = blocks[i // len(parts)]
-        begin, end = parts[i % len(parts)]
-        tiles, stride = last - first, (end - begin) * width
-        v = tile_scratch("v", tiles, count * c, x.dtype)
-        m = tile_scratch("m", tiles, count * stride, x.dtype)
-        transform_input(x, v, 0, c, first, last, grid, taps, outputs)
-        multiply(v, u, m, tiles, begin, end)
-        transform_output(
-            m, stride, out, bias, residual, offset, begin * width, min(end * width, channels),
-            first, last, grid, outputs, relu, has_residual,
-        )  # fmt: skip
-
-    thread_pool.run(task, len(blocks) * len(parts))
-    return out
+    return jobs, v_size, m_size
 
 
-def tile_grid(x_shape, window: Window, outputs) -> tuple[int, int, int, int]:
-    """Return how many tiles an image has (down, across) and its padding (top, left)."""
-    oh, ow = window.output_size(*x_shape[1:3])
-    top, _, left, _ = window.pads(*x_shape[1:3])
-    return -(-oh // outputs[0]), -(-ow // outputs[1]), top, left
-
-
-def tile_scratch(key: str, tiles: int, size: int, dtype) -> np.ndarray:
+def tile_scratch(key: str, tiles: int, size: int) -> np.ndarray:
     """Return this thread's buffer for the taps of a block, `size` numbers for each tile."""
-    return thread_pool.scratch(f"winograd {key}", tile_scratch_shape(tiles, size, dtype), dtype)
+    return thread_pool.scratch(f"winograd {key}", _scratch_shape(tiles, size), np.float32)
 
 
-def tile_scratch_shape(tiles: int, size: int, dtype) -> tuple[int, int]:
+def _scratch_shape(tiles: int, size: int) -> tuple[int, int]:
     """Return (at least tiles, at least size).
 
-    All taps of a tile lie together, as they are written together: few pages at a time. There is
-    room for whole register tiles, and three cache lines more for each tile: to read beyond, and
-    to keep tiles from lying a power of two apart, where they would evict one another from the
-    first-level cache.
+    All taps of a tile are adjacent, because they are written together: this touches few pages at a
+    time. Rows are added up to whole register tiles. SPARE numbers follow each row: kernels may read
+    them, and they keep tiles from lying a power of two apart, where they would evict one another
+    from the first-level cache.
     """
-    if dtype == np.float32:
-        with importing_numba:
-            from minidl.kernels.compiled.gemm_tile import TALL
+    with importing_numba:
+        from minidl.kernels.compiled.gemm_tile import TALL
 
-        tiles = -(-tiles // TALL) * TALL
-    return tiles, size + SPARE_BYTES // np.dtype(dtype).itemsize
-
-
-def taps_first(tiles_of: np.ndarray, tiles: int, taps: int, channels: int) -> np.ndarray:
-    """Return what lies in a buffer of :func:`tile_scratch` as (taps, tiles, channels)."""
-    return tiles_of[:tiles, : taps * channels].reshape(tiles, taps, channels).transpose(1, 0, 2)
-
-
-def multiply(v: np.ndarray, u: np.ndarray, m: np.ndarray, tiles: int, begin: int, end: int) -> None:
-    """Write ``M = V U`` for `tiles` tiles and U's panels begin ... end - 1."""
-    count, _, c, width = u.shape
-    if u.dtype == np.float32:
-        with importing_numba:
-            from minidl.kernels.compiled.gemm_loops import multiply_taps
-
-        multiply_taps(v, u, m, tiles, begin, end)
-        return
-    taps_first(m, tiles, count, width)[...] = taps_first(v, tiles, count, c) @ u[:, 0]
-
-
-def tasks(
-    tiles: int, taps: int, c: int, panels: int, width: int, threads: int
-) -> tuple[list, list]:
-    """Return blocks of tiles and parts of the panels: each pair is a task.
-
-    Where there are fewer blocks than threads, the threads share out the panels: each reads
-    its part of U, and reading U is what takes the time then.
-    """
-    at_most = TILES_PER_BLOCK * 36 // taps
-    if 256 <= c + panels * width <= 768:
-        at_most //= 2
-    blocks = max(1, -(-tiles // at_most))
-    if blocks < threads:
-        return thread_pool.chunks(tiles, at_most), thread_pool.chunks(
-            panels, -(-panels * blocks // threads)
-        )
-    blocks = -(-blocks // threads) * threads  # none idle at the end
-    return thread_pool.chunks(tiles, -(-tiles // blocks)), [(0, panels)]
+    return -(-tiles // TALL) * TALL, size + SPARE

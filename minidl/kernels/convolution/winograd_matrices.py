@@ -1,15 +1,15 @@
-"""The matrices of Winograd's algorithm: polynomials multiplied by their values at a few points.
+"""Matrices of Winograd's algorithm, constructed by the Cook-Toom method.
 
-Two polynomials can be multiplied by multiplying their values at enough points, and finding the one
-polynomial that has those values (Toom, 1963; Cook, 1966). Convolution is the same turned around,
-so of a kernel of r numbers and n points come m = n - r + 1 outputs with n multiplications instead
-of m r (Winograd, 1980): with ' for transposed and * element by element,
+Two polynomials can be multiplied by multiplying their values at enough points and interpolating the
+product (Toom, 1963; Cook, 1966). Convolution is the transposed problem: a kernel of r numbers and n
+points give m = n - r + 1 outputs with n multiplications instead of m r (Winograd, 1980). With ' for
+transposed and * element by element,
 
     y = A' [ (G g) * (B' d) ]        d: n inputs, g: r weights, y: m outputs
 
-Column by column, A' holds the powers of the points, and so does G row by row, divided by the
-products of their distances. The last point is infinity, where a polynomial's value is its first
-coefficient. The others come in pairs a, -a: half of what one of them takes serves the other.
+The columns of A' hold the powers of the points. So do the rows of G, divided by the products of the
+distances between the points. The last point is infinity, where the value of a polynomial is its
+leading coefficient. The others come in pairs a, -a, which share half of their operations.
 
 >>> input_matrix(4).astype(int)  # B' of the points 0, 1, -1
 array([[-1,  0,  1,  0],
@@ -23,15 +23,22 @@ array([140., 200.])
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
 __all__ = [
-    "POINTS", "columns_in_pairs", "input_matrix", "kernel_matrix", "output_matrix",
+    "POINTS",
+    "columns_in_pairs",
+    "input_matrix",
+    "kernel_matrix",
+    "output_matrix",
     "rows_in_pairs",
-]  # fmt: skip
+]
 
-# By n. Small ones of few digits, for exactness: with 5/4 as the last, results in float32 are off by
-# a fifth of what they are off by with 4.
+# Interpolation points by n. Small numbers with few digits round least: with 4 in place of 5/4 the
+# errors of float32 results are five times as large.
 POINTS = {
     4: (0, 1, -1),
     6: (0, 1, -1, 2, -2),
@@ -40,17 +47,17 @@ POINTS = {
 
 
 def input_matrix(n: int) -> np.ndarray:
-    """Return B', (n, n): row i vanishes at all points but the i-th, the last row at all."""
+    """Return B', shape (n, n): row i is the polynomial that vanishes at all points but the i-th."""
     points = POINTS[n]
     rows = [np.poly(points[:i] + points[i + 1 :]) for i in range(n - 1)] + [np.poly(points)]
     matrix = np.zeros((n, n))
     for row, coefficients in zip(matrix, rows, strict=True):
-        row[: len(coefficients)] = coefficients[::-1]  # NumPy has the highest power first
+        row[: len(coefficients)] = coefficients[::-1]  # NumPy returns the highest power first
     return matrix
 
 
 def kernel_matrix(n: int, r: int) -> np.ndarray:
-    """Return G, (n, r)."""
+    """Return G, shape (n, r)."""
     points = POINTS[n]
     matrix = np.zeros((n, r))
     for i, a in enumerate(points):
@@ -61,42 +68,46 @@ def kernel_matrix(n: int, r: int) -> np.ndarray:
 
 
 def output_matrix(n: int, m: int) -> np.ndarray:
-    """Return A', (m, n)."""
+    """Return A', shape (m, n)."""
     matrix = np.zeros((m, n))
     matrix[:, :-1] = np.power(np.array(POINTS[n], float), np.arange(m)[:, None])
     matrix[-1, -1] = 1
     return matrix
 
 
-def rows_in_pairs(matrix):
-    """Return the function ``matrix @ d``, where rows 1 and 2, 3 and 4, ... differ in signs only.
+def rows_in_pairs(matrix: np.ndarray) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return ``d -> matrix @ d`` for a matrix whose rows 1 and 2, ... differ in signs only.
 
-    What they have in common is added up once: E + O is the one, and E - O the other. The numbers
-    of d may be anything that can be added and multiplied by a number.
+    The common terms E and the others O of two rows are summed once: the results are E + O and
+    E - O. The elements of d may be anything that can be added and multiplied by a number.
 
     >>> rows_in_pairs(input_matrix(6))([1.0, 0, 1, 0, 1, 0])
     [0.0, -3.0, -3.0, 0.0, 0.0, 0.0]
     """
 
-    def transform(d):
-        y = [_sum_up(matrix[0], d)]
+    def transform(d: Sequence[Any]) -> list[Any]:
+        y = [_weighted_sum(matrix[0], d)]
         for i in range(1, len(matrix) - 1, 2):
             same = matrix[i] == matrix[i + 1]
-            even = _sum_up(matrix[i] * same, d)
-            odd = _sum_up(matrix[i] * ~same, d)
+            even = _weighted_sum(matrix[i] * same, d)
+            odd = _weighted_sum(matrix[i] * ~same, d)
             y += [even + odd, even - odd]
-        return [*y, _sum_up(matrix[-1], d)]
+        return [*y, _weighted_sum(matrix[-1], d)]
 
     return transform
 
 
-def columns_in_pairs(matrix):
-    """Return the function ``matrix @ d``, where columns 1 and 2, 3 and 4, ... differ in signs only.
+def columns_in_pairs(matrix: np.ndarray) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return ``d -> matrix @ d`` for a matrix whose columns 1 and 2, ... differ in signs only.
 
-    Of each two numbers that meet them, each row takes either the sum or the difference.
+    Sum and difference of the two elements of d that such columns multiply are computed once. Each
+    row uses one of them.
+
+    >>> columns_in_pairs(output_matrix(4, 2))([1.0, 2.0, 3.0, 4.0])
+    [6.0, 3.0]
     """
 
-    def transform(d):
+    def transform(d: Sequence[Any]) -> list[Any]:
         pairs = range(1, len(d) - 1, 2)
         sums = [d[0], *(d[i] + d[i + 1] for i in pairs), d[-1]]
         differences = [None, *(d[i] - d[i + 1] for i in pairs), None]
@@ -105,14 +116,14 @@ def columns_in_pairs(matrix):
             same = [True, *(row[i] == row[i + 1] for i in pairs), True]
             factors = [row[0], *(row[i] for i in pairs), row[-1]]
             terms = zip(same, sums, differences, strict=True)
-            y.append(_sum_up(factors, [s if even else d for even, s, d in terms]))
+            y.append(_weighted_sum(factors, [s if even else d for even, s, d in terms]))
         return y
 
     return transform
 
 
-def _sum_up(factors, d):
-    """Return the sum of products, without those that are nothing or need no multiplication."""
+def _weighted_sum(factors: Iterable[float], d: Sequence[Any]) -> Any:
+    """Return the sum of products, without factors of 0 and multiplications by 1 and -1."""
     total = None
     for factor, a in zip(factors, d, strict=True):
         if factor == 0:

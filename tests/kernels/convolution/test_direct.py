@@ -1,4 +1,4 @@
-"""Convolution by register tiles against loops over every product."""
+"""Direct convolution: packed kernels, its division into jobs, and its results."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ from support.checks import assert_sums_agree, thorough
 from support.convolution_cases import cases, one_case
 from support.reference import naive_conv2d
 
-from minidl.kernels.compiled import gemm_loops as tiled
+from minidl.kernels.compiled import gemm_loops
 from minidl.kernels.compiled.gemm_tile import PANEL, SHORT, TALL
 from minidl.kernels.convolution import direct as module
-from minidl.kernels.convolution.direct import convolve_direct, pack_kernel
+from minidl.kernels.convolution.direct import divide_direct, pack_kernel
+from minidl.kernels.convolution.dispatch import convolve
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.runtime import thread_pool
 
@@ -19,8 +20,7 @@ POINTWISE = (*one_case(Convolution((1, 1)), dtype=np.float32), Convolution((1, 1
 
 
 def forward(x, w, bias, convolution, *epilogue):
-    packed = pack_kernel(w, convolution.groups)
-    return convolve_direct(x, packed, bias, convolution, w.shape[3], *epilogue)
+    return convolve(x, w, bias, convolution, *epilogue, algorithm="direct")
 
 
 def assert_exact(y, x, w, bias, convolution, relu=False):
@@ -34,7 +34,7 @@ def assert_exact(y, x, w, bias, convolution, relu=False):
 @thorough
 @given(cases(dtypes=(np.float32,)), st.booleans(), st.booleans(), st.sampled_from([1, 3]))
 @example(POINTWISE, True, True, 3)
-def test_forward_equals_its_slow_twin(case, with_bias, relu, threads):
+def test_forward_equals_the_naive_convolution(case, with_bias, relu, threads):
     x, w, bias, _, convolution = case
     thread_pool.set_num_threads(threads)
     bias = bias if with_bias else None
@@ -46,7 +46,7 @@ def test_forward_equals_its_slow_twin(case, with_bias, relu, threads):
 @pytest.mark.parametrize("filters", [1, PANEL - 1, PANEL, PANEL + 1, 3 * PANEL + 5])
 @pytest.mark.parametrize("pixels", [1, SHORT, SHORT + 1, TALL, TALL + 1, 2 * TALL + SHORT])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_whole_tiles_and_what_hangs_over(filters, pixels, groups):
+def test_whole_and_partial_register_tiles(filters, pixels, groups):
     rng = np.random.default_rng(0)
     convolution = Convolution((1, 3), padding="same", groups=groups)
     x = rng.normal(size=(1, 1, pixels, 6)).astype(np.float32)
@@ -58,10 +58,40 @@ def test_whole_tiles_and_what_hangs_over(filters, pixels, groups):
     np.testing.assert_array_equal(forward(x, w, bias, convolution, False, residual), y + residual)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("filters", [1, PANEL, PANEL + 1])
+def test_packed_kernels_hold_all_weights_and_zeros(filters, groups):
+    w = np.random.default_rng(0).normal(size=(3, 2, 4, groups * filters)).astype(np.float32)
+    packed = pack_kernel(w, groups)
+    panels = -(-filters // PANEL)
+    assert packed.shape == (groups, panels, 24, PANEL)
+    columns = packed.transpose(2, 0, 1, 3).reshape(24, groups, panels * PANEL)
+    np.testing.assert_array_equal(columns[..., :filters].reshape(w.shape), w)
+    assert (columns[..., filters:] == 0).all()
+
+
+@thorough
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.integers(1, 300)),
+    st.integers(1, 40),
+    st.integers(1, 2),
+    st.integers(1, 5),
+)
+def test_jobs_compute_each_output_once(x_shape, panels, groups, threads):
+    convolution = Convolution((3, 3), padding="same", groups=groups)
+    jobs = divide_direct(x_shape, (groups, panels, 9 * x_shape[3], PANEL), convolution, threads)
+    computed = np.zeros((groups, np.prod(x_shape[:3]), panels), int)
+    for job in jobs:
+        group, pixels = job["group"], slice(job["first"], job["last"])
+        computed[group, pixels, job["begin"] : job["end"]] += 1
+        assert job["first"] % TALL == 0  # only the last block ends with a partial tile
+    assert (computed == 1).all()
+
+
 @thorough
 @given(cases(dtypes=(np.float32,)), st.integers(1, 2**8), st.sampled_from([1, 3]))
 @example(POINTWISE, 1, 3)
-def test_however_the_work_is_cut_the_bits_are_the_same(case, size, threads):
+def test_results_do_not_depend_on_the_division_into_jobs(case, size, threads):
     x, w, bias, _, convolution = case
     whole = forward(x, w, bias, convolution)
     thread_pool.set_num_threads(threads)
@@ -69,24 +99,25 @@ def test_however_the_work_is_cut_the_bits_are_the_same(case, size, threads):
         patch.setattr(module, "BLOCK_BYTES", 1)
         patch.setattr(module, "JOB_SIZE", size)
         patch.setattr(module, "JOBS_PER_THREAD", 100)
-        patch.setattr(module, "layout", module.layout.__wrapped__)
+        divide_direct.cache_clear()
         np.testing.assert_array_equal(forward(x, w, bias, convolution), whole)
+    divide_direct.cache_clear()
 
 
-@pytest.mark.parametrize("size", [5, 40])  # the threads share out the kernel; the image
-def test_the_threads_share_the_larger_of_image_and_kernel(size):
+@pytest.mark.parametrize("size", [5, 40])  # the threads share the kernel, then the image
+def test_threads_share_the_larger_of_image_and_kernel(size):
     x, w, bias, _ = one_case(
         Convolution((3, 3)), n=1, size=size, channels=8, filters=6 * PANEL, dtype=np.float32
     )
     packed = pack_kernel(w)
-    blocks, parts = module._blocks((size - 2) ** 2, x.shape, packed.shape, threads=2)
-    assert (len(parts) > 1) == (packed.nbytes > x.nbytes)
-    assert len(blocks) * len(parts) > 1
+    jobs = divide_direct(x.shape, packed.shape, Convolution((3, 3)), threads=2)
+    assert (len({job["begin"] for job in jobs}) > 1) == (packed.nbytes > x.nbytes)
+    assert len(jobs) > 1
     assert_exact(forward(x, w, bias, Convolution((3, 3))), x, w, bias, Convolution((3, 3)))
 
 
-def test_kernels_of_many_panels_are_read_some_at_a_time():
-    depth = tiled.PANELS_BYTES // (4 * PANEL) // 2 + 1  # two panels are more than go together
+def test_kernels_with_more_panels_than_fit_into_the_cache():
+    depth = gemm_loops.PANELS_BYTES // (4 * PANEL) // 2 + 1  # two panels exceed the limit
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 2, TALL, depth)).astype(np.float32)
     w = rng.normal(size=(1, 1, depth, 3 * PANEL)).astype(np.float32)
@@ -94,38 +125,8 @@ def test_kernels_of_many_panels_are_read_some_at_a_time():
     assert_exact(y, x, w, None, Convolution((1, 1)))
 
 
-@thorough
-@given(
-    cases(dtypes=(np.float32,)), st.booleans(), st.booleans(), st.integers(0, 3),
-    st.sampled_from([1, 3]),
-)  # fmt: skip
-@example(POINTWISE, True, True, 2, 3)
-def test_residual_and_a_place_in_a_wider_array(case, relu, residual, channel, threads):
-    x, w, bias, dy, convolution = case
-    thread_pool.set_num_threads(threads)
-    wide = np.full((*dy.shape[:3], dy.shape[3] + channel + 1), 7, np.float32)
-    y = forward(x, w, bias, convolution, relu, dy if residual else None, wide, channel)
-    assert y is wide
-    expected = forward(x, w, bias, convolution)
-    expected = expected + dy if residual else expected
-    expected = np.maximum(expected, 0) if relu else expected
-    size = expected.shape[3]
-    np.testing.assert_array_equal(wide[..., channel : channel + size], expected)
-    assert (wide[..., :channel] == 7).all()
-    assert (wide[..., channel + size :] == 7).all()
-
-
-@pytest.mark.parametrize("filters", [6, 2 * PANEL])
-def test_the_residual_may_be_the_output(filters):
-    convolution = Convolution((1, 1))
-    x, w, bias, dy = one_case(convolution, filters=filters, dtype=np.float32)
-    expected = forward(x, w, bias, convolution, True, dy)
-    assert forward(x, w, bias, convolution, True, dy, dy) is dy
-    np.testing.assert_array_equal(dy, expected)
-
-
 @given(st.tuples(*[st.integers(0, 3)] * 4), st.integers(1, 2), st.integers(1, 3))
-def test_explicit_padding_is_that_of_a_padded_image(pads, stride, kernel):
+def test_explicit_padding_equals_a_padded_image(pads, stride, kernel):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 6, 5, 2)).astype(np.float32)
     w = rng.normal(size=(kernel, kernel, 2, 3)).astype(np.float32)
@@ -136,52 +137,9 @@ def test_explicit_padding_is_that_of_a_padded_image(pads, stride, kernel):
     np.testing.assert_array_equal(forward(x, w, None, explicit), forward(padded, w, None, plain))
 
 
-def test_images_that_are_not_contiguous_are_copied():
-    convolution = Convolution((3, 3))
-    x, w, bias, _ = one_case(convolution, dtype=np.float32)
-    y = forward(x, w, bias, convolution)
-    for order in (np.asfortranarray(x), np.repeat(x, 2, axis=2)[:, :, ::2]):
-        np.testing.assert_array_equal(forward(order, w, bias, convolution), y)
-    np.testing.assert_array_equal(forward(x, np.asfortranarray(w), bias, convolution), y)
-
-
-@pytest.mark.parametrize("bias", [None, np.zeros(2, np.float32)])
-def test_relu_does_not_hide_nan(bias):
-    x = np.ones((1, 2, 2, 1), np.float32)
-    x[0, 0, 0] = np.nan
-    y = forward(x, np.ones((1, 1, 1, 2), np.float32), bias, Convolution((1, 1)), True)
-    assert np.isnan(y[0, 0, 0]).all()
-    assert (y[0, 1] == 1).all()
-
-
-def test_a_number_that_is_not_read_spoils_nothing():
-    """The rows of zeros outside the image are zeros, whatever lies beside the image."""
+def test_pixels_outside_the_image_are_zero_whatever_is_adjacent_in_memory():
     x = np.full((3, 4, 4, 2), np.nan, np.float32)
     x[1] = 1
     y = forward(x, np.ones((3, 3, 2, 1), np.float32), None, Convolution((3, 3), padding="same"))
     assert y[1, 0, 0, 0] == 8
     assert np.isfinite(y[1]).all()
-
-
-@pytest.mark.parametrize("convolution", [Convolution((1, 1)), Convolution((3, 3), groups=2)])
-def test_inputs_are_left_alone(convolution):
-    arrays = one_case(convolution, dtype=np.float32)
-    x, w, bias, dy = copies = [a.copy() for a in arrays]
-    forward(x, w, bias, convolution, True, dy)
-    for before, after in zip(arrays, copies, strict=True):
-        np.testing.assert_array_equal(before, after)
-
-
-@pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3)])
-def test_an_empty_batch_gives_an_empty_output(kernel_size):
-    x, w, bias, dy = one_case(Convolution(kernel_size), n=0, dtype=np.float32)
-    assert forward(x, w, bias, Convolution(kernel_size)).shape == dy.shape
-
-
-def test_other_numbers_than_float32_are_refused():
-    x, w, _, _ = one_case(Convolution((1, 1)))
-    with pytest.raises(TypeError, match="expected float32, received float64.*'im2col'"):
-        pack_kernel(w)
-    packed = pack_kernel(w.astype(np.float32))
-    with pytest.raises(TypeError, match="expected float32, received float64"):
-        convolve_direct(x, packed, None, Convolution((1, 1)), w.shape[3])

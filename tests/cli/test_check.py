@@ -1,4 +1,4 @@
-"""``minidl check``, and the leaks that ``minidl train`` warns of."""
+"""``minidl check``, and the leak warning of ``minidl train``."""
 
 import json
 import os
@@ -33,21 +33,21 @@ def photos(tmp_path):
 
 @pytest.fixture
 def held_out(photos, tmp_path):
-    """Return a folder to test on, one of whose six photos is a smaller cats/0.jpg of `photos`."""
+    """Return a test folder of six photos, one of them a smaller copy of cats/0.jpg."""
     folder = write(tmp_path / "held_out", textured(5, seed=9))
     leaked = half(Image.open(photos / "cats" / "0.jpg"))
     (folder / "cats" / "leaked.jpg").write_bytes(encoded(leaked))
     return folder
 
 
-def test_healthy_photos(photos, capsys):
+def test_photos_without_findings(photos, capsys):
     assert run("check", photos) == 0
     out, err = capsys.readouterr()
     assert out == f"{photos}: 8 photos (cats 4, dogs 4)\n\nnothing found\n"
-    assert err == ""  # no progress bar where nobody watches
+    assert err == ""  # no progress bar without a terminal
 
 
-def test_warnings_do_not_fail_but_errors_do(photos, held_out, capsys):
+def test_exit_code_is_1_for_errors_only(photos, held_out, capsys):
     shutil.copy(photos / "dogs" / "1.jpg", photos / "dogs" / "again.jpg")
     (photos / "cats" / "bad.jpg").write_text("no photo")
     assert run("check", photos) == 0
@@ -69,14 +69,15 @@ def test_json_names_the_files_of_each_group(photos, held_out, capsys):
     answer = json.loads(capsys.readouterr().out)
     (group,) = answer["groups"]
     assert group["files"] == [
-        str(photos / "cats" / "0.jpg"), str(held_out / "cats" / "leaked.jpg"),
-    ]  # fmt: skip
+        str(photos / "cats" / "0.jpg"),
+        str(held_out / "cats" / "leaked.jpg"),
+    ]
     assert group["pairs"] == [{"files": group["files"], "relation": "resized copy"}]
     assert answer["spoils_results"] is True
     assert {finding["kind"] for finding in answer["findings"]} == {"leak", "imbalance"}
 
 
-def test_the_fix_list_names_files_and_deletes_none(photos, held_out, tmp_path, capsys):
+def test_fix_list_names_files_and_deletes_none(photos, held_out, tmp_path, capsys):
     (photos / "dogs" / "bad.jpg").write_bytes(b"")
     before = sorted(photos.glob("*/*")) + sorted(held_out.glob("*/*"))
     target = tmp_path / "drop.txt"
@@ -92,7 +93,7 @@ def test_the_fix_list_names_files_and_deletes_none(photos, held_out, tmp_path, c
     assert target.read_text() == ""
 
 
-def test_what_cannot_be_checked_is_refused_in_one_sentence(photos, tmp_path, capsys):
+def test_invalid_arguments_are_refused(photos, tmp_path, capsys):
     for arguments, words in (
         ((tmp_path / "none",), "nothing there"),
         ((photos / "cats" / "0.jpg",), "expected a folder"),
@@ -113,7 +114,7 @@ def test_what_cannot_be_checked_is_refused_in_one_sentence(photos, tmp_path, cap
         assert len(capsys.readouterr().err.splitlines()) <= 3
 
 
-def test_the_list_is_there_though_its_reader_has_gone(photos, held_out, tmp_path):
+def test_fix_list_is_written_before_a_closed_pipe_ends_the_command(photos, held_out, tmp_path):
     target = tmp_path / "drop.txt"
     command = [sys.executable, "-u", "-m", "minidl", "check", str(photos), "--test", str(held_out)]
     with subprocess.Popen(
@@ -124,7 +125,7 @@ def test_the_list_is_there_though_its_reader_has_gone(photos, held_out, tmp_path
     assert target.read_text().splitlines() == [str(photos / "cats" / "0.jpg")]
 
 
-def test_the_list_takes_any_name_but_one_of_two_lines(photos, tmp_path, capsys):
+def test_fix_list_omits_names_with_line_breaks(photos, tmp_path, capsys):
     names = [b"\xff.jpg", "日.jpg".encode(), b"two\nlines.jpg"]
     for name in names:
         (photos / "dogs" / os.fsdecode(name)).write_bytes(b"")
@@ -135,7 +136,7 @@ def test_the_list_takes_any_name_but_one_of_two_lines(photos, tmp_path, capsys):
     assert "line break" in capsys.readouterr().err
 
 
-def test_the_list_replaces_no_photo(photos, capsys):
+def test_fix_list_overwrites_no_photo(photos, capsys):
     photo = photos / "cats" / "0.jpg"
     before = photo.read_bytes()
     assert run("check", photos, "--fix-list", photo) == 1
@@ -143,7 +144,7 @@ def test_the_list_replaces_no_photo(photos, capsys):
     assert photo.read_bytes() == before
 
 
-def test_help_says_what_counts_as_an_error(capsys):
+def test_help_explains_errors_and_warnings(capsys):
     with pytest.raises(SystemExit):
         run("check", "--help")
     text = capsys.readouterr().out
@@ -151,7 +152,7 @@ def test_help_says_what_counts_as_an_error(capsys):
         assert word in text
 
 
-def test_ctrl_c_ends_a_check(photos, monkeypatch, capsys):
+def test_ctrl_c_stops_the_check(photos, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -162,12 +163,20 @@ def test_ctrl_c_ends_a_check(photos, monkeypatch, capsys):
 
 def train(photos, held_out, tmp_path):
     return run(
-        "train", photos, "--test", held_out, "--epochs", 1, "--image-size", 32, "--output",
+        "train",
+        photos,
+        "--test",
+        held_out,
+        "--epochs",
+        1,
+        "--image-size",
+        32,
+        "--output",
         tmp_path / "model.h5",
-    )  # fmt: skip
+    )
 
 
-def test_train_warns_of_leaks_and_trains_all_the_same(photos, held_out, tmp_path, capsys):
+def test_train_warns_of_leaks_and_continues(photos, held_out, tmp_path, capsys):
     assert train(photos, held_out, tmp_path) == 0
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if "test" in line]
@@ -180,13 +189,14 @@ def test_train_warns_of_leaks_and_trains_all_the_same(photos, held_out, tmp_path
     assert "accuracy" in out
 
 
-def test_train_says_where_there_is_no_leak(photos, held_out, tmp_path, capsys):
+def test_train_reports_that_there_are_no_leaks(photos, held_out, tmp_path, capsys):
     os.remove(held_out / "cats" / "leaked.jpg")
     assert train(photos, held_out, tmp_path) == 0
     out, err = capsys.readouterr()
     assert "None of the 5 test photos is among the training photos\n" in out
     assert "leak" not in out + err
-    assert run(
-        "train", photos, "--epochs", 1, "--image-size", 32, "--output", tmp_path / "model.h5"
-    ) == 0  # fmt: skip
+    assert (
+        run("train", photos, "--epochs", 1, "--image-size", 32, "--output", tmp_path / "model.h5")
+        == 0
+    )
     assert "None of" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Folders of trainings: never overwritten, read back as written, damage named."""
+"""Run folders: unique names, results read back as written, errors for damaged files."""
 
 import json
 
@@ -22,13 +22,13 @@ def trained(root, validated=True, epochs=2):
     return run, model
 
 
-def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
+def test_runs_of_the_same_second_get_separate_folders(tmp_path):
     folders = [Run.new(tmp_path, "a", CONFIG).folder for _ in range(4)]
     assert len(set(folders)) == 4
     assert all((folder / "config.json").exists() for folder in folders)
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_written_results_are_read_back(tmp_path):
     run, model = trained(tmp_path)
     model.save(tmp_path / "model.h5")
     run.keep(tmp_path / "model.h5")
@@ -47,7 +47,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_the_best_model_is_that_of_the_lowest_loss(tmp_path, validated):
+def test_best_model_has_the_lowest_loss(tmp_path, validated):
     import minidl
 
     run, _ = trained(tmp_path, validated, epochs=4)
@@ -55,7 +55,7 @@ def test_the_best_model_is_that_of_the_lowest_loss(tmp_path, validated):
     assert best.epochs_seen == run.summary()["best"]
 
 
-def test_the_last_model_stays_when_its_file_is_overwritten(tmp_path):
+def test_last_model_survives_overwriting_its_source(tmp_path):
     run, model = trained(tmp_path)
     model.save(tmp_path / "model.h5")
     run.keep(tmp_path / "model.h5")
@@ -67,7 +67,7 @@ def test_the_last_model_stays_when_its_file_is_overwritten(tmp_path):
     assert (run.folder / "last.h5").read_bytes() == (tmp_path / "model.h5").read_bytes()
 
 
-def test_a_training_without_an_end_is_unfinished_and_seconds_add_up(tmp_path):
+def test_state_without_result_is_unfinished_and_seconds_add_up(tmp_path):
     run, _ = trained(tmp_path)
     assert run.summary()["state"] == "unfinished"
     run.finish(2.0, state="interrupted")
@@ -76,7 +76,7 @@ def test_a_training_without_an_end_is_unfinished_and_seconds_add_up(tmp_path):
     assert run.summary()["seconds"] == 5
 
 
-def test_an_epoch_that_was_trained_twice_counts_once(tmp_path):
+def test_repeated_epoch_counts_once(tmp_path):
     run, _ = trained(tmp_path)
     with (run.folder / "metrics.csv").open("a") as file:
         file.write("1,0.5,0.5,0.125,0.75\n")
@@ -103,7 +103,7 @@ def test_an_epoch_that_was_trained_twice_counts_once(tmp_path):
         ("result.json", "\x00", "result.json"),
     ],
 )
-def test_a_damaged_run_is_left_out_by_name(tmp_path, name, content, words):
+def test_damaged_run_is_skipped_by_name(tmp_path, name, content, words):
     good, _ = trained(tmp_path)
     bad, _ = trained(tmp_path)
     (bad.folder / name).write_text(content)
@@ -115,7 +115,7 @@ def test_a_damaged_run_is_left_out_by_name(tmp_path, name, content, words):
     assert any("holiday" in sentence for sentence in others)
 
 
-def test_a_run_that_diverged_is_told_in_json_that_others_can_read(tmp_path, capsys):
+def test_diverged_run_gives_strict_json(tmp_path, capsys):
     run, _ = trained(tmp_path)
     (run.folder / "metrics.csv").write_text(
         "epoch,loss,val_loss\n0,0.5,0.4\n1,nan,nan\n2,inf,nan\n"
@@ -133,7 +133,7 @@ def test_a_run_that_diverged_is_told_in_json_that_others_can_read(tmp_path, caps
     assert "diverged" in capsys.readouterr().out
 
 
-def test_mistakes_are_named(tmp_path):
+def test_invalid_folders_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with refused(DataError, "file", "cannot create a folder"):
         Run.new(tmp_path / "file", "a", CONFIG)

@@ -1,4 +1,4 @@
-"""``minidl train`` leaves a folder behind, ``minidl runs`` shows what is in it."""
+"""Run folders of ``minidl train``, and the table of ``minidl runs``."""
 
 import json
 
@@ -30,7 +30,7 @@ def only_run(tmp_path):
     return run
 
 
-def test_a_training_leaves_its_options_numbers_models_and_report(photos, tmp_path, capsys):
+def test_training_writes_options_metrics_models_and_report(photos, tmp_path, capsys):
     assert train(photos, tmp_path, "--epochs", 2, "--test", photos, "--seed", 3) == 0
     run = only_run(tmp_path)
     assert str(run.folder) in capsys.readouterr().out
@@ -46,7 +46,7 @@ def test_a_training_leaves_its_options_numbers_models_and_report(photos, tmp_pat
     assert set(run.result["test"]) == {"loss", "accuracy"}
 
 
-def test_a_resumed_training_goes_on_in_its_folder(photos, tmp_path, monkeypatch):
+def test_resumed_training_continues_in_its_folder(photos, tmp_path, monkeypatch):
     def interrupted(self, *arguments, **options):
         if self.model.epochs_seen == 1:
             raise KeyboardInterrupt
@@ -63,33 +63,33 @@ def test_a_resumed_training_goes_on_in_its_folder(photos, tmp_path, monkeypatch)
     assert (row["state"], row["epochs"], row["planned"]) == ("finished", 4, 4)
 
 
-def test_a_test_from_before_a_resume_is_forgotten(photos, tmp_path):
+def test_resuming_discards_the_earlier_test_result(photos, tmp_path):
     assert train(photos, tmp_path, "--epochs", 1, "--test", photos) == 0
     assert only_run(tmp_path).summary()["test_accuracy"] is not None
     assert train(photos, tmp_path, "--epochs", 2, "--resume") == 0
     assert only_run(tmp_path).summary()["test_accuracy"] is None
 
 
-def test_no_run_leaves_nothing(photos, tmp_path):
+def test_no_run_creates_no_folder(photos, tmp_path):
     assert train(photos, tmp_path, "--epochs", 1, "--no-run") == 0
     assert not (tmp_path / "runs").exists()
     assert (tmp_path / "model.h5").exists()
 
 
-def test_the_report_that_was_asked_for_is_kept_with_the_run(photos, tmp_path):
+def test_requested_report_is_copied_to_the_run(photos, tmp_path):
     report = tmp_path / "out.html"
     assert train(photos, tmp_path, "--epochs", 1, "--report", report) == 0
     assert only_run(tmp_path).report.read_bytes() == report.read_bytes()
 
 
-def test_a_place_where_no_folder_can_be_made_is_named_before_training(photos, tmp_path, capsys):
+def test_unusable_runs_folder_is_refused_before_training(photos, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert train(photos, tmp_path, "--epochs", 1, "--runs", tmp_path / "file") == 1
     assert "file" in capsys.readouterr().err
     assert not (tmp_path / "model.h5").exists()
 
 
-def test_the_table_compares_runs(photos, tmp_path, capsys):
+def test_table_compares_runs(photos, tmp_path, capsys):
     for epochs in (1, 2):
         assert train(photos, tmp_path, "--epochs", epochs) == 0
     (tmp_path / "runs" / "holiday").mkdir()
@@ -109,14 +109,14 @@ def test_the_table_compares_runs(photos, tmp_path, capsys):
     assert [row["epochs"] for row in rows] == [1, 2]
 
 
-def test_where_there_are_no_runs_it_says_so(tmp_path, capsys):
+def test_folder_without_runs_exits_with_1(tmp_path, capsys):
     assert main(["runs", str(tmp_path)]) == 1
     assert "no runs" in capsys.readouterr().err
     assert main(["runs", str(tmp_path / "nowhere")]) == 1
     assert "no such folder" in capsys.readouterr().err
 
 
-def test_results_are_kept_from_one_another_and_from_the_photos(photos, tmp_path, capsys):
+def test_results_overwrite_neither_photos_nor_each_other(photos, tmp_path, capsys):
     photo = next((photos / "cats").iterdir())
     before = photo.read_bytes()
     for options, word in (
@@ -133,7 +133,7 @@ def test_results_are_kept_from_one_another_and_from_the_photos(photos, tmp_path,
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-def test_a_diverged_run_keeps_no_model_of_others(photos, tmp_path, capsys):
+def test_diverged_run_keeps_no_model_of_another_run(photos, tmp_path, capsys):
     assert train(photos, tmp_path, "--epochs", 1, "--no-run") == 0
     assert train(photos, tmp_path, "--epochs", 2, "--learning-rate", 1e30) == 1
     assert "diverged" in capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_a_diverged_run_keeps_no_model_of_others(photos, tmp_path, capsys):
     assert not (run.folder / "last.h5").exists()
 
 
-def test_a_training_is_resumed_from_another_folder(photos, tmp_path, monkeypatch):
+def test_training_is_resumed_from_another_working_directory(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["train", "photos", *SMALL, "--output", "model.h5", "--runs", "runs", "--epochs"]
     assert main([*command, "1"]) == 0
@@ -153,7 +153,7 @@ def test_a_training_is_resumed_from_another_folder(photos, tmp_path, monkeypatch
     assert only_run(tmp_path).summary()["epochs"] == 2
 
 
-def test_runs_are_looked_for_where_they_are_written(photos, tmp_path, monkeypatch, capsys):
+def test_environment_variable_sets_the_folder_of_runs(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINIDL_RUNS", str(tmp_path / "elsewhere"))
     command = ["train", str(photos), *SMALL, "--epochs", "1", "--output", str(tmp_path / "m.h5")]
     assert main(command) == 0

@@ -1,4 +1,4 @@
-"""After ``minidl info --warm-up`` nothing is left to be compiled."""
+"""``minidl info --warm-up`` compiles all kernels."""
 
 import importlib
 import json
@@ -12,7 +12,7 @@ from minidl.kernels.runtime import jit
 
 
 def all_kernels():
-    """Return "module.function" of everything that is compiled."""
+    """Return "module.function" of every kernel."""
     names = set()
     for info in pkgutil.walk_packages(kernels.__path__, "minidl.kernels."):
         module = importlib.import_module(info.name)
@@ -28,9 +28,9 @@ def all_kernels():
 KERNEL_CODE = jit.jit(len).__code__
 
 
-def test_every_kernel_is_compiled_and_kept(tmp_path):
+def test_every_kernel_is_compiled_and_cached(tmp_path):
     command = [sys.executable, "-m", "minidl", "info", "--warm-up", "--json"]
-    # One thread alone never waits for another: kernels for waiting are for two.
+    # A single thread never waits; the waiting kernels need two.
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_NUM_THREADS": "2"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=True

@@ -1,4 +1,4 @@
-"""``minidl weights``: what it prints, where, and its exit codes."""
+"""``minidl weights``: output, downloads, and usage errors."""
 
 import argparse
 import hashlib
@@ -22,7 +22,7 @@ def home(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    """Run a command as cli.main does, without its catching of errors."""
+    """Run a command as cli.main does, without catching errors."""
     parser = argparse.ArgumentParser(prog="minidl")
     commands = parser.add_subparsers(required=True)
 
@@ -50,7 +50,7 @@ def saved(tmp_path):
     return tmp_path / "small.h5"
 
 
-def test_inspect_prints_tensors_and_verdict(saved, capsys):
+def test_inspect_prints_tensors_and_matching_networks(saved, capsys):
     assert run("inspect", saved) == 0
     out = capsys.readouterr().out
     assert f"{saved}: minidl weights, 1 layers with 2 tensors of 15 numbers" in out
@@ -67,13 +67,13 @@ def test_inspect_prints_json(saved, capsys):
     assert report["fits"] == []
 
 
-def test_convert_says_what_it_wrote(saved, tmp_path, capsys):
+def test_convert_prints_a_summary(saved, tmp_path, capsys):
     assert run("convert", saved, tmp_path / "out.h5") == 0
     assert "the weights of 1 layers, from minidl weights" in capsys.readouterr().out
     assert (tmp_path / "out.h5").exists()
 
 
-def test_fetch_lists_what_can_be_had(capsys):
+def test_fetch_lists_the_available_files(capsys):
     entry = load_registry()["vgg16-notop"]
     entry.path.parent.mkdir(parents=True)
     entry.path.write_bytes(b"here")

@@ -127,16 +127,25 @@ def test_frozen_layers_change_nothing():
     np.testing.assert_allclose(grad_cam(model, images), before, atol=1e-5)
 
 
-def test_maps_highbrightness_the_relevant_region():
-    """The maps of a network that counts red pixels highbrightness the red square."""
-    model = Sequential([
-        Input((32, 32, 3)), layers.Conv2D(1, 1), layers.AveragePooling2D(4),
-        layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax"),
-    ])  # fmt: skip
-    model.set_weights([
-        np.array([1.0, 0, 0]).reshape(1, 1, 3, 1), np.zeros(1),
-        np.array([[0.0, 1.0]]), np.zeros(2),
-    ])  # fmt: skip
+def test_maps_highlight_the_relevant_region():
+    """The maps of a network that counts red pixels highlight the red square."""
+    model = Sequential(
+        [
+            Input((32, 32, 3)),
+            layers.Conv2D(1, 1),
+            layers.AveragePooling2D(4),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.set_weights(
+        [
+            np.array([1.0, 0, 0]).reshape(1, 1, 3, 1),
+            np.zeros(1),
+            np.array([[0.0, 1.0]]),
+            np.zeros(2),
+        ]
+    )
     image = np.zeros((1, 32, 32, 3), np.float32)
     image[0, 8:16, 20:28, 0] = 1
     for heatmap in (

@@ -46,7 +46,7 @@ def test_scores_are_mahalanobis_distances_from_the_nearest_mean():
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
-def test_the_chosen_share_of_known_samples_scores_below_1(share):
+def test_chosen_share_of_known_samples_scores_below_1(share):
     model, x, _ = fitted(share=share)
     _, scores = out_of_distribution.predict(model, x)
     assert np.mean(scores <= 1) == pytest.approx(share, abs=2 / len(x))
@@ -60,7 +60,7 @@ def test_held_out_samples_set_the_scale():
     assert np.mean(scores <= 1) == pytest.approx(0.9, abs=0.01)
 
 
-def test_the_outputs_are_those_of_the_model():
+def test_outputs_are_those_of_the_model():
     model, x, _ = fitted()
     outputs, _ = out_of_distribution.predict(model, x)
     np.testing.assert_array_equal(outputs, model.predict(x, batch_size=32, verbose=0))

@@ -1,5 +1,6 @@
-"""A report in a real browser: nothing sticks out, nothing is broken, photos can be compared."""
+"""The page: escaped JSON, and its layout in a real browser."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from support.tiny import make_photos
 from minidl import report
 from minidl.applications.small_cnn import small_cnn
 from minidl.data import ImageFolder
+from minidl.report.page import as_json
 
 
 @pytest.fixture(scope="module", params=[2, 10])
@@ -28,9 +30,14 @@ def page(request, tmp_path_factory):
     leak = SimpleNamespace(kind="leak", severity="error", message="in both parts", files=files)
     path = folder / "report.html"
     report.write(
-        path, model, data, history=history, train_data=data, command="minidl train " + "x" * 300,
+        path,
+        model,
+        data,
+        history=history,
+        train_data=data,
+        command="minidl train " + "x" * 300,
         findings=SimpleNamespace(findings=[leak]),
-    )  # fmt: skip
+    )
     return path
 
 
@@ -39,7 +46,7 @@ def test_a_report_in_chromium(page, width, dark):
     found = browse(page, width, dark)
     assert found["width"] == width
     assert found["scrollWidth"] <= width
-    assert found["sticksOut"] == []
+    assert found["overflowing"] == []
     assert found["images"] >= 24
     assert found["broken"] == 0
     assert found["console"] == []
@@ -49,6 +56,18 @@ def test_a_report_in_chromium(page, width, dark):
     assert found["dark"] == dark
     shade = sum(int(n) for n in found["background"].removeprefix("rgb(").rstrip(")").split(","))
     assert (shade < 200) == dark
-    (colour,) = set(found["textColours"])  # text in plots has the page's colour
-    ink = sum(int(n) for n in colour.removeprefix("rgb(").rstrip(")").split(","))
+    (color,) = set(found["textColors"])  # text in plots has the page's color
+    ink = sum(int(n) for n in color.removeprefix("rgb(").rstrip(")").split(","))
     assert (ink > 500) == dark
+
+
+@pytest.mark.parametrize("text", ["</script><script>", "<!--", "&lt;", "日本 <b>&"])
+def test_json_in_the_page_cannot_end_its_element(text):
+    raw = as_json({"names": [text], "loss": None})
+    assert not set("<>&") & set(raw)
+    assert json.loads(raw) == {"names": [text], "loss": None}
+
+
+def test_json_refuses_numbers_that_it_cannot_hold():
+    with pytest.raises(ValueError, match="JSON compliant"):
+        as_json({"loss": float("nan")})

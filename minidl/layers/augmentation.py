@@ -1,9 +1,9 @@
-"""Random flips, rotations, zooms, shifts and shears: new views of the same photo.
+"""Affine image augmentation: random flips, rotations, zooms, translations and shears.
 
-Each layer draws one 3x3 matrix per image, which maps pixels of the output to places in the
-input (see ``minidl.kernels.warp``). Layers that follow each other are joined into an
-:class:`AffineChain`: it multiplies their matrices and resamples once, which is quicker and
-blurs less than resampling after each layer. Outside training they return their input itself.
+Each layer draws one 3x3 matrix per image, which maps output pixels to positions in the input
+(see ``minidl.kernels.warp``). Consecutive layers are merged into an :class:`AffineChain`: it
+multiplies their matrices and resamples once, which is faster and blurs less than resampling
+after each layer. In inference the layers return their input.
 
 >>> import numpy as np
 >>> from minidl.layers.augmentation import RandomTranslation
@@ -16,14 +16,18 @@ array([0., 0., 1., 2.])
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_choice
 from minidl.common.seeding import as_generator, layer_generator
 from minidl.common.serialization import lookup
 from minidl.kernels.warp import FILL_MODES, INTERPOLATIONS, warp, warp_backward
+from minidl.layers.base import Gradients, Output, Rng
 from minidl.layers.capabilities import Capabilities
-from minidl.layers.preprocessing import ImageLayer, factor_range
+from minidl.layers.preprocessing import Factor, ImageLayer, check_factor_range
 
 __all__ = [
     "AffineChain",
@@ -35,15 +39,17 @@ __all__ = [
     "RandomZoom",
 ]
 
+Resampling = tuple[str, float, str]  # (fill_mode, fill_value, interpolation)
+
 
 class AffineLayer(ImageLayer):
-    """Base class: a layer of this kind only has to draw its matrices.
+    """Base class; subclasses implement ``sample_transforms``.
 
     Parameters
     ----------
     fill_mode : {"reflect", "constant", "nearest", "wrap"}
-        What lies around the image: its reflection ``c b a | a b c | c b a``, `fill_value`,
-        its border ``a a a | a b c | c c c``, or the image again ``a b c | a b c | a b c``.
+        Values outside the image: its reflection ``c b a | a b c | c b a``, `fill_value`,
+        its border ``a a a | a b c | c c c``, or its repetition ``a b c | a b c | a b c``.
     interpolation : {"bilinear", "nearest"}
     fill_value : float
     seed : int, optional
@@ -54,52 +60,65 @@ class AffineLayer(ImageLayer):
     capabilities = Capabilities(identity_in_inference=True)
 
     def __init__(
-        self, fill_mode="reflect", interpolation="bilinear", fill_value=0.0, seed=None, **kwargs
+        self,
+        fill_mode: str = "reflect",
+        interpolation: str = "bilinear",
+        fill_value: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        for name, value, known in (
-            ("fill_mode", fill_mode, FILL_MODES),
-            ("interpolation", interpolation, INTERPOLATIONS),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f"{self.label}: expected {name} to be one of {known}, received {value!r}"
-                )
-        self.fill_mode, self.interpolation = fill_mode, interpolation
+        self.fill_mode = check_choice(self.label, "fill_mode", fill_mode, FILL_MODES)
+        self.interpolation = check_choice(
+            self.label, "interpolation", interpolation, INTERPOLATIONS
+        )
         self.fill_value, self.seed = float(fill_value), seed
 
-    def sample_transforms(
-        self, n: int, height: int, width: int, rng: np.random.Generator | None = None
-    ) -> np.ndarray:
-        """Draw (n, 3, 3) float64 matrices: output pixel (column, row, 1) -> input pixel."""
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
+        """Draw one matrix for each image.
+
+        Parameters
+        ----------
+        n : int
+            Number of images.
+        height, width : int
+            Size of the images in pixels.
+        rng : numpy.random.Generator, optional
+
+        Returns
+        -------
+        numpy.ndarray, shape (n, 3, 3), float64
+            Maps an output pixel (column, row, 1) to its position in the input.
+        """
         raise NotImplementedError(f"{type(self).__name__}.sample_transforms")
 
     @property
-    def resampling(self) -> tuple | None:
-        """(fill_mode, fill_value, interpolation), or None where no pixel is ever made up."""
+    def resampling(self) -> Resampling | None:
+        """(fill_mode, fill_value, interpolation), or None if pixels are only permuted."""
         return self.fill_mode, self.fill_value, self.interpolation
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         x = self.to_float(x)
         if not training:
             return x, None
-        transforms = self.sample_transforms(len(x), *x.shape[1:3], rng)
+        batch, height, width, _ = x.shape
+        transforms = self.sample_transforms(batch, height, width, rng)
         return warp(x, transforms, self.fill_mode, self.fill_value, self.interpolation), transforms
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         if cache is None or not need_dx:
             return (dy if need_dx else None), []
         return warp_backward(dy, cache, dy.shape[1:3], self.fill_mode, self.interpolation), []
 
 
 class RandomFlip(AffineLayer):
-    """In training, mirror each image with probability 1/2, exactly.
+    """In training, mirror each image with probability 1/2, without interpolation.
 
     Parameters
     ----------
     mode : {"horizontal", "vertical", "horizontal_and_vertical"}
-        Left-right, top-bottom, or both, each drawn by itself. (Keras 3 flips both ways
-        together or not at all, against its documentation.)
+        Left-right, top-bottom, or both, each drawn independently. (Keras 3 flips both directions
+        together or not at all, contrary to its documentation.)
     seed : int, optional
     **kwargs
         See :class:`Layer`.
@@ -107,35 +126,33 @@ class RandomFlip(AffineLayer):
 
     MODES = ("horizontal", "vertical", "horizontal_and_vertical")
 
-    def __init__(self, mode="horizontal_and_vertical", seed=None, **kwargs):
-        super().__init__("reflect", "bilinear", 0.0, seed, **kwargs)
-        if mode not in self.MODES:
-            raise ValueError(
-                f"{self.label}: expected mode to be one of {self.MODES}, received {mode!r}"
-            )
-        self.mode = mode
+    def __init__(
+        self, mode: str = "horizontal_and_vertical", seed: int | None = None, **kwargs: Any
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.mode = check_choice(self.label, "mode", mode, self.MODES)
 
     @property
-    def resampling(self):
+    def resampling(self) -> None:
         return None
 
-    def sample_transforms(self, n, height, width, rng=None):
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
         signs = layer_generator(rng, self.seed).choice([-1.0, 1.0], (n, 2))  # x, y
         if self.mode == "horizontal":
             signs[:, 1] = 1
         elif self.mode == "vertical":
             signs[:, 0] = 1
-        return _around_centre(signs[:, :, None] * np.eye(2), height, width)
+        return _around_center(signs[:, :, None] * np.eye(2), height, width)
 
 
 class RandomRotation(AffineLayer):
-    """In training, rotate each image about its centre.
+    """In training, rotate each image about its center.
 
     Parameters
     ----------
     factor : float or (float, float)
-        Fraction of a full turn; positive is counter-clockwise. One number f means
-        between -f and f: 0.1 is up to 36 degrees either way.
+        Fraction of a full turn; positive is counterclockwise. One number f stands for (-f, f):
+        0.1 is up to 36 degrees in each direction.
     fill_mode, interpolation, seed, fill_value
         See :class:`AffineLayer`.
     **kwargs
@@ -144,33 +161,33 @@ class RandomRotation(AffineLayer):
 
     def __init__(
         self,
-        factor,
-        fill_mode="reflect",
-        interpolation="bilinear",
-        seed=None,
-        fill_value=0.0,
-        **kwargs,
+        factor: Factor,
+        fill_mode: str = "reflect",
+        interpolation: str = "bilinear",
+        seed: int | None = None,
+        fill_value: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(fill_mode, interpolation, fill_value, seed, **kwargs)
-        self.factor = factor_range(self, "factor", factor, -1, 1)
+        self.factor = check_factor_range(self, "factor", factor, -1, 1)
 
-    def sample_transforms(self, n, height, width, rng=None):
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
         angle = 2 * math.pi * layer_generator(rng, self.seed).uniform(*self.factor, n)
         cos, sin = np.cos(angle), np.sin(angle)
-        turn = np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)  # (n, 2, 2)
-        return _around_centre(turn, height, width)
+        rotations = np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)  # (n, 2, 2)
+        return _around_center(rotations, height, width)
 
 
 class RandomZoom(AffineLayer):
-    """In training, zoom each image about its centre.
+    """In training, zoom each image about its center.
 
     Parameters
     ----------
     height_factor : float or (float, float)
         Positive zooms out, negative zooms in: 0.2 shows 120 % of the image's height. One
-        number f means between -f and f. More than -1, at most 1.
+        number f stands for (-f, f). Greater than -1, at most 1.
     width_factor : float or (float, float), optional
-        The same for the width; None keeps the proportions.
+        The same for the width; None keeps the aspect ratio.
     fill_mode, interpolation, seed, fill_value
         See :class:`AffineLayer`.
     **kwargs
@@ -179,34 +196,34 @@ class RandomZoom(AffineLayer):
 
     def __init__(
         self,
-        height_factor,
-        width_factor=None,
-        fill_mode="reflect",
-        interpolation="bilinear",
-        seed=None,
-        fill_value=0.0,
-        **kwargs,
+        height_factor: Factor,
+        width_factor: Factor | None = None,
+        fill_mode: str = "reflect",
+        interpolation: str = "bilinear",
+        seed: int | None = None,
+        fill_value: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(fill_mode, interpolation, fill_value, seed, **kwargs)
-        self.height_factor = self._factor("height_factor", height_factor)
+        self.height_factor = self._check_factor("height_factor", height_factor)
         self.width_factor = None
         if width_factor is not None:
-            self.width_factor = self._factor("width_factor", width_factor)
+            self.width_factor = self._check_factor("width_factor", width_factor)
 
-    def _factor(self, name, factor):
-        lower, upper = factor_range(self, name, factor, -1, 1)
+    def _check_factor(self, name: str, factor: Factor) -> tuple[float, float]:
+        lower, upper = check_factor_range(self, name, factor, -1, 1)
         if lower == -1:
             raise ValueError(
-                f"{self.label}: expected {name} above -1 (which would show nothing), "
+                f"{self.label}: expected {name} above -1 (which would show a single point), "
                 f"received {factor!r}"
             )
         return lower, upper
 
-    def sample_transforms(self, n, height, width, rng=None):
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
         rng = layer_generator(rng, self.seed)
         y = 1 + rng.uniform(*self.height_factor, n)
         x = y if self.width_factor is None else 1 + rng.uniform(*self.width_factor, n)
-        return _around_centre(np.stack([x, y], axis=1)[:, :, None] * np.eye(2), height, width)
+        return _around_center(np.stack([x, y], axis=1)[:, :, None] * np.eye(2), height, width)
 
 
 class RandomTranslation(AffineLayer):
@@ -215,7 +232,7 @@ class RandomTranslation(AffineLayer):
     Parameters
     ----------
     height_factor : float or (float, float)
-        Fraction of the height; positive is down. One number f means between -f and f.
+        Fraction of the height; positive is down. One number f stands for (-f, f).
     width_factor : float or (float, float)
         Fraction of the width; positive is to the right.
     fill_mode, interpolation, seed, fill_value
@@ -226,37 +243,37 @@ class RandomTranslation(AffineLayer):
 
     def __init__(
         self,
-        height_factor,
-        width_factor,
-        fill_mode="reflect",
-        interpolation="bilinear",
-        seed=None,
-        fill_value=0.0,
-        **kwargs,
+        height_factor: Factor,
+        width_factor: Factor,
+        fill_mode: str = "reflect",
+        interpolation: str = "bilinear",
+        seed: int | None = None,
+        fill_value: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(fill_mode, interpolation, fill_value, seed, **kwargs)
-        self.height_factor = factor_range(self, "height_factor", height_factor, -1, 1)
-        self.width_factor = factor_range(self, "width_factor", width_factor, -1, 1)
+        self.height_factor = check_factor_range(self, "height_factor", height_factor, -1, 1)
+        self.width_factor = check_factor_range(self, "width_factor", width_factor, -1, 1)
 
-    def sample_transforms(self, n, height, width, rng=None):
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
         rng = layer_generator(rng, self.seed)
         transforms = np.tile(np.eye(3), (n, 1, 1))
-        # The output's pixel comes from where it was before the shift, hence the sign.
+        # Negative, because the matrix maps a pixel of the output to its origin in the input.
         transforms[:, 1, 2] = -height * rng.uniform(*self.height_factor, n)
         transforms[:, 0, 2] = -width * rng.uniform(*self.width_factor, n)
         return transforms
 
 
 class RandomShear(AffineLayer):
-    """In training, slant each image, about its top left pixel as in Keras.
+    """In training, shear each image about its top left pixel, as in Keras.
 
     Parameters
     ----------
     x_factor : float or (float, float)
-        Columns that a row is shifted by per row further down, 0 to 1; the direction is
-        random. One number f means up to f.
+        Horizontal shift in pixels per row, 0 to 1; the direction is random. One number f stands
+        for (0, f).
     y_factor : float or (float, float)
-        Rows that a column is shifted by per column further right.
+        Vertical shift in pixels per column.
     interpolation, fill_mode, fill_value, seed
         See :class:`AffineLayer`.
     **kwargs
@@ -265,19 +282,19 @@ class RandomShear(AffineLayer):
 
     def __init__(
         self,
-        x_factor=0.0,
-        y_factor=0.0,
-        interpolation="bilinear",
-        fill_mode="reflect",
-        fill_value=0.0,
-        seed=None,
-        **kwargs,
+        x_factor: Factor = 0.0,
+        y_factor: Factor = 0.0,
+        interpolation: str = "bilinear",
+        fill_mode: str = "reflect",
+        fill_value: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(fill_mode, interpolation, fill_value, seed, **kwargs)
-        self.x_factor = factor_range(self, "x_factor", x_factor, 0, 1)
-        self.y_factor = factor_range(self, "y_factor", y_factor, 0, 1)
+        self.x_factor = check_factor_range(self, "x_factor", x_factor, 0, 1)
+        self.y_factor = check_factor_range(self, "y_factor", y_factor, 0, 1)
 
-    def sample_transforms(self, n, height, width, rng=None):
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
         rng = layer_generator(rng, self.seed)
         sign = rng.choice([-1.0, 1.0], n)  # one for both directions, as in Keras
         transforms = np.tile(np.eye(3), (n, 1, 1))
@@ -287,23 +304,22 @@ class RandomShear(AffineLayer):
 
 
 class AffineChain(AffineLayer):
-    """Several affine layers as one: their matrices are multiplied, the image is read once.
+    """Several affine layers merged into one, which multiplies their matrices and resamples once.
 
-    A model makes these by itself where affine layers follow each other. The result is that
-    of the layers one after another, only sharper, and nothing that one layer pushes out of
-    the picture is lost to the next.
+    A model merges consecutive affine layers automatically. The result is that of the single
+    layers, but sharper, and pixels that one layer moves out of the image are not lost to the next.
 
     Parameters
     ----------
     layers : list of AffineLayer
-        In the order in which they would be applied.
+        In the order of their application.
     **kwargs
         See :class:`Layer`.
 
     Raises
     ------
     ValueError
-        If the layers do not fill and interpolate alike.
+        If the layers differ in fill_mode, fill_value or interpolation.
 
     Examples
     --------
@@ -312,16 +328,9 @@ class AffineChain(AffineLayer):
     (4, 3, 3)
     """
 
-    def __init__(self, layers, **kwargs):
-        kinds = (
-            RandomFlip,
-            RandomRotation,
-            RandomShear,
-            RandomTranslation,
-            RandomZoom,
-            AffineChain,
-        )
-        known = {kind.__name__: kind for kind in kinds}
+    def __init__(self, layers: Sequence[AffineLayer], **kwargs: Any):
+        kinds = (RandomFlip, RandomRotation, RandomShear, RandomTranslation, RandomZoom)
+        known = {kind.__name__: kind for kind in (*kinds, AffineChain)}
         layers = [lookup("affine layer", layer, known, AffineLayer) for layer in layers]
         if not layers or not _resample_alike(layers):
             raise ValueError(
@@ -330,42 +339,46 @@ class AffineChain(AffineLayer):
             )
         common = next((layer.resampling for layer in layers if layer.resampling), None)
         fill_mode, fill_value, interpolation = common or ("reflect", 0.0, "bilinear")
-        super().__init__(fill_mode, interpolation, fill_value, None, **kwargs)
+        super().__init__(fill_mode, interpolation, fill_value, **kwargs)
         self.layers = layers
 
     @staticmethod
-    def can_follow(previous, layer) -> bool:
-        """Return whether `layer` can be joined to `previous`: a layer, or the list so far.
+    def can_follow(previous: object, layer: object) -> bool:
+        """Return whether `layer` can be merged with the layers before it.
 
-        Give the whole list where there is one: a flip goes with anything, but does not make
-        its two neighbours alike.
+        Parameters
+        ----------
+        previous : layer, or list of layers
+            All layers of the chain so far. (A flip fits all others, but its neighbors may differ
+            from each other.)
+        layer : layer
         """
         layers = [*previous] if isinstance(previous, (list, tuple)) else [previous]
         layers.append(layer)
         return all(isinstance(item, AffineLayer) for item in layers) and _resample_alike(layers)
 
     @property
-    def resampling(self):
+    def resampling(self) -> Resampling | None:
         return super().resampling if any(layer.resampling for layer in self.layers) else None
 
-    def sample_transforms(self, n, height, width, rng=None):
+    def sample_transforms(self, n: int, height: int, width: int, rng: Rng = None) -> np.ndarray:
         rng = as_generator(rng)
-        # A pixel of the last layer's output is looked up in that layer's input first, so the
-        # first layer's matrix is applied last: it stands on the left.
+        # A matrix maps an output pixel to the input. The last layer's is therefore applied first:
+        # it is the rightmost factor.
         transforms = self.layers[0].sample_transforms(n, height, width, rng)
         for layer in self.layers[1:]:
             transforms = transforms @ layer.sample_transforms(n, height, width, rng)
         return transforms
 
 
-def _resample_alike(layers) -> bool:
+def _resample_alike(layers: Sequence[Any]) -> bool:
     return len({layer.resampling for layer in layers} - {None}) <= 1
 
 
-def _around_centre(linear: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return (n, 3, 3) matrices that apply `linear` (n, 2, 2) with the image's centre fixed."""
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+def _around_center(linear: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return (n, 3, 3) matrices that apply `linear` (n, 2, 2) with the image's center fixed."""
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
     transforms = np.tile(np.eye(3), (len(linear), 1, 1))
     transforms[:, :2, :2] = linear
-    transforms[:, :2, 2] = centre - linear @ centre
+    transforms[:, :2, 2] = center - linear @ center
     return transforms

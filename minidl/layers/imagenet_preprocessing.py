@@ -1,4 +1,4 @@
-"""What networks trained on ImageNet do to an image before their first convolution.
+"""ImageNetPreprocessing: the input normalization of networks pretrained on ImageNet.
 
 >>> import numpy as np
 >>> from minidl.layers import ImageNetPreprocessing
@@ -8,10 +8,13 @@ array([[-1.,  0.,  1.]])
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from minidl.common.argument_checks import check_choice
 from minidl.common.errors import ShapeError
-from minidl.layers.base import Layer
+from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
 from minidl.layers.capabilities import Capabilities
 from minidl.layers.preprocessing import float_dtype, scale_channels
 
@@ -22,7 +25,7 @@ __all__ = ["ImageNetPreprocessing"]
 CONSTANTS = {
     "caffe": ([1, 1, 1], [103.939, 116.779, 123.68]),
     "tf": ([127.5, 127.5, 127.5], [1, 1, 1]),
-    # That is (x / 255 - mean) / deviation.
+    # Equal to (x / 255 - mean) / deviation.
     "torch": (
         [255 * 0.229, 255 * 0.224, 255 * 0.225],
         [0.485 / 0.229, 0.456 / 0.224, 0.406 / 0.225],
@@ -31,14 +34,14 @@ CONSTANTS = {
 
 
 class ImageNetPreprocessing(Layer):
-    """Turn raw RGB (0..255) into what a network was trained on.
+    """Convert RGB values (0..255) to the input that a pretrained network expects.
 
-    Networks differ in this, and one that is fed with another's numbers runs, but sees little.
+    A network that receives another network's normalization runs, but predicts badly.
 
     Parameters
     ----------
     mode : {"caffe", "tf", "torch"}
-        "caffe": blue first, minus the mean colour of ImageNet (VGG16, ResNet50);
+        "caffe": channel order BGR, minus the mean color of ImageNet (VGG16, ResNet50);
         "tf": from -1 to 1 (InceptionV3);
         "torch": from 0 to 1, then mean 0 and standard deviation 1 over ImageNet.
     **kwargs
@@ -49,7 +52,7 @@ class ImageNetPreprocessing(Layer):
     ValueError
         For another mode.
     ShapeError
-        If the last axis does not have 3 channels.
+        When called: if the last axis does not have 3 channels.
 
     Examples
     --------
@@ -60,18 +63,14 @@ class ImageNetPreprocessing(Layer):
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def __init__(self, mode: str, **kwargs):
+    def __init__(self, mode: str, **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(mode, str) or mode not in CONSTANTS:
-            raise ValueError(
-                f"{self.label}: expected mode 'caffe', 'tf' or 'torch', received {mode!r}"
-            )
-        self.mode = mode
+        self.mode = check_choice(self.label, "mode", mode, CONSTANTS)
         divisor, shift = CONSTANTS[mode]
         self.scale, self.offset = 1 / np.array(divisor), -np.array(shift)
-        self.order = slice(None, None, -1 if mode == "caffe" else 1)  # red first, or blue first
+        self.order = slice(None, None, -1 if mode == "caffe" else 1)  # of the channels
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if not len(input_shape) or input_shape[-1] != 3:
             raise ShapeError(
                 f"{self.label}: expected images with 3 channels (red, green, blue) on the last "
@@ -79,11 +78,11 @@ class ImageNetPreprocessing(Layer):
             )
         return input_shape
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         dtype = float_dtype(x, self.dtype)
         return scale_channels(x[..., self.order], self.scale, self.offset, dtype), None
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: None, need_dx: bool = True) -> Gradients:
         if not need_dx:
             return None, []
         dx = scale_channels(dy, self.scale, np.asarray(0.0), dy.dtype)

@@ -140,6 +140,7 @@ class BatchNormalization(Layer):
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         rows, mean, inverse_std, uses_batch = cache
         dz = np.ascontiguousarray(dy).reshape(rows.shape)  # (N, H, W, C) -> (N*H*W, C)
+        dx: np.ndarray | None
         if uses_batch:
             dx, dgamma, dbeta = normalization.normalize_backward(
                 dz, rows, mean, inverse_std, self._gamma()

@@ -1,7 +1,7 @@
-"""Rescaling, and random changes of colour and crop, on batches of images.
+"""Rescaling, and random brightness, contrast and crop, on batches of images.
 
-The random layers work in training only: outside it brightness and contrast return their
-input itself, and a crop is the middle of the picture.
+The random layers are active in training only. In inference, brightness and contrast return their
+input, and a crop returns the center of the image.
 
 >>> import numpy as np
 >>> from minidl.layers.preprocessing import Rescaling
@@ -12,25 +12,30 @@ array([[-1.,  1.]], dtype=float32)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl.common.argument_checks import check_integer
 from minidl.common.errors import ShapeError
 from minidl.common.seeding import layer_generator
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.warp import warp, warp_backward
-from minidl.layers.base import Layer
+from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
 from minidl.layers.capabilities import Capabilities
 
 __all__ = ["ImageLayer", "RandomBrightness", "RandomContrast", "RandomCrop", "Rescaling"]
 
-SPAN = 2**16  # numbers per task: 256 KiB of float32
+CHUNK = 2**16  # elements per task: 256 KiB of float32
+
+Factor = float | tuple[float, float]
 
 
 class Rescaling(Layer):
-    """``y = x * scale + offset``, in training and outside it.
+    """``y = x * scale + offset``, in training and inference.
 
     Parameters
     ----------
@@ -41,8 +46,10 @@ class Rescaling(Layer):
 
     Raises
     ------
+    ValueError
+        If `scale` or `offset` has another form.
     ShapeError
-        If there are not as many numbers as channels.
+        When called: if there are not as many numbers as channels.
 
     Examples
     --------
@@ -53,7 +60,7 @@ class Rescaling(Layer):
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def __init__(self, scale, offset=0.0, **kwargs):
+    def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.scale, self.offset = np.asarray(scale), np.asarray(offset)
         for name, value in (("scale", self.scale), ("offset", self.offset)):
@@ -63,7 +70,7 @@ class Rescaling(Layer):
                     f"received {value.tolist()!r}"
                 )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         channels = input_shape[-1] if len(input_shape) else None
         for name, value in (("scale", self.scale), ("offset", self.offset)):
             if value.size > 1 and channels is not None and value.size != channels:
@@ -73,35 +80,102 @@ class Rescaling(Layer):
                 )
         return input_shape
 
-    def forward(self, x, training=False, rng=None):
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
         return scale_channels(x, self.scale, self.offset, float_dtype(x, self.dtype)), None
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: None, need_dx: bool = True) -> Gradients:
         return (scale_channels(dy, self.scale, np.asarray(0.0), dy.dtype) if need_dx else None), []
 
 
 class ImageLayer(Layer):
-    """What the layers for batches of images (N, H, W, C) have in common."""
+    """Base class of layers for batches of images (N, H, W, C)."""
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self.check_rank(input_shape, 4, "(batch, height, width, channels)")
         return input_shape
 
     def to_float(self, x: np.ndarray) -> np.ndarray:
-        """Return float images as they are, others (uint8) in the layer's dtype."""
+        """Return float images unchanged, and others (uint8) in the layer's dtype."""
         return x.astype(float_dtype(x, self.dtype), copy=False)
 
 
-class RandomBrightness(ImageLayer):
+class _RandomColor(ImageLayer):
+    """Base class: change the pixels of each image by one random number, then clip them.
+
+    Subclasses implement ``draw``, ``change`` and ``change_backward``.
+    """
+
+    capabilities = Capabilities(identity_in_inference=True)
+
+    def __init__(
+        self,
+        factor: Factor,
+        value_range: Sequence[float] = (0, 255),
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.factor = self.check_factor(factor)
+        self.value_range = _check_value_range(self, value_range)
+        self.seed = seed
+
+    def check_factor(self, factor: Factor) -> tuple[float, float]:
+        """Return the bounds of the random number."""
+        return check_factor_range(self, "factor", factor, -1, 1)
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw one number for each image."""
+        raise NotImplementedError(f"{type(self).__name__}.draw")
+
+    def change(self, image: np.ndarray, amount: np.ndarray, out: np.ndarray) -> None:
+        """Write the changed image (H, W, C) to `out`, not clipped."""
+        raise NotImplementedError(f"{type(self).__name__}.change")
+
+    def change_backward(self, dy: np.ndarray, amount: np.ndarray, out: np.ndarray) -> None:
+        """Write the gradient of ``change`` with respect to the image to `out`."""
+        raise NotImplementedError(f"{type(self).__name__}.change_backward")
+
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
+        x = self.to_float(x)
+        if not training:
+            return x, None
+        amounts = self.draw(len(x), layer_generator(rng, self.seed)).astype(x.dtype)
+        y = np.empty_like(x)
+
+        def task(n: int) -> None:
+            self.change(x[n], amounts[n], y[n])
+            np.clip(y[n], *self.value_range, out=y[n])
+
+        thread_pool.run(task, len(x))
+        return y, (x, amounts)
+
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
+        if cache is None or not need_dx:
+            return (dy if need_dx else None), []
+        x, amounts = cache
+        low, high = self.value_range
+        dx = np.empty_like(dy)
+
+        def task(n: int) -> None:
+            changed = np.empty_like(x[n])
+            self.change(x[n], amounts[n], changed)
+            inside = (changed >= low) & (changed <= high)  # clipped pixels have no gradient
+            self.change_backward(dy[n] * inside, amounts[n], dx[n])
+
+        thread_pool.run(task, len(x))
+        return dx, []
+
+
+class RandomBrightness(_RandomColor):
     """In training, add a random number to each image: ``clip(x + delta)``.
 
     Parameters
     ----------
     factor : float or (float, float)
-        ``delta / (high - low)`` is drawn between the two, or between ``-factor`` and
-        `factor`; from -1 (black) to 1 (white).
-    value_range : (low, high)
-        The range of the pixels; the result is clipped to it.
+        Bounds of ``delta / (high - low)``, from -1 (black) to 1 (white). One number f stands for
+        (-f, f).
+    value_range : (float, float)
+        Range (low, high) of the pixels; the result is clipped to it.
     seed : int, optional
     **kwargs
         See :class:`Layer`.
@@ -114,60 +188,32 @@ class RandomBrightness(ImageLayer):
     array([151., 151., 151.], dtype=float32)
     """
 
-    capabilities = Capabilities(identity_in_inference=True)
-
-    def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor_range(self, "factor", factor, -1, 1)
-        self.value_range = _value_range(self, value_range)
-        self.seed = seed
-
-    def forward(self, x, training=False, rng=None):
-        x = self.to_float(x)
-        if not training:
-            return x, None
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         low, high = self.value_range
-        delta = layer_generator(rng, self.seed).uniform(*self.factor, len(x)) * (high - low)
-        delta = delta.astype(x.dtype)
-        y = np.empty_like(x)
+        return rng.uniform(*self.factor, count) * (high - low)
 
-        def task(n: int) -> None:
-            np.add(x[n], delta[n], out=y[n])
-            np.clip(y[n], low, high, out=y[n])
+    def change(self, image: np.ndarray, amount: np.ndarray, out: np.ndarray) -> None:
+        np.add(image, amount, out=out)
 
-        thread_pool.run(task, len(x))
-        return y, (x, delta)
-
-    def backward(self, dy, cache, need_dx=True):
-        if cache is None or not need_dx:
-            return (dy if need_dx else None), []
-        x, delta = cache
-        low, high = self.value_range
-        dx = np.empty_like(dy)
-
-        def task(n: int) -> None:
-            moved = x[n] + delta[n]
-            np.multiply(dy[n], (moved >= low) & (moved <= high), out=dx[n])
-
-        thread_pool.run(task, len(x))
-        return dx, []
+    def change_backward(self, dy: np.ndarray, amount: np.ndarray, out: np.ndarray) -> None:
+        out[...] = dy
 
 
-class RandomContrast(ImageLayer):
-    """In training, spread or squeeze each image around its own mean colour.
+class RandomContrast(_RandomColor):
+    """In training, scale the distance of each pixel from the image's mean color.
 
     ``clip((x - mean) * contrast + mean)`` with the mean over the pixels of each channel.
 
-    Keras draws the contrast for ``factor=f`` between 1 and 1 + f; here it is what Keras'
-    documentation says: between 1 - f and 1 + f.
+    Keras draws the contrast for ``factor=f`` between 1 and 1 + f; this layer follows Keras'
+    documentation: between 1 - f and 1 + f.
 
     Parameters
     ----------
     factor : float or (float, float)
-        The contrast is drawn between ``1 - factor[0]`` and ``1 + factor[1]``; one number
-        stands for both.
-    value_range : (low, high)
-        The range of the pixels; the result is clipped to it.
+        The contrast is drawn between ``1 - factor[0]`` and ``1 + factor[1]``. One number stands
+        for both.
+    value_range : (float, float)
+        Range (low, high) of the pixels; the result is clipped to it.
     seed : int, optional
     **kwargs
         See :class:`Layer`.
@@ -180,63 +226,37 @@ class RandomContrast(ImageLayer):
     array([ 95., 125.])
     """
 
-    capabilities = Capabilities(identity_in_inference=True)
-
-    def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
-        super().__init__(**kwargs)
-        pair = (factor, factor) if isinstance(factor, Real) else factor
-        factor_range(self, "factor", pair, -1, 1)
-        self.factor = (float(pair[0]), float(pair[1]))
-        if self.factor[0] + self.factor[1] < 0:
+    def check_factor(self, factor: Factor) -> tuple[float, float]:
+        pair: Any = (factor, factor) if isinstance(factor, Real) else factor
+        check_factor_range(self, "factor", pair, -1, 1)
+        lower, upper = float(pair[0]), float(pair[1])
+        if lower + upper < 0:
             raise ValueError(
                 f"{self.label}: expected 1 - factor[0] <= 1 + factor[1], received {factor!r}"
             )
-        self.value_range = _value_range(self, value_range)
-        self.seed = seed
+        return lower, upper
 
-    def forward(self, x, training=False, rng=None):
-        x = self.to_float(x)
-        if not training:
-            return x, None
-        limits = 1 - self.factor[0], 1 + self.factor[1]
-        contrast = layer_generator(rng, self.seed).uniform(*limits, len(x)).astype(x.dtype)
-        y = np.empty_like(x)
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(1 - self.factor[0], 1 + self.factor[1], count)
 
-        def task(n: int) -> None:
-            _mix_with_mean(x[n], contrast[n], y[n])
-            np.clip(y[n], *self.value_range, out=y[n])
+    def change(self, image: np.ndarray, amount: np.ndarray, out: np.ndarray) -> None:
+        _mix_with_mean(image, amount, out)
 
-        thread_pool.run(task, len(x))
-        return y, (x, contrast)
-
-    def backward(self, dy, cache, need_dx=True):
-        if cache is None or not need_dx:
-            return (dy if need_dx else None), []
-        x, contrast = cache
-        low, high = self.value_range
-        dx = np.empty_like(dy)
-
-        def task(n: int) -> None:
-            spread = np.empty_like(x[n])
-            _mix_with_mean(x[n], contrast[n], spread)
-            inside = dy[n] * ((spread >= low) & (spread <= high))
-            _mix_with_mean(inside, contrast[n], dx[n])  # a symmetric map: its own adjoint
-
-        thread_pool.run(task, len(x))
-        return dx, []
+    def change_backward(self, dy: np.ndarray, amount: np.ndarray, out: np.ndarray) -> None:
+        _mix_with_mean(dy, amount, out)  # a symmetric linear map is its own adjoint
 
 
 class RandomCrop(ImageLayer):
-    """In training, cut a window of `height` x `width` at a random place, the same for the batch.
+    """In training, crop images to `height` x `width` at a random position, one per batch.
 
-    Outside training, and where the images are smaller than the window, the largest centred
-    part of the window's shape is cut out and resized (bilinear). That is what Keras'
-    documentation says; Keras 3.15 itself returns the images uncropped outside training.
+    In inference, and if the images are smaller than the crop, the largest centered region of the
+    crop's aspect ratio is resized (bilinear). This follows Keras' documentation; Keras 3.15
+    itself returns uncropped images in inference.
 
     Parameters
     ----------
     height, width : int
-        Size of the output.
+        Size of the output in pixels.
     seed : int, optional
     **kwargs
         See :class:`Layer`.
@@ -249,59 +269,81 @@ class RandomCrop(ImageLayer):
            [5., 6.]])
     """
 
-    def __init__(self, height, width, seed=None, **kwargs):
+    def __init__(self, height: int, width: int, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.height = check_integer(self.label, "height", height, 1)
         self.width = check_integer(self.label, "width", width, 1)
         self.seed = seed
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         super().compute_output_shape(input_shape)
         return (input_shape[0], self.height, self.width, input_shape[3])
 
-    def forward(self, x, training=False, rng=None):
-        window = self._window(*x.shape[1:3], training, rng)
-        rows, columns, transform = window
+    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
+        height, width = x.shape[1:3]
+        if training and height >= self.height and width >= self.width:
+            rows, columns = self._random_region(height, width, layer_generator(rng, self.seed))
+        else:
+            rows, columns = self._center_region(height, width)
+        transform = self._resizing(rows, columns)
         y = np.ascontiguousarray(self.to_float(x[:, rows, columns]))
         if transform is not None:
             transforms = np.broadcast_to(transform, (len(y), 3, 3))
             y = warp(y, transforms, "nearest", output_size=(self.height, self.width))
-        return y, (x.shape, window)
+        return y, (x.shape, rows, columns, transform)
 
-    def backward(self, dy, cache, need_dx=True):
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
         if not need_dx:
             return None, []
-        shape, (rows, columns, transform) = cache
+        shape, rows, columns, transform = cache
         dx = np.zeros(shape, dy.dtype)
-        inner = dx[:, rows, columns]
+        region = dx[:, rows, columns]
         if transform is not None:
             transforms = np.broadcast_to(transform, (len(dy), 3, 3))
-            dy = warp_backward(dy, transforms, inner.shape[1:3], "nearest")
-        inner[...] = dy
+            dy = warp_backward(dy, transforms, region.shape[1:3], "nearest")
+        region[...] = dy
         return dx, []
 
-    def _window(self, height, width, training, rng):
-        """Return (rows, columns, transform): what to cut out, and how to resize it, or None."""
-        if training and height >= self.height and width >= self.width:
-            rng = layer_generator(rng, self.seed)
-            top = int(rng.integers(height - self.height + 1))
-            left = int(rng.integers(width - self.width + 1))
-            return slice(top, top + self.height), slice(left, left + self.width), None
+    def _random_region(
+        self, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[slice, slice]:
+        top = int(rng.integers(height - self.height + 1))
+        left = int(rng.integers(width - self.width + 1))
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+    def _center_region(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the largest centered rows and columns of the crop's aspect ratio."""
         inner_height = max(1, min(height, width * self.height // self.width))
         inner_width = max(1, min(width, height * self.width // self.height))
         top, left = (height - inner_height) // 2, (width - inner_width) // 2
-        window = slice(top, top + inner_height), slice(left, left + inner_width)
-        if (inner_height, inner_width) == (self.height, self.width):
-            return *window, None
-        # Both pictures share their outer edges, which are half a pixel beyond the centres.
-        across, down = inner_width / self.width, inner_height / self.height
-        return *window, np.array(
-            [[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]]
-        )
+        return slice(top, top + inner_height), slice(left, left + inner_width)
+
+    def _resizing(self, rows: slice, columns: slice) -> np.ndarray | None:
+        """Return the 3x3 matrix that resizes a region to the crop, None if the sizes agree."""
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        if (height, width) == (self.height, self.width):
+            return None
+        # Both images share their outer edges, which lie half a pixel beyond the pixel centers.
+        across, down = width / self.width, height / self.height
+        return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
-def factor_range(layer: Layer, name: str, factor, low: float, high: float) -> tuple[float, float]:
-    """Return the (lower, upper) that `factor` stands for: f means from -f to f."""
+def check_factor_range(
+    layer: Layer, name: str, factor: Any, low: float, high: float
+) -> tuple[float, float]:
+    """Return the bounds (lower, upper) that `factor` stands for.
+
+    Parameters
+    ----------
+    layer : Layer
+        Named in the error message.
+    name : str
+        The argument's name.
+    factor : float or (float, float)
+        One number f stands for (-f, f).
+    low, high : float
+        Limits of the numbers.
+    """
     pair = list(factor) if isinstance(factor, (tuple, list)) else [factor, factor]
     numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in pair)
     if len(pair) != 2 or not numbers or not all(low <= value <= high for value in pair):
@@ -314,7 +356,7 @@ def factor_range(layer: Layer, name: str, factor, low: float, high: float) -> tu
     return float(min(pair)), float(max(pair))
 
 
-def _value_range(layer: Layer, value_range) -> tuple[float, float]:
+def _check_value_range(layer: Layer, value_range: Sequence[float]) -> tuple[float, float]:
     try:
         low, high = sorted(float(value) for value in value_range)
     except (TypeError, ValueError):
@@ -327,33 +369,35 @@ def _value_range(layer: Layer, value_range) -> tuple[float, float]:
     return low, high
 
 
-def float_dtype(x, dtype):
-    """The dtype to compute in: that of float32/float64 data, else the layer's."""
+def float_dtype(x: np.ndarray, dtype: np.dtype | None) -> np.dtype:
+    """Return the dtype to compute in: that of float32 or float64 data, else the layer's."""
     return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(dtype or np.float32)
 
 
-def scale_channels(x, scale, offset, dtype):
-    """Return ``x * scale + offset`` in `dtype`; scale and offset: () or (C,)."""
+def scale_channels(
+    x: np.ndarray, scale: np.ndarray, offset: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
+    """Return ``x * scale + offset`` in `dtype`; scale and offset have shape () or (C,)."""
     x = np.ascontiguousarray(x)
     y = np.empty(x.shape, dtype)
-    # (..., W, C) -> rows of W*C numbers, because NumPy is slow on rows of C = 3.
+    # (..., W, C) -> rows of W * C numbers, because NumPy is slow on rows of C = 3.
     repeats = x.shape[-2] if x.ndim > 2 else 1
     scale, offset = (
         np.tile(np.broadcast_to(v, x.shape[-1:]).astype(dtype), repeats) for v in (scale, offset)
     )
     rows, out = x.reshape(-1, scale.size), y.reshape(-1, scale.size)
-    parts = thread_pool.chunks(len(rows), SPAN // scale.size)
+    chunks = thread_pool.chunks(len(rows), CHUNK // scale.size)
 
     def task(i: int) -> None:
-        part = slice(*parts[i])
+        part = slice(*chunks[i])
         np.multiply(rows[part], scale, out=out[part])
         np.add(out[part], offset, out=out[part])
 
-    thread_pool.run(task, len(parts))
+    thread_pool.run(task, len(chunks))
     return y
 
 
-def _mix_with_mean(image, share, out) -> None:
+def _mix_with_mean(image: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
     """Write ``share * image + (1 - share) * mean`` to `out`; image: (H, W, C), mean: (C,)."""
     height, width, channels = image.shape
     rows = image.reshape(height, width * channels)

@@ -54,7 +54,7 @@ def test_noise_shape_drops_along_an_axis_together():
 @pytest.mark.parametrize("noise_shape", [(None, 1), (None, 1, 1, 1), (None, 2, None)])
 def test_a_noise_shape_that_does_not_fit_is_refused(noise_shape):
     layer = Dropout(0.5, noise_shape, name="drop")
-    with pytest.raises(ShapeError, match=r"Dropout 'drop': noise_shape .*\(2, 3, 4\)"):
+    with pytest.raises(ShapeError, match=r"Dropout 'drop': expected noise_shape .*\(2, 3, 4\)"):
         layer(np.ones((2, 3, 4)))
 
 

@@ -1,4 +1,4 @@
-"""How parameters follow their gradients: SGD, RMSprop, Adam and AdamW, as in Keras.
+"""Optimizers as in Keras: SGD, RMSprop, Adam and AdamW.
 
 >>> import numpy as np
 >>> from minidl.layers.parameter import Parameter
@@ -20,7 +20,7 @@ import numpy as np
 from minidl.common.argument_checks import check_fraction
 from minidl.common.serialization import lookup
 from minidl.kernels import optimizers as kernels
-from minidl.optimizers.optimizer import Optimizer
+from minidl.optimizers.optimizer import Optimizer, Slots
 from minidl.optimizers.schedules import LearningRateSchedule
 
 __all__ = ["Adam", "AdamW", "Optimizer", "RMSprop", "SGD", "get"]
@@ -37,9 +37,9 @@ class SGD(Optimizer):
     momentum : float
         ``velocity = momentum * velocity - learning_rate * g``, and w moves by the velocity.
     nesterov : bool
-        Look one velocity ahead: w moves by ``momentum * velocity - learning_rate * g``.
+        Nesterov momentum: w moves by ``momentum * velocity - learning_rate * g``.
     **common
-        As for :class:`Optimizer`.
+        See :class:`Optimizer`.
     """
 
     def __init__(
@@ -48,35 +48,44 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         **common: Any,
-    ):
+    ) -> None:
         super().__init__(learning_rate, **common)
         self.momentum = check_fraction(type(self).__name__, "momentum", momentum)
         self.nesterov = bool(nesterov)
 
     @property
-    def slot_names(self):
+    def slot_names(self) -> tuple[str, ...]:
+        """Names of the arrays that persist between steps."""
         return ("m",) if self.momentum else ()
 
-    def update(self, w, gradient, slots, learning_rate, decay):
+    def update(
+        self,
+        w: np.ndarray,
+        gradient: np.ndarray,
+        slots: Slots,
+        learning_rate: float,
+        decay: float,
+    ) -> None:
+        """Change one parameter and its slots in place; see :meth:`Optimizer.update`."""
         arrays = [w, gradient, slots.get("m", _none(w))]
         kernels.sgd(arrays, learning_rate, decay, self.momentum, self.nesterov)
 
 
 class RMSprop(Optimizer):
-    """Steps divided by the root of a moving mean of squared gradients.
+    """Gradient steps divided by the root of a moving mean of squared gradients.
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule
     rho : float
-        How much of the mean stays at each step.
+        Decay rate of the moving mean.
     momentum : float
     epsilon : float
-        Added to the mean square (inside the root, as in Keras).
+        Added to the mean square, inside the root as in Keras.
     centered : bool
-        Divide by the deviation instead: the squared mean gradient is subtracted.
+        Divide by the standard deviation: the squared mean gradient is subtracted.
     **common
-        As for :class:`Optimizer`.
+        See :class:`Optimizer`.
     """
 
     def __init__(
@@ -87,7 +96,7 @@ class RMSprop(Optimizer):
         epsilon: float = 1e-7,
         centered: bool = False,
         **common: Any,
-    ):
+    ) -> None:
         super().__init__(learning_rate, **common)
         self.rho = check_fraction(type(self).__name__, "rho", rho, exclusive="maximum")
         self.momentum = check_fraction(type(self).__name__, "momentum", momentum)
@@ -95,31 +104,40 @@ class RMSprop(Optimizer):
         self.centered = bool(centered)
 
     @property
-    def slot_names(self):
+    def slot_names(self) -> tuple[str, ...]:
+        """Names of the arrays that persist between steps."""
         return ("v", *(["m"] if self.momentum else []), *(["a"] if self.centered else []))
 
-    def update(self, w, gradient, slots, learning_rate, decay):
+    def update(
+        self,
+        w: np.ndarray,
+        gradient: np.ndarray,
+        slots: Slots,
+        learning_rate: float,
+        decay: float,
+    ) -> None:
+        """Change one parameter and its slots in place; see :meth:`Optimizer.update`."""
         arrays = [w, gradient, slots["v"], slots.get("m", _none(w)), slots.get("a", _none(w))]
         kernels.rmsprop(arrays, learning_rate, decay, self.rho, self.momentum, self.epsilon)
 
 
 class Adam(Optimizer):
-    """Momentum divided by the root of the mean square, both corrected for their start at zero.
+    """Moving mean of the gradient divided by the root of its mean square (Kingma and Ba, 2015).
 
-    The correction counts the parameter's own updates, so that a layer which is unfrozen late
-    begins as gently as the others did.
+    Both means are corrected for their start at zero. The correction counts the updates of each
+    parameter, so a layer that is unfrozen late starts as gently as the others did.
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule
     beta_1, beta_2 : float
-        How much of the mean gradient and of the mean square stays at each step.
+        Decay rates of the mean gradient and of the mean square.
     epsilon : float
-        Added to the root (Keras' "epsilon hat": after the correction).
+        Added to the root after the correction, as in Keras.
     amsgrad : bool
-        Divide by the largest mean square so far.
+        Divide by the maximum of the mean square so far.
     **common
-        As for :class:`Optimizer`.
+        See :class:`Optimizer`.
     """
 
     def __init__(
@@ -130,7 +148,7 @@ class Adam(Optimizer):
         epsilon: float = 1e-7,
         amsgrad: bool = False,
         **common: Any,
-    ):
+    ) -> None:
         super().__init__(learning_rate, **common)
         self.beta_1 = check_fraction(type(self).__name__, "beta_1", beta_1, exclusive="maximum")
         self.beta_2 = check_fraction(type(self).__name__, "beta_2", beta_2, exclusive="maximum")
@@ -138,10 +156,19 @@ class Adam(Optimizer):
         self.amsgrad = bool(amsgrad)
 
     @property
-    def slot_names(self):
+    def slot_names(self) -> tuple[str, ...]:
+        """Names of the arrays that persist between steps."""
         return ("m", "v", "largest_v") if self.amsgrad else ("m", "v")
 
-    def update(self, w, gradient, slots, learning_rate, decay):
+    def update(
+        self,
+        w: np.ndarray,
+        gradient: np.ndarray,
+        slots: Slots,
+        learning_rate: float,
+        decay: float,
+    ) -> None:
+        """Change one parameter and its slots in place; see :meth:`Optimizer.update`."""
         step = int(slots["step"][0])
         corrected = learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         arrays = [w, gradient, slots["m"], slots["v"], slots.get("largest_v", _none(w))]
@@ -160,20 +187,41 @@ class AdamW(Adam):
         epsilon: float = 1e-7,
         amsgrad: bool = False,
         **common: Any,
-    ):
+    ) -> None:
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common
         )
 
 
-def get(identifier) -> Optimizer:
-    """Return the optimizer for a name ("adam"), a dict, a class or an object."""
-    return lookup("optimizer", identifier, _KNOWN, Optimizer)
+def get(identifier: Any) -> Optimizer:
+    """Return the optimizer for an identifier.
+
+    Parameters
+    ----------
+    identifier : str, dict, type or Optimizer
+        A name such as "adam", a saved configuration, a class or an optimizer.
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> from minidl import optimizers
+    >>> optimizers.get("sgd").learning_rate
+    0.01
+    """
+    return lookup("optimizer", identifier, _BY_NAME, Optimizer)
 
 
 def _none(w: np.ndarray) -> np.ndarray:
-    """The empty array that stands for an absent slot."""
+    """Return the empty array that stands for an absent slot."""
     return _NONE.astype(w.dtype)
 
 
-_KNOWN = {cls.__name__: cls for cls in (SGD, RMSprop, Adam, AdamW)}
+_BY_NAME = {cls.__name__: cls for cls in (SGD, RMSprop, Adam, AdamW)}

@@ -1,4 +1,4 @@
-"""What an optimizer is: checked and clipped gradients, a learning rate, state per parameter.
+"""The base class of optimizers: gradient checks, clipping, learning rate, saved state.
 
 >>> import numpy as np
 >>> from minidl.layers.parameter import Parameter
@@ -27,31 +27,32 @@ from minidl.layers.parameter import Parameter
 from minidl.optimizers import schedules
 from minidl.optimizers.schedules import LearningRateSchedule
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "Slots"]
+
+Slots = dict[str, np.ndarray]  # an optimizer's arrays for one parameter
 
 
 class Optimizer(Configurable):
-    """Base class; an optimizer of one's own needs ``slot_names`` and ``update``.
+    """Base class; a custom optimizer implements ``update`` and, if needed, ``slot_names``.
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule
         Multiplied by each layer's ``learning_rate_multiplier``.
     weight_decay : float, optional
-        At each step, parameters first shrink by this fraction times the learning rate
+        Fraction times the learning rate by which each step shrinks the parameters
         (decoupled from the gradient).
     clipnorm, clipvalue, global_clipnorm : float, optional
-        At most one of them: the largest norm of each gradient, the largest absolute value of
-        each element, the largest norm of all gradients together. Gradients that are passed in
-        are never changed.
+        At most one of them: the maximum norm of each gradient, the maximum absolute value of
+        each element, the maximum norm of all gradients together. Clipping copies the gradients.
     exclude_from_weight_decay : list of str, optional
-        As `var_names` of the method of that name.
+        See the method of that name.
     name : str, optional
 
     Attributes
     ----------
     iterations : int
-        Updates made so far.
+        Number of updates so far.
     learning_rate : float or LearningRateSchedule
         Can be set at any time.
 
@@ -78,7 +79,7 @@ class Optimizer(Configurable):
         global_clipnorm: float | None = None,
         exclude_from_weight_decay: Sequence[str] | None = None,
         name: str | None = None,
-    ):
+    ) -> None:
         self.name = name or type(self).__name__.lower()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -86,26 +87,50 @@ class Optimizer(Configurable):
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
-        # By parameter, not by name: another model's "dense/kernel" starts with slots of its own.
-        self._slots: dict[Parameter, dict[str, np.ndarray]] = {}
-        self._loaded: dict[str, dict[str, np.ndarray]] = {}  # by path, until the first update
+        # By parameter instead of path, so that another model's "dense/kernel" has its own slots.
+        self._slots: dict[Parameter, Slots] = {}
+        self._loaded: dict[str, Slots] = {}  # by path, until the first update
         self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
         self._check_arguments()
 
     @property
     def slot_names(self) -> tuple[str, ...]:
-        """Names of the arrays, shaped like the parameter, that are kept from step to step."""
+        """Names of the arrays, shaped like the parameter, that persist between steps."""
         return ()
 
-    def update(self, w, gradient, slots, learning_rate: float, decay: float) -> None:
-        """Change `w` and the arrays in `slots` in place; `decay` is the fraction to shrink by."""
+    def update(
+        self,
+        w: np.ndarray,
+        gradient: np.ndarray,
+        slots: Slots,
+        learning_rate: float,
+        decay: float,
+    ) -> None:
+        """Change one parameter and its slots in place.
+
+        Parameters
+        ----------
+        w, gradient : numpy.ndarray
+            Parameter and gradient, of one shape.
+        slots : dict of str to numpy.ndarray
+            The arrays of ``slot_names``, and "step", shape (1,), the number of updates.
+        learning_rate : float
+        decay : float
+            Fraction by which to shrink `w` first.
+        """
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def apply(self, parameters: Sequence[Parameter], gradients: Sequence[np.ndarray]) -> None:
-        """Make one update of `parameters`, which are all trainable.
+        """Make one update of trainable parameters.
 
-        A parameter that is left out (because it is frozen) keeps its value and its slots.
-        Everything is checked before anything changes.
+        Parameters that are missing, because they are frozen, keep their values and slots. All
+        arguments are checked before anything changes.
+
+        Parameters
+        ----------
+        parameters : sequence of Parameter
+        gradients : sequence of numpy.ndarray
+            One for each parameter.
 
         Raises
         ------
@@ -123,17 +148,18 @@ class Optimizer(Configurable):
             self._loaded.pop(parameter.path, None)
             own["step"] += 1
             multiplier = getattr(parameter.layer, "learning_rate_multiplier", 1.0)
-            decay = self.weight_decay if self._decays(parameter) else 0.0
+            decay = rate * multiplier * self._decay_of(parameter)
             with parameter.editing() as w:
-                self.update(w, gradient, own, rate * multiplier, rate * multiplier * decay)
+                self.update(w, gradient, own, rate * multiplier, decay)
         self.iterations += 1
 
     @property
     def learning_rate(self) -> float | LearningRateSchedule:
+        """The learning rate or its schedule."""
         return self._learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value) -> None:
+    def learning_rate(self, value: float | LearningRateSchedule | dict[str, Any]) -> None:
         if isinstance(value, dict):
             value = schedules.get(value)
         if not isinstance(value, LearningRateSchedule):
@@ -141,13 +167,15 @@ class Optimizer(Configurable):
         self._learning_rate = value
 
     def current_learning_rate(self) -> float:
-        """Return the rate of the next update, before any layer's multiplier."""
+        """Return the rate of the next update, without the layers' multipliers."""
         if isinstance(self._learning_rate, LearningRateSchedule):
             return float(self._learning_rate(self.iterations))
         return self._learning_rate
 
-    def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
-        """Exempt parameters from weight decay: those given, or whose path matches a pattern.
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Parameter] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Exclude parameters from weight decay.
 
         Parameters
         ----------
@@ -167,10 +195,13 @@ class Optimizer(Configurable):
         self._excluded = exact + list(var_names or [])
 
     def get_state(self) -> dict[str, Any]:
-        """Return copies of all that changes in training: see :meth:`set_state`.
+        """Return copies of everything that training changes, for :meth:`set_state`.
 
-        ``learning_rate`` is None where a schedule gives it. ``slots`` maps the parameter's path
-        to its arrays; "step" counts its own updates.
+        Returns
+        -------
+        dict
+            "iterations"; "learning_rate", or None with a schedule; "slots", which maps the path
+            of each parameter to its arrays.
         """
         scheduled = isinstance(self._learning_rate, LearningRateSchedule)
         return {
@@ -180,17 +211,24 @@ class Optimizer(Configurable):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from what ``get_state`` returned, bit by bit.
+        """Restore the state from :meth:`get_state`, so that training continues exactly.
+
+        Parameters
+        ----------
+        state : dict
 
         Raises
         ------
         ValueError
-            If the state is another kind of optimizer's.
+            If the state belongs to another class of optimizer.
         ShapeError
-            If a slot has another shape than it has here. Nothing is changed then.
+            If the shape of a slot differs. Nothing is changed then.
         """
         if missing := {"iterations", "learning_rate", "slots"} - set(state):
-            raise ValueError(f"{type(self).__name__}: the state has no {sorted(missing)[0]!r}")
+            raise ValueError(
+                f"{type(self).__name__}: the state has no {sorted(missing)[0]!r}; expected a dict"
+                " from get_state"
+            )
         slots = {path: _copied(arrays) for path, arrays in state["slots"].items()}
         for path, arrays in slots.items():
             self._check_slots(path, arrays)
@@ -200,7 +238,7 @@ class Optimizer(Configurable):
         self._slots, self._loaded = {}, slots
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, with the learning rate as it is now."""
+        """Return the constructor's arguments with the current learning rate."""
         config = {**super().get_config(), "learning_rate": serialize(self._learning_rate)}
         if self._excluded:
             config["exclude_from_weight_decay"] = list(self._excluded)
@@ -219,30 +257,32 @@ class Optimizer(Configurable):
         if self.weight_decay is not None:
             check_number(type(self).__name__, "weight_decay", self.weight_decay, 0)
 
-    def _checked(self, parameters, gradients) -> list[np.ndarray]:
+    def _checked(
+        self, parameters: Sequence[Parameter], gradients: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
         """Return the gradients contiguous and in their parameters' dtype."""
-        who = type(self).__name__
+        where = type(self).__name__
         if len(parameters) != len(gradients):
             raise ValueError(
-                f"{who}: expected one gradient per parameter, received {len(gradients)}"
+                f"{where}: expected one gradient per parameter, received {len(gradients)}"
                 f" gradients for {len(parameters)} parameters"
             )
         paths = [parameter.path for parameter in parameters]
         if len(set(paths)) < len(paths):
-            twice = next(path for path in paths if paths.count(path) > 1)
+            repeated = next(path for path in paths if paths.count(path) > 1)
             raise ValueError(
-                f"{who}: two parameters are called {twice!r}; give their layers different names"
+                f"{where}: two parameters are called {repeated!r}; rename one of their layers"
             )
         checked = []
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is None:
                 raise ValueError(
-                    f"{who}: the gradient of {parameter.path!r} is None; freeze its layer, or"
+                    f"{where}: the gradient of {parameter.path!r} is None; freeze its layer, or"
                     " let its backward return a gradient for each trainable weight"
                 )
             if np.shape(gradient) != parameter.shape:
                 raise ShapeError(
-                    f"{who}: expected a gradient of shape {parameter.shape} for"
+                    f"{where}: expected a gradient of shape {parameter.shape} for"
                     f" {parameter.path!r}, received {np.shape(gradient)}"
                 )
             checked.append(np.asarray(gradient, parameter.value.dtype, order="C"))
@@ -259,12 +299,12 @@ class Optimizer(Configurable):
             return [_scaled(g, norm, self.global_clipnorm) for g in gradients]
         return gradients
 
-    def _decays(self, parameter: Parameter) -> bool:
-        if not self.weight_decay:
-            return False
-        return not any(re.search(pattern, parameter.path) for pattern in self._excluded)
+    def _decay_of(self, parameter: Parameter) -> float:
+        """Return the weight decay of a parameter; 0 if it is excluded."""
+        excluded = any(re.search(pattern, parameter.path) for pattern in self._excluded)
+        return 0.0 if excluded else self.weight_decay or 0.0
 
-    def _slots_of(self, parameter: Parameter) -> dict[str, np.ndarray]:
+    def _slots_of(self, parameter: Parameter) -> Slots:
         own = self._slots.get(parameter) or self._loaded.get(parameter.path)
         if own is None:
             own = {name: np.zeros_like(parameter.value, order="C") for name in self.slot_names}
@@ -277,15 +317,15 @@ class Optimizer(Configurable):
                 )
         return own
 
-    def _by_path(self) -> dict[str, dict[str, np.ndarray]]:
+    def _by_path(self) -> dict[str, Slots]:
         return {**self._loaded, **{p.path: arrays for p, arrays in self._slots.items()}}
 
-    def _check_slots(self, path: str, arrays: dict[str, np.ndarray]) -> None:
-        who, expected = type(self).__name__, sorted([*self.slot_names, "step"])
+    def _check_slots(self, path: str, arrays: Slots) -> None:
+        where, expected = type(self).__name__, sorted([*self.slot_names, "step"])
         if sorted(arrays) != expected:
             raise ValueError(
-                f"{who}: expected the state {expected} for {path!r}, received {sorted(arrays)};"
-                " it was saved by another optimizer, or one with other arguments"
+                f"{where}: expected the state {expected} for {path!r}, received {sorted(arrays)};"
+                " it belongs to another optimizer or other arguments"
             )
         known = self._by_path().get(path, arrays)
         first = next(iter(self.slot_names), "step")
@@ -293,19 +333,19 @@ class Optimizer(Configurable):
             shape = (1,) if name == "step" else known[first].shape
             if array.shape != shape:
                 raise ShapeError(
-                    f"{who}: expected shape {shape} for {name!r} of {path!r},"
+                    f"{where}: expected shape {shape} for {name!r} of {path!r},"
                     f" received {array.shape}"
                 )
 
 
-def _scaled(gradient: np.ndarray, norm: float, largest: float) -> np.ndarray:
-    """Return the gradient with its norm cut to `largest`; NaN if the norm is not finite."""
-    if norm <= largest:
+def _scaled(gradient: np.ndarray, norm: float, maximum: float) -> np.ndarray:
+    """Return the gradient with a norm of at most `maximum`; NaN if the norm is not finite."""
+    if norm <= maximum:
         return gradient
-    # A gradient with an infinity must not come out as zeros: then training would just stop.
-    factor = largest / norm if math.isfinite(norm) else math.nan
+    # An infinite gradient must not become zeros, because training would stop without notice.
+    factor = maximum / norm if math.isfinite(norm) else math.nan
     return gradient * gradient.dtype.type(factor)
 
 
-def _copied(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _copied(arrays: Slots) -> Slots:
     return {name: np.array(array) for name, array in arrays.items()}

@@ -1,7 +1,7 @@
-"""Learning rates that change with the step: Keras' formulas.
+"""Learning-rate schedules with Keras' formulas.
 
-A schedule is called with the number of updates made so far. Give one to an optimizer in
-place of a number:
+A schedule is called with the number of updates so far. An optimizer accepts one as its learning
+rate:
 
 >>> from minidl.optimizers import Adam
 >>> from minidl.optimizers.schedules import CosineDecay
@@ -15,6 +15,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from typing import Any
 
 from minidl.common.argument_checks import check_number
 from minidl.common.serialization import Configurable, lookup
@@ -30,10 +31,21 @@ __all__ = [
 
 
 class LearningRateSchedule(Configurable):
-    """Base class; a schedule of one's own needs ``__call__(step) -> float``."""
+    """Base class; a custom schedule implements ``__call__``.
+
+    Examples
+    --------
+    >>> from minidl.optimizers.schedules import LearningRateSchedule
+    >>> class Halving(LearningRateSchedule):
+    ...     def __call__(self, step):
+    ...         return 0.1 / 2 ** (step // 100)
+    >>> Halving()(250)
+    0.025
+    """
 
     def __call__(self, step: int) -> float:
-        raise NotImplementedError(f"{type(self).__name__}: write __call__(self, step) -> float")
+        """Return the learning rate after `step` updates."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method __call__(self, step)")
 
 
 class ExponentialDecay(LearningRateSchedule):
@@ -43,10 +55,10 @@ class ExponentialDecay(LearningRateSchedule):
     ----------
     initial_learning_rate : float
     decay_steps : int
-        After so many steps the rate has been multiplied by `decay_rate` once.
+        Number of steps in which the rate is multiplied by `decay_rate` once.
     decay_rate : float
     staircase : bool
-        Multiply once every `decay_steps` steps instead of a little at each step.
+        Multiply once every `decay_steps` steps instead of gradually.
 
     Examples
     --------
@@ -62,7 +74,7 @@ class ExponentialDecay(LearningRateSchedule):
         decay_rate: float,
         staircase: bool = False,
         name: str = "ExponentialDecay",
-    ):
+    ) -> None:
         _check_positive(self, decay_steps=decay_steps, decay_rate=decay_rate)
         _check_rates(self, initial_learning_rate)
         self.initial_learning_rate = initial_learning_rate
@@ -71,7 +83,8 @@ class ExponentialDecay(LearningRateSchedule):
         self.staircase = staircase
         self.name = name
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
+        """Return the learning rate after `step` updates."""
         periods = step / self.decay_steps
         if self.staircase:
             periods = math.floor(periods)
@@ -86,7 +99,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     boundaries : list of int
         Increasing steps.
     values : list of float
-        One more than `boundaries`.
+        One value more than `boundaries`.
 
     Examples
     --------
@@ -98,7 +111,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __init__(
         self, boundaries: list[int], values: list[float], name: str = "PiecewiseConstantDecay"
-    ):
+    ) -> None:
         if not boundaries or len(boundaries) != len(values) - 1:
             raise ValueError(
                 "PiecewiseConstantDecay: expected one value more than boundaries,"
@@ -113,7 +126,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         self.values = list(values)
         self.name = name
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
+        """Return the learning rate after `step` updates."""
         return self.values[bisect.bisect_left(self.boundaries, step)]
 
 
@@ -133,7 +147,7 @@ class StepDecay(LearningRateSchedule):
         step_size: int,
         factor: float = 0.1,
         name: str = "StepDecay",
-    ):
+    ) -> None:
         _check_positive(self, step_size=step_size, factor=factor)
         _check_rates(self, initial_learning_rate)
         self.initial_learning_rate = initial_learning_rate
@@ -141,25 +155,26 @@ class StepDecay(LearningRateSchedule):
         self.factor = factor
         self.name = name
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
+        """Return the learning rate after `step` updates."""
         return self.initial_learning_rate * self.factor ** (step // self.step_size)
 
 
 class CosineDecay(LearningRateSchedule):
-    """Half a cosine down to ``alpha``, after an optional linear warm-up.
+    """Cosine decay to ``alpha`` after an optional linear warm-up.
 
     Parameters
     ----------
     initial_learning_rate : float
-        Where the warm-up begins or, without one, where the decay begins.
+        Start of the warm-up or, without one, of the decay.
     decay_steps : int
-        Length of the decay, the warm-up not counted.
+        Steps of the decay, without the warm-up.
     alpha : float
-        The last rate, as a fraction of the one at which the decay begins.
+        Final rate as a fraction of the rate at which the decay starts.
     warmup_target : float, optional
-        Where the warm-up ends and the decay begins; None for no warm-up.
+        Rate at the end of the warm-up; None for no warm-up.
     warmup_steps : int
-        Length of the warm-up.
+        Steps of the warm-up.
 
     Examples
     --------
@@ -176,7 +191,7 @@ class CosineDecay(LearningRateSchedule):
         name: str = "CosineDecay",
         warmup_target: float | None = None,
         warmup_steps: int = 0,
-    ):
+    ) -> None:
         _check_positive(self, decay_steps=decay_steps)
         _check_rates(self, initial_learning_rate, alpha, warmup_target or 0.0)
         if warmup_steps < 0 or (warmup_target is None and warmup_steps > 0):
@@ -191,7 +206,8 @@ class CosineDecay(LearningRateSchedule):
         self.warmup_target = warmup_target
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
+        """Return the learning rate after `step` updates."""
         start, peak = self.initial_learning_rate, self.warmup_target
         if peak is None:
             peak = start
@@ -202,21 +218,21 @@ class CosineDecay(LearningRateSchedule):
         return peak * ((1 - self.alpha) * cosine + self.alpha)
 
 
-def get(identifier) -> LearningRateSchedule:
-    """Return the schedule for a dict (from ``get_config``) or an object."""
-    return lookup("schedule", identifier, _KNOWN, LearningRateSchedule)
+def get(identifier: Any) -> LearningRateSchedule:
+    """Return the schedule for a saved configuration, a name, a class or a schedule."""
+    return lookup("schedule", identifier, _BY_NAME, LearningRateSchedule)
 
 
-def _check_positive(schedule, **arguments: float) -> None:
+def _check_positive(schedule: LearningRateSchedule, **arguments: float) -> None:
     for name, value in arguments.items():
         check_number(type(schedule).__name__, name, value, 0, exclusive="minimum")
 
 
-def _check_rates(schedule, *rates: float) -> None:
+def _check_rates(schedule: LearningRateSchedule, *rates: float) -> None:
     for rate in rates:
         check_number(type(schedule).__name__, "learning rates", rate, 0)
 
 
-_KNOWN = {
+_BY_NAME = {
     cls.__name__: cls for cls in (ExponentialDecay, PiecewiseConstantDecay, StepDecay, CosineDecay)
 }

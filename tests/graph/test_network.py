@@ -282,9 +282,7 @@ def test_wrong_data_are_refused(x, error, message):
 def test_sizes_known_only_with_the_data_are_checked_with_the_data():
     network = images((None, None, 3))
     assert network(np.ones((1, 5, 4, 3))).shape == (1, 3, 2, 2)
-    with pytest.raises(
-        ShapeError, match=r"Conv2D 'conv': expected images of at least.*\(1, 2, 9, 3\)"
-    ):
+    with pytest.raises(ShapeError, match=r"Conv2D 'conv': expected images .*\(1, 2, 9, 3\)"):
         network(np.ones((1, 2, 9, 3)))
     a, b = Input((None, 3)), Input((None, 3))
     network = Network([a, b], layers.Add(name="sum")([a, b]))

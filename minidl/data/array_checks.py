@@ -22,7 +22,7 @@ __all__ = [
     "as_arrays",
     "as_batch",
     "as_floats",
-    "common_length",
+    "as_parts",
     "describe_value",
     "holds_batches",
     "resolve_seed",
@@ -32,7 +32,7 @@ __all__ = [
 Arrays: TypeAlias = np.ndarray | list[np.ndarray]  # a list for several inputs or outputs
 Batch: TypeAlias = tuple[Any, ...]  # (x, y) or (x, y, sample_weight), each Arrays or None
 
-NAMES = ("x", "y", "sample_weight")
+NAMES = "x", "y", "sample_weight"
 
 
 def as_arrays(value: object, name: str) -> Arrays:
@@ -83,17 +83,45 @@ def as_batch(item: object, where: str) -> Batch:
         If `item` is not ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, is empty, or its parts
         differ in length.
     """
-    parts = tuple(item) if isinstance(item, (list, tuple)) else (item,)
-    if not 1 <= len(parts) <= 3 or parts[0] is None:
+    parts = item if isinstance(item, (list, tuple)) else (item,)
+    if not 1 <= len(parts) <= 3:
         raise DataError(
             f"{where}: expected x, (x, y) or (x, y, sample_weight), received {describe_value(item)}"
         )
-    arrays: list[Any] = [
-        None if part is None else as_arrays(part, f"{where}: {name}")
-        for name, part in zip(NAMES, parts, strict=False)
-    ]
-    common_length(arrays, f"{where}: ")
-    return as_floats(arrays[0]), *(arrays[1:] or [None])
+    (x, *others), _ = as_parts(parts, f"{where}: ")
+    return as_floats(x), *(others or [None])
+
+
+def as_parts(values: Sequence[object], where: str = "") -> tuple[list[Any], int]:
+    """Return x, y and sample_weight (or the first of them) as arrays, and their length.
+
+    y and sample_weight may be None and stay None.
+
+    Raises
+    ------
+    DataError
+        If an array does not contain numbers, or the arrays differ in length or are empty.
+    """
+    parts: list[Any] = []
+    first: dict[int, str] = {}  # length -> name of the first array of that length
+    for name, value in zip(NAMES, values, strict=False):
+        part = None if value is None and name != "x" else as_arrays(value, where + name)
+        parts.append(part)
+        if isinstance(part, list):
+            for i, array in enumerate(part):
+                first.setdefault(len(array), f"{name}[{i}]")
+        elif part is not None:
+            first.setdefault(len(part), name)
+    if len(first) > 1:
+        lengths = ", ".join(f"{name} has {length}" for length, name in first.items())
+        hint = ". A list of arrays means several inputs or outputs: np.stack joins it to one array."
+        raise DataError(
+            f"{where}expected equal numbers of samples, received different lengths: {lengths}"
+            f"{hint if any(isinstance(part, list) for part in parts) else ''}"
+        )
+    if 0 in first:
+        raise DataError(f"{where or 'x: '}expected at least one sample, received none")
+    return parts, min(first)
 
 
 def holds_batches(x: object) -> bool:
@@ -108,34 +136,6 @@ def holds_batches(x: object) -> bool:
 def _starts_with_array(batch: list[Any] | tuple[Any, ...]) -> bool:
     first = batch[0] if batch else None
     return _is_array(first) or (isinstance(first, (list, tuple)) and _starts_with_array(first))
-
-
-def common_length(parts: Sequence[Arrays | None], where: str = "") -> int:
-    """Return the number of samples in `parts`: x, y and sample_weight, or the first of them.
-
-    Raises
-    ------
-    DataError
-        If the arrays differ in length or are empty.
-    """
-    lengths: dict[str, int] = {}
-    for name, value in zip(NAMES, parts, strict=False):
-        if isinstance(value, list):
-            lengths |= {f"{name}[{i}]": len(part) for i, part in enumerate(value)}
-        elif value is not None:
-            lengths[name] = len(value)
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} has {n}" for name, n in list(lengths.items())[:4])
-        found += ", ..." if len(lengths) > 4 else ""
-        hint = ". A list of arrays means several inputs or outputs: np.stack joins it to one array."
-        raise DataError(
-            f"{where}expected equal numbers of samples, received different lengths: {found}"
-            f"{hint if any(isinstance(part, list) for part in parts) else ''}"
-        )
-    length = next(iter(lengths.values()))
-    if length == 0:
-        raise DataError(f"{where or 'x: '}expected at least one sample, received none")
-    return length
 
 
 def take(value: Any, rows: slice | np.ndarray) -> Any:

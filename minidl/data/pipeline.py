@@ -25,12 +25,10 @@ import numpy as np
 from minidl.common.argument_checks import check_fraction, check_integer
 from minidl.common.errors import DataError
 from minidl.data.array_checks import (
-    NAMES,
     Batch,
-    as_arrays,
     as_batch,
     as_floats,
-    common_length,
+    as_parts,
     describe_value,
     holds_batches,
     resolve_seed,
@@ -137,13 +135,13 @@ class ArrayDataset(Dataset):
         shuffle: bool = False,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        self.x, self.y, self.sample_weight = _as_parts(x, y, sample_weight)
+        parts, self.count = as_parts((x, y, sample_weight))
+        self.x, self.y, self.sample_weight = parts
         self.batch_size = check_integer("ArrayDataset", "batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.seed = resolve_seed("ArrayDataset", seed)
         if sample_weight is not None and y is None:
             raise DataError("sample_weight: needs labels y to weigh, received y=None")
-        self.count = common_length((self.x, self.y, self.sample_weight))
 
     def batches(self, epoch: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
@@ -307,8 +305,7 @@ def split_arrays(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[B
     (8, [8, 9])
     """
     check_fraction("fit", "validation_split", fraction, exclusive="both")
-    parts = _as_parts(x, y, sample_weight)
-    count = common_length(parts)
+    parts, count = as_parts((x, y, sample_weight))
     first = math.floor(count * (1 - fraction))  # of the validation samples
     if not 0 < first < count:
         raise DataError(
@@ -317,14 +314,6 @@ def split_arrays(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[B
         )
     train = tuple(take(part, slice(first)) for part in parts)
     return train, tuple(take(part, slice(first, None)) for part in parts)
-
-
-def _as_parts(*values: Any) -> list[Any]:
-    """Return x, y and sample_weight as arrays; None stays None."""
-    return [
-        None if value is None and name != "x" else as_arrays(value, name)
-        for name, value in zip(NAMES, values, strict=True)
-    ]
 
 
 def prefetch(iterable: Iterable[T], depth: int = 2) -> Generator[T, None, None]:

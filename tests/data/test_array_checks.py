@@ -9,7 +9,7 @@ from minidl.data.array_checks import (
     as_arrays,
     as_batch,
     as_floats,
-    common_length,
+    as_parts,
     describe_value,
     holds_batches,
     resolve_seed,
@@ -63,19 +63,19 @@ def test_batches_have_two_or_three_parts():
 
 @pytest.mark.parametrize("item", [(), (X, Y, Y, Y), (None, Y), (X, Y[:3]), (X[:0], Y[:0])])
 def test_wrong_batches_raise_data_error_with_their_position(item):
-    with pytest.raises(DataError, match="^batch 3: expected "):
+    with pytest.raises(DataError, match="^batch 3: (x: )?expected "):
         as_batch(item, "batch 3")
 
 
 def test_different_lengths_are_listed():
-    assert common_length([X, None]) == 4
-    assert common_length([[X, Y], Y, Y]) == 4
+    assert as_parts([X, None])[1] == 4
+    assert as_parts([[X, Y], Y, Y])[1] == 4
     with pytest.raises(DataError, match="x has 4, y has 3$"):
-        common_length([X, Y[:3]])
-    with pytest.raises(DataError, match=r"x\[0\] has 4, x\[1\] has 3, .*np\.stack"):
-        common_length([[X, X[:3]], Y])
+        as_parts([X, Y[:3]])
+    with pytest.raises(DataError, match=r"lengths: x\[0\] has 4, x\[2\] has 3. .*np\.stack"):
+        as_parts([[X, X, X[:3]], Y])
     with pytest.raises(DataError, match="x: expected at least one sample"):
-        common_length([X[:0]])
+        as_parts([X[:0]])
 
 
 def test_batches_differ_from_arrays_and_lists_of_arrays():

@@ -2,7 +2,7 @@
 
 >>> from minidl.data.doctor.collection import DuplicateGroup
 >>> from minidl.data.doctor.examine import Photo
->>> a, b = Photo("a", width=9, height=9, file_size=7), Photo("b", width=9, height=9, file_size=8)
+>>> a, b = Photo("a", size=(9, 9), file_size=7), Photo("b", size=(9, 9), file_size=8)
 >>> group = DuplicateGroup([a, b], [(a, b, "recompressed copy")])
 >>> group.describe().files, group.files_to_drop()
 (('a', 'b'), ['a'])
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class DuplicateGroup:
 
 def _preference(photo: Photo) -> tuple[int, int, int]:
     """Return the key of the photo to keep: a test photo, then the largest."""
-    return photo.subset, photo.width * photo.height, photo.file_size
+    return photo.subset, math.prod(photo.size), photo.file_size
 
 
 def _separate_links(photos: list[Photo]) -> tuple[list[Photo], list[Photo]]:
@@ -133,9 +134,10 @@ def _find_near_copies(
 ) -> list[tuple[int, int, str]]:
     """Return pairs (i, j, relation) among the photos at the positions `unique`."""
     rank = {i: k for k, i in enumerate(unique)}
+    gray, colors = map(np.stack, zip(*(photos[i].thumbnail for i in unique), strict=True))
     found = find_copies(
-        np.stack([photos[i].gray for i in unique]),
-        np.stack([photos[i].colors for i in unique]),
+        gray,
+        colors,
         split=sum(photos[i].subset == 0 for i in unique) if only_leaks else None,
         joined=[(rank[i], rank[j]) for i, j, _ in exact if j in rank],
     )
@@ -146,7 +148,7 @@ def _find_near_copies(
 def _describe_relation(a: Photo, b: Photo, copy: Copy) -> str:
     """Return how two copies differ, such as "mirrored, resized copy"."""
     # A cropped photo has another size anyway. Sorted, because EXIF may rotate one of them.
-    resized = not copy.cropped and sorted((a.width, a.height)) != sorted((b.width, b.height))
+    resized = not copy.cropped and sorted(a.size) != sorted(b.size)
     words = {
         "mirrored": copy.mirrored,
         "cropped": copy.cropped,

@@ -65,14 +65,14 @@ class Photo:
         Whether the content of the file could be read from the disk.
     format, mode : str
         Pillow's names of the file format and the color mode.
-    width, height : int
+    size : (width, height)
         Size in pixels.
     file_size : int
         Size of the file in bytes.
     digest : bytes
         Hash of the content.
-    gray, colors : numpy.ndarray
-        Thumbnails, see :func:`minidl.data.doctor.duplicates.reduce_pictures`.
+    thumbnail : (gray, colors)
+        Arrays of :func:`minidl.data.doctor.duplicates.reduce_pictures`.
     """
 
     file: str
@@ -83,12 +83,10 @@ class Photo:
     opened: bool = True
     format: str = ""
     mode: str = ""
-    width: int = 0
-    height: int = 0
+    size: tuple[int, int] = (0, 0)
     file_size: int = 0
     digest: bytes = b""
-    gray: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-    colors: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    thumbnail: tuple[np.ndarray, ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -111,7 +109,7 @@ def examine_bytes(file: str, data: bytes) -> Photo:
     try:
         pixels = load_image(data, THUMBNAIL_SIZE)
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-            file_format, mode, (width, height) = image.format or "", image.mode, image.size
+            file_format, mode, size = image.format or "", image.mode, image.size
     except DataError as error:
         reason = str(error).removeprefix("image in memory: ")
         return Photo(file, problem=_name_problem(data, reason), reason=reason)
@@ -120,12 +118,10 @@ def examine_bytes(file: str, data: bytes) -> Photo:
         file,
         format=file_format,
         mode=mode,
-        width=width,
-        height=height,
+        size=size,
         file_size=len(data),
         digest=hashlib.blake2b(data, digest_size=16).digest(),
-        gray=gray,
-        colors=colors,
+        thumbnail=(gray, colors),
     )
 
 

@@ -2,7 +2,7 @@
 
 >>> from minidl.data.doctor.examine import Photo
 >>> from minidl.data.doctor.symptoms import file_findings
->>> photo = Photo("cat.jpg", format="PNG", mode="CMYK", width=300, height=200)
+>>> photo = Photo("cat.jpg", format="PNG", mode="CMYK", size=(300, 200))
 >>> for finding in file_findings([photo], str):
 ...     print(f"{finding.severity}: {finding.message}")
 warning: 1 photo stored as CMYK, converted to RGB: cat.jpg (300x200)
@@ -63,14 +63,16 @@ def file_findings(photos: list[Photo], shorten: Shorten) -> Iterator[Finding]:
             unusual[symptom].append(photo)
     for (kind, severity, text), members in sorted(unusual.items()):
         count = f"{len(members):,} photo{'s' * (len(members) != 1)}"
-        names = join_names([f"{shorten(p.file)} ({p.width}x{p.height})" for p in members])
+        names = join_names(
+            ["{} ({}x{})".format(shorten(photo.file), *photo.size) for photo in members]
+        )
         files = tuple(photo.file for photo in members)
         yield Finding(kind, severity, f"{count} {text}: {names}", files)
 
 
 def _symptoms(photo: Photo) -> Iterator[tuple[str, str, str]]:
     """Yield kind, severity and description of each unusual property of a readable photo."""
-    short, long = sorted((photo.width, photo.height))
+    short, long = sorted(photo.size)
     if short < MIN_SIDE:
         yield "tiny", "warning", f"smaller than {MIN_SIDE} pixels"
     if long > MAX_ASPECT * short:

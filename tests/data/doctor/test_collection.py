@@ -3,7 +3,6 @@
 import os
 import shutil
 
-import numpy as np
 from support.damaged import encoded, half, open_image, put, textured
 
 from minidl.data import check
@@ -66,14 +65,13 @@ def test_relations_combine_all_differences():
 def test_a_photo_turned_by_exif_is_not_called_resized():
     (image,) = textured(1)
     a = examine_bytes("a", encoded(image))
-    b = Photo(**{**vars(a), "file": "b", "width": a.height, "height": a.width, "digest": b"b"})
+    b = Photo(**{**vars(a), "file": "b", "size": a.size[::-1], "digest": b"b"})
     (group,) = find_groups([a, b])
     assert group.pairs[0][2] == "recompressed copy"
 
 
 def photo(file, side, file_size=1, label="cats", subset=0):
-    gray = np.zeros((64, 64), np.uint8)
-    return Photo(file, label, subset, width=side, height=side, file_size=file_size, gray=gray)
+    return Photo(file, label, subset, size=(side, side), file_size=file_size)
 
 
 def test_the_test_photo_and_then_the_largest_is_kept():

@@ -17,10 +17,9 @@ def test_a_photo_has_its_properties(tmp_path):
     photo = examine(str(path), "cats", 1)
     assert photo.readable
     assert (photo.file, photo.label, photo.subset) == (str(path), "cats", 1)
-    assert (photo.format, photo.mode, photo.width, photo.height) == ("PNG", "RGB", 160, 120)
+    assert (photo.format, photo.mode, photo.size) == ("PNG", "RGB", (160, 120))
     assert photo.file_size == os.path.getsize(path)
-    assert photo.gray.shape == (64, 64)
-    assert photo.colors.shape == (8, 8, 3)
+    assert [part.shape for part in photo.thumbnail] == [(64, 64), (8, 8, 3)]
     assert photo.digest == examine_bytes("b.jpg", path.read_bytes()).digest
     assert photo.digest != examine_bytes("b.jpg", encoded(image)).digest
 

@@ -1,5 +1,4 @@
-"""How models learn: losses, metrics, optimizers, schedules, callbacks, the loop, fine-tuning,
-gradcheck, the search for a learning rate.
+"""Training: the step, the loop of fit, fine-tuning, gradient checks, the learning-rate finder.
 
 >>> from minidl.training import gradcheck
 >>> from minidl import layers

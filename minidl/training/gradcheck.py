@@ -1,9 +1,9 @@
-"""A gradient checker: compares ``backward`` with finite differences of ``forward``.
+"""Gradient checker: compares ``backward`` with finite differences of ``forward``.
 
-The check runs in float64. It looks at the scalar ``L = sum(y * g)`` for a fixed random `g`,
-and compares its slope along random directions, and along single elements, with what
-``backward`` says. Where they differ it tells a kink (a ReLU at 0, a tie in a maximum: no
-derivative exists) from a gradient that is wrong.
+The check runs in float64. It compares directional derivatives of the scalar ``L = sum(y * g)``, for
+a fixed random `g`, with those of ``backward``: along random directions and along single elements.
+If they differ, the check distinguishes a wrong gradient from a kink, where no derivative exists (a
+ReLU at 0, a tie in a maximum).
 
 >>> import numpy as np
 >>> from minidl import layers
@@ -15,7 +15,7 @@ derivative exists) from a gradient that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,28 +26,28 @@ from minidl.layers.base import Layer
 
 __all__ = ["Check", "GradientError", "GradientReport", "gradcheck"]
 
-Slope = Callable[[float], float]  # step along a direction -> L
+Change = Callable[[float], float]  # step along a direction -> change of L
 
 
 class GradientError(MinidlError):
-    """A ``backward`` disagrees with finite differences of its ``forward``."""
+    """Raised if ``backward`` disagrees with finite differences of ``forward``."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison.
+    """One comparison of directional derivatives.
 
     Attributes
     ----------
     name : str
-        What was varied: "x" or a parameter's path, with the element's index if single.
+        "x" or the path of a parameter, with the index if a single element was varied.
     analytic, numeric : float
-        The slope by ``backward`` and by finite differences.
+        Derivative by ``backward`` and by finite differences.
     error : float
-        The difference, beyond what rounding explains, relative to the slope or to the
-        gradient's typical size.
+        Difference beyond rounding, relative to the derivative or to the gradient's root mean
+        square.
     kink : bool
-        True where the function has no derivative at this point, so that nothing is wrong.
+        Whether the function has no derivative at this point, so that the difference is no error.
     """
 
     name: str
@@ -59,26 +59,35 @@ class Check:
 
 @dataclass
 class GradientReport:
-    """All comparisons of one :func:`gradcheck`."""
+    """All comparisons of one :func:`gradcheck`.
+
+    Attributes
+    ----------
+    tolerance : float
+    checks : list of Check
+    """
 
     tolerance: float
     checks: list[Check] = field(default_factory=list)
 
     @property
     def wrong(self) -> list[Check]:
+        """The checks that failed."""
         return [c for c in self.checks if not c.kink and not c.error <= self.tolerance]
 
     @property
     def passed(self) -> bool:
+        """Whether no check failed."""
         return not self.wrong
 
     @property
     def kinks(self) -> int:
+        """The number of checks at kinks."""
         return sum(check.kink for check in self.checks)
 
     @property
     def worst(self) -> float:
-        """The largest relative error, kinks left out."""
+        """The largest relative error outside kinks."""
         return max((check.error for check in self.checks if not check.kink), default=0.0)
 
 
@@ -99,22 +108,23 @@ def gradcheck(
     Parameters
     ----------
     layer_or_model : Layer or Model
-        A layer that is not built yet is built for `x`. Its weights, moving statistics among
-        them, are the same afterwards.
+        A layer that is not built yet is built for `x`. All weights are restored afterwards.
     x : array or list of arrays
-        Batch first; taken in float64.
+        Batch first; converted to float64.
     training : bool
-        Which forward pass to check. Random layers draw the same numbers each time.
+        Whether to check the forward pass of training. Random layers draw the same numbers in
+        each pass.
     directions, elements : int
-        How many random directions, and how many single elements, to try for the input and
-        for each trainable parameter.
+        Number of random directions and of single elements to check for the input and for each
+        trainable parameter.
     epsilon : float
         Step of the central differences.
     tolerance : float
         Largest relative error that passes.
     seed : int
+        Seed of directions, elements, `g` and random layers.
     raise_error : bool
-        False: only return the report.
+        Whether to raise GradientError for a wrong gradient.
 
     Returns
     -------
@@ -124,6 +134,13 @@ def gradcheck(
     ------
     GradientError
         If a gradient is wrong; the message names it with both values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidl import layers
+    >>> gradcheck(layers.Dense(2), np.ones((3, 4))).passed
+    True
     """
     subject = _Subject(layer_or_model, x, training, seed)
     report = GradientReport(tolerance)
@@ -131,10 +148,13 @@ def gradcheck(
     with subject:
         for name, array, gradient in subject.gradients():
             for label, direction in _directions(array, directions, elements, rng):
-                slope = subject.along(array, direction)
-                analytic = float(np.sum(gradient * direction))
-                typical = float(np.sqrt(np.mean(gradient**2)))
-                comparison = _Comparison(slope, analytic, typical, subject.unit, epsilon)
+                comparison = _Comparison(
+                    subject.change_along(array, direction),
+                    analytic=float(np.sum(gradient * direction)),
+                    typical=float(np.sqrt(np.mean(gradient**2))),
+                    resolution=subject.resolution,
+                    epsilon=epsilon,
+                )
                 report.checks.append(comparison.check(name + label, tolerance))
     if raise_error and not report.passed:
         worst = max(report.wrong, key=lambda check: check.error)
@@ -147,9 +167,9 @@ def gradcheck(
 
 
 class _Subject:
-    """The layer or model under test, in float64 while the ``with`` block lasts."""
+    """The layer or model under test, converted to float64 within a ``with`` block."""
 
-    def __init__(self, layer_or_model, x, training, seed):
+    def __init__(self, layer_or_model: Any, x: Any, training: bool, seed: int) -> None:
         self.target, self.training, self.seed = layer_or_model, training, seed
         self.label = layer_or_model.label
         self.is_layer = isinstance(layer_or_model, Layer)
@@ -163,7 +183,7 @@ class _Subject:
         self.g: list[np.ndarray] = []
 
     def _build(self) -> None:
-        """Build the layer if it is not, and complain about an `x` that does not fit."""
+        """Build the layer if necessary, and check the shapes of the inputs."""
         shapes = [a.shape for a in self.xs]
         if not self.target.capabilities.accepts_list and len(shapes) != 1:
             raise ShapeError(f"{self.label}: expected one array, received {len(shapes)}")
@@ -171,18 +191,18 @@ class _Subject:
         self.target.ensure_built(shape)
         self.target.compute_output_shape(shape)
 
-    def __enter__(self):
-        self.kept = [parameter.array for parameter in self.parameters]
+    def __enter__(self) -> _Subject:
+        self.original = [parameter.array for parameter in self.parameters]
         self.dtypes = [layer.dtype for layer in self.layers]
         try:
             self._prepare()
-        except BaseException:  # a forward that fails: the subject is given back as it was
+        except BaseException:  # forward failed: restore the subject
             self.__exit__()
             raise
         return self
 
     def _prepare(self) -> None:
-        """Turn the subject to float64, and note what the differences start from."""
+        """Convert the subject to float64, and compute the outputs that differences start from."""
         for layer in self.layers:
             layer.dtype = np.dtype(np.float64)
         for parameter in self.parameters:
@@ -193,15 +213,15 @@ class _Subject:
         self.ys = [np.array(y) for y in self._forward()[0]]
         self.g = [rng.standard_normal(y.shape) for y in self.ys]
         squares = (np.sum((y * g) ** 2) for y, g in zip(self.ys, self.g, strict=True))
-        self.unit = float(np.finfo(np.float64).eps * np.sqrt(sum(squares)))  # of L's last place
+        self.resolution = float(np.finfo(np.float64).eps * np.sqrt(sum(squares)))  # of L
 
-    def __exit__(self, *exception):
-        for parameter, value in zip(self.parameters, self.kept, strict=True):
+    def __exit__(self, *error: object) -> None:
+        for parameter, value in zip(self.parameters, self.original, strict=True):
             parameter.array = value
         for layer, dtype in zip(self.layers, self.dtypes, strict=True):
             layer.dtype = dtype
 
-    def gradients(self):
+    def gradients(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Return ``(name, array, gradient)`` for each input and trainable parameter."""
         _, cache = self._forward()
         if self.is_layer:
@@ -209,7 +229,7 @@ class _Subject:
             dxs = dx if self.target.capabilities.accepts_list else [dx]
         else:
             dxs, by_id = self.target._executor.backward(self.g, cache)
-            # An input that no output depends on gets no gradient.
+            # The executor returns None for an input that no output depends on.
             dxs = [np.zeros_like(a) if d is None else d for d, a in zip(dxs, self.xs, strict=True)]
             learned = [by_id[id(p)] for p in self.target.trainable_weights]
         names = ["x"] if len(self.xs) == 1 else [f"x[{i}]" for i in range(len(self.xs))]
@@ -227,23 +247,23 @@ class _Subject:
                 )
         return found
 
-    def along(self, array: np.ndarray, direction: np.ndarray) -> Slope:
+    def change_along(self, array: np.ndarray, direction: np.ndarray) -> Change:
         """Return the function ``t -> L(array + t * direction) - L(array)``."""
 
         def value(t: float) -> float:
-            kept = array.copy()
+            original = array.copy()
             np.add(array, t * direction, out=array)
             ys, _ = self._forward()
             changes = zip(ys, self.ys, self.g, strict=True)
             total = float(sum(np.sum((y - before) * g) for y, before, g in changes))
-            array[...] = kept  # only now: an output may be a view of its input
+            array[...] = original  # not earlier, because an output may be a view of its input
             return total
 
         return value
 
-    def _forward(self):
+    def _forward(self) -> tuple[list[np.ndarray], Any]:
         for parameter, value in zip(self.parameters, self.start, strict=True):
-            if not parameter.learned:  # a training pass moves statistics; undo that
+            if not parameter.learned:  # undo the update of moving statistics
                 parameter.array = value.copy()
         rng = np.random.default_rng([self.seed, 3])
         if self.is_layer:
@@ -253,8 +273,10 @@ class _Subject:
         return self.target._executor.forward(self.xs, self.training, rng)
 
 
-def _directions(array, directions, elements, rng):
-    """Yield ``(label, direction)``: random unit vectors, then single elements."""
+def _directions(
+    array: np.ndarray, directions: int, elements: int, rng: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield labels and unit vectors: random directions, then single elements."""
     for _ in range(directions):
         direction = rng.standard_normal(array.shape)
         yield "", direction / np.linalg.norm(direction)
@@ -266,17 +288,34 @@ def _directions(array, directions, elements, rng):
 
 
 class _Comparison:
-    """One slope by ``backward`` beside finite differences of the function `slope`."""
+    """Comparison of one analytic derivative with finite differences.
 
-    def __init__(self, slope: Slope, analytic, typical, unit, epsilon):
-        self.slope, self.analytic = slope, analytic
-        self.unit, self.epsilon = unit, epsilon
-        self.numeric = (slope(epsilon) - slope(-epsilon)) / (2 * epsilon)
-        # A slope that is small by cancellation is judged by the size of its neighbours.
+    Parameters
+    ----------
+    change : callable
+        Change of L for a step along the direction.
+    analytic : float
+        Derivative by ``backward``.
+    typical : float
+        Root mean square of the gradient.
+    resolution : float
+        Rounding error of L.
+    epsilon : float
+        Step of the central differences.
+    """
+
+    def __init__(
+        self, change: Change, analytic: float, typical: float, resolution: float, epsilon: float
+    ) -> None:
+        self.change, self.analytic = change, analytic
+        self.resolution, self.epsilon = resolution, epsilon
+        self.numeric = (change(epsilon) - change(-epsilon)) / (2 * epsilon)
+        # A derivative that is small by cancellation is compared with the gradient's typical size.
         self.scale = max(abs(analytic), abs(self.numeric), 0.1 * typical) or 1.0
         self.difference = abs(analytic - self.numeric)
 
     def check(self, name: str, tolerance: float) -> Check:
+        """Return the result; only a large difference is checked for rounding and kinks."""
         error = self.difference / self.scale
         kink = False
         if not error <= tolerance:
@@ -287,26 +326,26 @@ class _Comparison:
         return Check(name, self.analytic, self.numeric, error, kink)
 
     def _rounding(self) -> float:
-        """How far L may be off: some units in its last place, or what the tiniest steps show."""
+        """Return a bound of L's rounding error, from its resolution and from tiny steps."""
         steps = [sign * size * self.epsilon for size in (1e-7, 2e-7) for sign in (-1, 1)]
-        return 4 * self.unit + max(abs(self.slope(step)) for step in steps)
+        return 4 * self.resolution + max(abs(self.change(step)) for step in steps)
 
     def _is_kink(self, rounding: float, tolerance: float) -> bool:
-        """Tell whether the disagreement comes from a corner of the function.
+        """Whether the difference comes from a kink of the function.
 
-        Of a smooth function the slopes to the left and to the right differ by a multiple of
-        the step; at a corner they differ however small the step is. (A correct ``backward``
-        need not be between the two: several corners may meet at one point.) And where the
-        corner is only near, smaller steps no longer meet it and agree with ``backward``.
+        The one-sided derivatives of a smooth function differ in proportion to the step; at a kink
+        they differ for any step. (A correct ``backward`` need not lie between the two, because
+        several kinks may coincide.) If a kink is only near, smaller steps do not reach it and
+        agree with ``backward``.
         """
         gaps = []
         for step in (self.epsilon / 10, self.epsilon / 100, self.epsilon / 1000):
-            if rounding / step > 0.1 * self.difference:  # a step too small to tell anything
+            if rounding / step > 0.1 * self.difference:  # rounding dominates such a step
                 break
             noise = rounding / step
-            right, left = self.slope(step) / step, -self.slope(-step) / step
+            right, left = self.change(step) / step, -self.change(-step) / step
             if abs((right + left) / 2 - self.analytic) <= tolerance * self.scale + noise:
                 return True
             gaps.append(abs(right - left))
-        # A smooth function's gap is a tenth at a tenth of the step.
+        # For a smooth function, a tenth of the step has a tenth of the gap.
         return len(gaps) > 1 and gaps[-1] > max(1e-3 * self.scale + 2 * noise, 0.2 * gaps[0])

@@ -1,8 +1,8 @@
-"""Which learning rate? Try them all in one short training, from far too low to far too high.
+"""Learning-rate finder: a short training with a growing learning rate.
 
-The rate grows with each step by the same factor. At first nothing happens, then the loss falls, at
-last it explodes (Smith, 2015, https://arxiv.org/abs/1506.01186, section 3.3). The model is put back
-as it was.
+The rate grows by the same factor in each step. At first the loss hardly changes, then it falls, at
+last it diverges (Smith, 2015, https://arxiv.org/abs/1506.01186, section 3.3). Afterwards the model
+is restored.
 
 >>> import numpy as np
 >>> from minidl import Input, Sequential, layers
@@ -21,36 +21,41 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl.callbacks.progress import Progress
 from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError
-from minidl.data.pipeline import as_dataset
+from minidl.data.pipeline import Dataset, as_dataset
 from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.training.batches import unpack
+from minidl.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LearningRateCurve", "find_learning_rate"]
 
-SMOOTHING = 0.9  # of the running mean of the loss
-SETTLED = 10  # steps until that mean is one of enough batches to be compared
-EXPLODED = 3.0  # times the first loss above the lowest one: no use going on
+SMOOTHING = 0.9  # decay rate of the running mean of the loss
+SETTLED = 10  # first step whose running mean covers enough batches
+DIVERGED = 3.0  # stop at this multiple of the first loss above the lowest one
 
 
 @dataclass(frozen=True)
 class LearningRateCurve:
-    """What :func:`find_learning_rate` saw.
+    """Learning rates and losses measured by :func:`find_learning_rate`.
 
     Attributes
     ----------
-    learning_rates : (S,) of float64
-        Of each step, growing.
-    losses : (S,) of float64
-        Of the step's batch, before its update.
-    smoothed : (S,) of float64
-        Their running mean, corrected for its start.
+    learning_rates : numpy.ndarray, shape (S,)
+        Increasing rate of each step.
+    losses : numpy.ndarray, shape (S,)
+        Loss of each step's batch before the update.
+    smoothed : numpy.ndarray, shape (S,)
+        Running mean of the losses, corrected for its start at zero.
     """
 
     learning_rates: np.ndarray
@@ -59,33 +64,37 @@ class LearningRateCurve:
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the highest rate at which the smoothed loss was as good as lowest.
+        """A tenth of the highest rate with a smoothed loss within a standard error of the lowest.
 
-        There the steps are about to become too large; the usual advice is to stay an order of
-        magnitude below. It suits a constant rate; as the peak of a schedule with a warm-up, two or
-        three times as much often works.
+        At that highest rate the steps are about to become too large; the usual advice is to stay
+        an order of magnitude below. The suggestion suits a constant rate. As the peak of a schedule
+        with warm-up, two or three times the rate often works.
 
-        "As good as lowest" is within a standard error of the smoothed loss (Breiman and others,
-        1984, "Classification and Regression Trees", section 3.4.3): where batches are small, a few
-        easy ones give the lowest loss long before the rate is high enough to learn anything.
+        The rule of one standard error (Breiman and others, 1984, "Classification and Regression
+        Trees", section 3.4.3) matters with small batches: a few easy batches may have the lowest
+        loss at a rate that is too low to learn anything.
         """
         settled = min(SETTLED, len(self.losses) // 2)
         smoothed = self.smoothed[settled:]
         good = smoothed <= smoothed.min() + _standard_error(self.losses)
         return float(self.learning_rates[settled:][good][-1] / 10)
 
-    def plot(self, path=None):
-        """Draw the loss over the rate, the suggestion marked; needs matplotlib.
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the loss over the learning rate with matplotlib, and mark the suggestion.
 
         Parameters
         ----------
         path : str or Path, optional
-            Where to save the picture.
+            File to save the figure to.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Notebooks show it by themselves.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         from minidl.common import plotting
 
@@ -97,8 +106,8 @@ class LearningRateCurve:
             self.suggestion, color="0.4", ls=":", label=f"suggested: {self.suggestion:.1e}"
         )
         lowest, first = self.smoothed.min(), self.smoothed[0]
-        reach = max(first - lowest, 1e-12)
-        axes.set_ylim(lowest - 0.1 * reach, first + reach)
+        height = max(first - lowest, 1e-12)
+        axes.set_ylim(lowest - 0.1 * height, first + height)
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
         axes.legend()
         if path is not None:
@@ -115,35 +124,56 @@ class LearningRateCurve:
 
 @retain_freed_memory()
 def find_learning_rate(
-    model, x, y=None, *, batch_size: int | None = None, low: float = 1e-6, high: float = 10.0,
-    steps: int = 120, verbose="auto",
-) -> LearningRateCurve:  # fmt: skip
-    """Train with a growing learning rate for a while, and put the model back as it was.
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int | None = None,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 120,
+    verbose: int | str = "auto",
+) -> LearningRateCurve:
+    """Train briefly with a growing learning rate, then restore the model.
 
     Parameters
     ----------
     model : Model
-        Compiled. Afterwards its weights, its statistics and its optimizer are what they were, so
-        that ``fit`` gives the same bits as without this call.
-    x, y : array, Dataset or other batches
-        As for ``fit``; where there are fewer batches than steps, they are gone through again.
+        Compiled. Weights, statistics and optimizer are restored, so that a later ``fit`` gives
+        the same bits as without this call.
+    x, y : array, Dataset or iterable of batches
+        As for ``fit``; repeated if there are fewer batches than steps.
     batch_size : int, optional
-        The one to train with: the best rate depends on it.
+        The best rate depends on it, so it should be that of the training.
     low, high : float
-        The first rate, and the one of the last step.
+        Rates of the first and of the last step.
     steps : int
-        It ends earlier where the loss explodes.
+        Number of steps, at least 10. The training ends earlier if the loss diverges.
     verbose : {"auto", 0, 1, 2}
-        0 for no progress bar.
+        1: a progress bar, 0 and 2: none, "auto": a bar on a terminal.
+
+    Returns
+    -------
+    LearningRateCurve
 
     Raises
     ------
     ValueError
-        For limits that are no growing pair of positive numbers, or fewer than 10 steps.
+        If not ``0 < low < high``, or for fewer than 10 steps.
     RuntimeError
         If the model is not compiled.
     DataError
         If the loss of the first step is not finite, or there are no batches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidl import Input, Sequential, layers
+    >>> model = Sequential([Input((2,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> curve = find_learning_rate(model, np.ones((8, 2)), np.ones(8), steps=10)
+    >>> bool(curve.learning_rates[0] == 1e-6)
+    True
     """
     low = check_number("find_learning_rate", "low", low, 0, exclusive="minimum")
     high = check_number("find_learning_rate", "high", high, low, exclusive="minimum")
@@ -160,8 +190,10 @@ def find_learning_rate(
     return LearningRateCurve(rates[: len(losses)], np.array(losses), np.array(_smoothed(losses)))
 
 
-def _train(trainer, batches, rates: np.ndarray, bar) -> list[float]:
-    """Make one step with each rate and return the losses, until they explode."""
+def _train(
+    trainer: Trainer, batches: Iterator[Any], rates: np.ndarray, bar: Progress
+) -> list[float]:
+    """Make one step with each rate until the loss diverges; return the losses."""
     losses: list[float] = []
     for rate, batch in zip(rates, batches, strict=False):
         trainer.optimizer.learning_rate = float(rate)
@@ -172,7 +204,7 @@ def _train(trainer, batches, rates: np.ndarray, bar) -> list[float]:
         bar.update()
         smoothed = _smoothed(losses)
         lowest = min(smoothed)
-        if smoothed[-1] > lowest + EXPLODED * max(smoothed[0] - lowest, abs(smoothed[0])):
+        if smoothed[-1] > lowest + DIVERGED * max(smoothed[0] - lowest, abs(smoothed[0])):
             break
     if not losses:
         raise DataError(
@@ -183,7 +215,7 @@ def _train(trainer, batches, rates: np.ndarray, bar) -> list[float]:
 
 
 def _smoothed(losses: list[float]) -> list[float]:
-    """Return the running mean up to each step, as if it had not started at zero."""
+    """Return the running mean up to each step, corrected for its start at zero."""
     mean, result = 0.0, []
     for step, loss in enumerate(losses, 1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -192,18 +224,18 @@ def _smoothed(losses: list[float]) -> list[float]:
 
 
 def _standard_error(losses: np.ndarray) -> float:
-    """Return how uncertain the running mean is, by how much the loss jumps from step to step.
+    """Return the standard error of the running mean, estimated from differences of the losses.
 
-    The median of the jumps (0.6745 standard deviations for normal ones) ignores the explosion.
+    The median of normal differences is 0.6745 standard deviations; it ignores the divergence.
     """
     if len(losses) < 2:
         return 0.0
-    jump = np.median(np.abs(np.diff(losses))) / 0.6745
-    return float(jump / math.sqrt(2) * math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING)))
+    deviation = np.median(np.abs(np.diff(losses))) / 0.6745
+    return float(deviation / math.sqrt(2) * math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING)))
 
 
-def _endless(data) -> Iterator[Any]:
-    """Yield batches, epoch after epoch."""
+def _endless(data: Dataset) -> Iterator[Any]:
+    """Yield batches epoch after epoch."""
     for epoch in itertools.count():
         empty = True
         for batch in data.batches(epoch):
@@ -214,9 +246,9 @@ def _endless(data) -> Iterator[Any]:
 
 
 class _State:
-    """What a training step changes in a model."""
+    """A copy of everything that training steps change in a model."""
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         self.model, self.optimizer = model, model.optimizer
         self.weights = [(p, p.value.copy()) for p in model.weights]
         self.rate, self.state = self.optimizer.learning_rate, self.optimizer.get_state()

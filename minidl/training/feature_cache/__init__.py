@@ -1,1 +1,1 @@
-"""Cached features of a frozen base network."""
+"""The cache of features that a frozen base computes."""

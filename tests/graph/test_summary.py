@@ -80,7 +80,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_colours_on_a_terminal_only(monkeypatch, capsys):
+def test_colors_on_a_terminal_only(monkeypatch, capsys):
     network = small_network()
     network.freeze(until="conv")
     network.summary()

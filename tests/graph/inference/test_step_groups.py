@@ -7,7 +7,6 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from minidl import Input, Model, layers
-from minidl.graph.inference.fusion import fuse
 from minidl.graph.inference.step_groups import StepGroup
 from minidl.kernels.runtime import thread_pool
 
@@ -119,17 +118,3 @@ def test_a_view_is_read_before_what_it_shows_is_written_over():
     (expected,) = one_by_one(model, x)
     for _ in range(20):
         assert_array_equal(model.infer(x), expected)
-
-
-def test_branches_take_turns():
-    model = network()
-    steps = fuse(model.nodes, model.output_numbers).steps
-    names = [step.layers[0].name for step in steps]
-    # The first block: its three branches begin before the second of any branch does.
-    first, second = names.index("conv2d_1"), names.index("conv2d_2")
-    begun = names[first:second]
-    assert "average_pooling2d" in begun
-    made = set()
-    for step in steps:
-        assert all(j in made or j == 0 for j in step.inputs)
-        made.add(step.number)

@@ -1,4 +1,4 @@
-"""ImageNet's preprocessing and its 1000 classes.
+"""ImageNet: preprocessing of images and names of the 1000 classes.
 
 >>> import numpy as np
 >>> from minidl.applications import imagenet
@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from minidl.common.argument_checks import check_integer
 from minidl.common.errors import ShapeError
@@ -23,13 +24,13 @@ __all__ = ["class_names", "decode_predictions", "preprocess_input"]
 CLASSES = Path(__file__).with_name("imagenet_classes.csv")
 
 
-def preprocess_input(x, mode: str = "caffe") -> np.ndarray:
-    """Return images as a network made with ``include_preprocessing=False`` expects them.
+def preprocess_input(x: npt.ArrayLike, mode: str = "caffe") -> np.ndarray:
+    """Preprocess images for a network with ``include_preprocessing=False``.
 
     Parameters
     ----------
     x : array (..., 3)
-        Raw RGB from 0 to 255. It is not changed.
+        Raw RGB values from 0 to 255. The array is not changed.
     mode : {"caffe", "tf", "torch"}
         See :class:`~minidl.layers.ImageNetPreprocessing`: "caffe" for VGG16 and ResNet50,
         "tf" for InceptionV3.
@@ -37,7 +38,7 @@ def preprocess_input(x, mode: str = "caffe") -> np.ndarray:
     Returns
     -------
     array
-        A new one of the same shape, float32, or float64 where `x` is.
+        A new array of the same shape: float64 if `x` is, otherwise float32.
 
     Raises
     ------
@@ -53,20 +54,20 @@ def preprocess_input(x, mode: str = "caffe") -> np.ndarray:
     return ImageNetPreprocessing(mode, name="preprocess_input")(x)
 
 
-def decode_predictions(p, top: int = 5) -> list[list[tuple[str, str, float]]]:
+def decode_predictions(p: npt.ArrayLike, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """Return the most probable classes of each image.
 
     Parameters
     ----------
     p : array (N, 1000)
-        What a network with the ImageNet weights predicts.
+        Predictions of a network with the ImageNet weights.
     top : int
-        How many classes.
+        Number of classes per image.
 
     Returns
     -------
     list of list of (wnid, name, probability)
-        For each image, the most probable class first.
+        For each image, its classes by decreasing probability.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def decode_predictions(p, top: int = 5) -> list[list[tuple[str, str, float]]]:
 def class_names() -> list[str]:
     """Return the names of the 1000 classes in order.
 
-    A name that two classes share (a crane is a bird and a machine) has the class's wnid appended.
+    Names shared by two classes (a crane is a bird and a machine) end with the class's wnid.
 
     Examples
     --------
@@ -112,4 +113,4 @@ def class_names() -> list[str]:
 def _classes() -> list[tuple[str, str]]:
     """Return (wnid, name) of each class; names as Keras spells them."""
     lines = CLASSES.read_text(encoding="utf-8").splitlines()
-    return [tuple(line.split(",")) for line in lines]
+    return [(wnid, name) for wnid, name in (line.split(",") for line in lines)]

@@ -1,25 +1,30 @@
-"""PetsNet: a small residual network for cats and dogs, with the weights that minidl trained.
+"""PetsNet: a small residual network for cats and dogs, with weights trained by minidl.
 
-Its weights are part of the package: no download, no network access. ``examples/
-09_pets_from_scratch.py`` trained them, from random numbers; ``weights/PETS.md`` says on what,
-how well they do, and what they were never shown.
+The weights are part of the package: no download is needed. ``examples/09_pets_from_scratch.py``
+trained them from random initial weights; ``weights/PETS.md`` describes the training data, the
+accuracy and the limits.
 
 >>> from minidl.applications import PetsNet
 >>> model = PetsNet(weights=None)
 >>> model.output_shape, model.count_params() < 1_500_000
 ((None, 1), True)
 
-The blocks are those of He, Zhang, Ren and Sun (2015), https://arxiv.org/abs/1512.03385 (figure 2),
-with the shortcut averaged where the image is halved (He and others, 2019, "Bag of Tricks",
-https://arxiv.org/abs/1812.01187, ResNet-D).
+The blocks are those of He, Zhang, Ren and Sun (2015), https://arxiv.org/abs/1512.03385 (figure 2).
+Where a block halves the image, average pooling precedes the projection of the shortcut (He et al.
+2019, "Bag of Tricks", https://arxiv.org/abs/1812.01187, ResNet-D).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from minidl import layers
-from minidl.applications.pretrained import Architecture, assemble
+from minidl.applications.pretrained import Architecture, LayerFactory, NetworkOptions, assemble
+from minidl.applications.small_cnn import classification_layer
+from minidl.formats.file_errors import StrPath
+from minidl.layers.base import Layer
+from minidl.layers.symbolic import SymbolicTensor
 from minidl.models.model import Model
 
 __all__ = ["CLASS_NAMES", "IMAGE_SIZE", "PetsNet", "pets_file"]
@@ -31,35 +36,51 @@ STAGES = {"stage1": (64, 1), "stage2": (128, 2), "stage3": (192, 1)}
 
 
 def PetsNet(
-    weights="pets", include_top=True, input_shape=None, pooling=None, classes=2, *,
-    include_preprocessing=True, until=None, name="pets_net",
-) -> Model:  # fmt: skip
-    """Return the network, by default as it was trained on photos of cats and dogs.
+    weights: StrPath | None = "pets",
+    include_top: bool = True,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 2,
+    classifier_activation: Any = "auto",
+    *,
+    include_preprocessing: bool = True,
+    until: str | None = None,
+    name: str = "pets_net",
+) -> Model:
+    """Return the network, by default with its weights for photos of cats and dogs.
+
+    The parameters are those of :func:`~minidl.applications.VGG16`, with these differences:
 
     Parameters
     ----------
     weights : {"pets"}, path or None
-        Those that come with minidl; a file; or random numbers.
+        "pets": the weights that ship with minidl; None: random weights.
     include_top : bool
-        Whether the classifier is there. Without it, the network is a base for transfer learning.
     input_shape : (H, W, 3), optional
-        By default images of any size from 32x32; it knows those of 128x128 best.
+        By default images of any size from 32x32; the weights were trained on 128x128.
     pooling : {None, "avg", "max"}
-        Without the top: None ends in a map (N, H/16, W/16, 192), the others in rows (N, 192).
+        Without the top: None gives features (N, H/16, W/16, 192), the others (N, 192).
     classes : int
-        2 gives one sigmoid output (the probability of the second class), more a softmax.
+        2 gives one output, the probability of the second class.
+    classifier_activation : str or None
+        "auto": sigmoid for 2 classes, otherwise softmax. None gives the logits.
     include_preprocessing : bool
-        True: images are raw RGB, 0-255. False: they are scaled to -1..1 already.
+        True: images are raw RGB (0-255). False: they are scaled to -1..1.
     until : str, optional
-        Cut the network there; a block's last layer is called "stage2_block2_out".
+        The last layer of a block has a name such as "stage2_block2_out".
     name : str
+
+    Returns
+    -------
+    Model
+        Its ``metadata["class_names"]`` are "cats" and "dogs" if it classifies with their weights.
 
     Raises
     ------
     ValueError
         For arguments that are wrong or contradict one another.
     FileNotFoundError
-        If there is no weight file of that name.
+        If the weight file does not exist.
     FileFormatError
         If the file's weights are not those of this network.
 
@@ -69,42 +90,50 @@ def PetsNet(
     >>> PetsNet(weights=None, include_top=False, pooling="avg").output_shape
     (None, 192)
     """
-    shipped = isinstance(weights, str) and weights == "pets"
-    if shipped and include_top and classes != 2:
+    is_shipped = isinstance(weights, str) and weights == "pets"
+    if is_shipped and include_top and classes != 2:
         raise ValueError(
             f"{name}: the weights of cats and dogs have 2 classes, received classes={classes!r}; "
-            "for classes of your own pass include_top=False and put a Dense layer on top"
+            "for other classes pass include_top=False and add a Dense layer"
         )
-    model = assemble(
-        ARCHITECTURE, pets_file() if shipped else weights, include_top, input_shape, pooling,
-        classes, None, include_preprocessing, until, name,
-    )  # fmt: skip
+    options = NetworkOptions(
+        pets_file() if is_shipped else weights,
+        include_top,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        include_preprocessing,
+        until,
+        name,
+    )
+    model = assemble(ARCHITECTURE, options)
     model.metadata["image_size"] = [IMAGE_SIZE, IMAGE_SIZE]
-    if shipped and model.layers[-1].name == "predictions":
+    if is_shipped and model.layers[-1].name == "predictions":
         model.metadata["class_names"] = list(CLASS_NAMES)
     return model
 
 
 def pets_file() -> Path:
-    """Return where the trained weights lie: in the package, or beside it in a checkout.
+    """Return the path of the trained weights, in the package or beside it in a checkout.
 
     Raises
     ------
     FileNotFoundError
-        If the installation lacks them.
+        If they are not installed.
     """
     package = Path(__file__).parents[1]
-    places = [package / "weights" / "pets.h5", package.parent / "weights" / "pets.h5"]
-    found = next((place for place in places if place.is_file()), None)
+    candidates = [package / "weights" / "pets.h5", package.parent / "weights" / "pets.h5"]
+    found = next((place for place in candidates if place.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"the weights of PetsNet are missing in this installation (looked for {places[0]}); "
-            "install minidl anew, or pass weights=None or a file"
+            f"PetsNet: the weight file {candidates[0]} is missing; reinstall minidl, or pass "
+            "weights=None or a file"
         )
     return found
 
 
-def _body(x, conv):
+def _body(x: SymbolicTensor, conv: LayerFactory) -> SymbolicTensor:
     x = _normalized(conv(32, 3, strides=2, name="stem_conv", **CONVOLUTION)(x), "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for stage, (channels, blocks) in STAGES.items():
@@ -113,8 +142,10 @@ def _body(x, conv):
     return x
 
 
-def _block(x, conv, channels, name, halve):
-    """Add two convolutions, and around them `x` itself or, where it is halved, a projection."""
+def _block(
+    x: SymbolicTensor, conv: LayerFactory, channels: int, name: str, halve: bool
+) -> SymbolicTensor:
+    """Append a residual block; if it halves the image, its shortcut is a projection."""
     shortcut = x
     if halve:
         shortcut = layers.AveragePooling2D(2, padding="same", name=f"{name}_0_pool")(x)
@@ -127,15 +158,12 @@ def _block(x, conv, channels, name, halve):
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def _normalized(x, name):
+def _normalized(x: SymbolicTensor, name: str) -> SymbolicTensor:
     return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
 
 
-def _top(classes, activation, dense):
-    if classes == 2:
-        last = dense(1, activation="sigmoid", name="predictions")
-    else:
-        last = dense(classes, activation="softmax", name="predictions")
+def _top(classes: int, activation: Any, dense: LayerFactory) -> list[Layer]:
+    last = classification_layer(classes, dense, activation=activation, name="predictions")
     return [layers.GlobalAveragePooling2D(name="avg_pool"), layers.Dropout(0.2), last]
 
 

@@ -1,8 +1,7 @@
-"""What VGG16, ResNet50 and InceptionV3 have in common around their layers.
+"""Assembly of the pretrained networks: options, preprocessing, classifier and weights.
 
-A network file describes its layers in an :class:`Architecture`; :func:`assemble` checks the
-arguments, puts the preprocessing before them, a classifier or a pooling behind them, and loads
-the weights.
+A network file describes its layers in an :class:`Architecture`. :func:`assemble` checks the
+:class:`NetworkOptions`, adds preprocessing and a classifier or pooling, and loads the weights.
 
 >>> from minidl.applications import VGG16
 >>> VGG16(weights=None, include_top=False, until="block1_pool").output_shape
@@ -16,21 +15,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from minidl import layers
 from minidl.applications import imagenet
+from minidl.common.argument_checks import check_choice
+from minidl.formats.file_errors import StrPath, check_file
 from minidl.layers.base import Layer, Shape
 from minidl.layers.names import layer_names
 from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import Input, SymbolicTensor
 from minidl.models.model import Model
 
-__all__ = ["Architecture", "assemble", "without_memory"]
+__all__ = [
+    "Architecture",
+    "LayerFactory",
+    "NetworkOptions",
+    "assemble",
+    "pooled_top",
+    "without_memory",
+]
 
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+
+LayerFactory = Callable[..., Layer]  # takes the arguments of a layer class
 
 
 @dataclass(frozen=True)
@@ -40,28 +50,28 @@ class Architecture:
     Attributes
     ----------
     key : str
-        Its name in the registry of weight files.
+        Name in the registry of weight files.
     body : callable
-        ``body(x, conv)`` connects all layers up to the top to `x` and returns their output;
-        `conv` is Conv2D.
+        ``body(x, conv)`` connects all layers below the top to `x` and returns their output;
+        `conv` creates Conv2D layers.
     top : callable
-        ``top(classes, activation, dense)`` returns the classifier's layers, of which each reads
-        the one before; `dense` is Dense.
+        ``top(classes, activation, dense)`` returns the layers of the classifier in order;
+        `dense` creates Dense layers.
     default_size, minimum_size : int
-        Height and width of the images.
-    mode : str
-        Of the preprocessing.
+        Height and width of the images in pixels.
+    mode : {"caffe", "tf", "torch"}
+        Mode of :class:`~minidl.layers.ImageNetPreprocessing`.
     features : (H, W, C)
-        The body's output for images of the default size.
-    pooling_names : dict
-        How Keras calls the pooling layers, where they have names.
+        Output shape of the body for images of the default size.
+    pooling_names : dict of str to str
+        Keras' names of the pooling layers by pooling, where they have names.
     any_size : bool
-        Whether the top, too, takes images of any size by default.
+        Whether the network with its top accepts images of any size by default.
     """
 
     key: str
-    body: Callable[[SymbolicTensor, Callable[..., Layer]], SymbolicTensor]
-    top: Callable[[int, Any, Callable[..., Layer]], list[Layer]]
+    body: Callable[[SymbolicTensor, LayerFactory], SymbolicTensor]
+    top: Callable[[int, Any, LayerFactory], list[Layer]]
     default_size: int
     minimum_size: int
     mode: str
@@ -70,199 +80,225 @@ class Architecture:
     any_size: bool = False
 
 
-def assemble(
-    architecture: Architecture, weights, include_top: bool, input_shape, pooling: str | None,
-    classes: int, classifier_activation, include_preprocessing: bool, until: str | None, name: str,
-) -> Model:  # fmt: skip
-    """Return the network that the arguments ask for; :func:`VGG16` explains them.
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The arguments that all networks share; :func:`~minidl.applications.VGG16` documents them."""
+
+    weights: StrPath | None
+    include_top: bool
+    input_shape: tuple[int | None, int | None, int] | None
+    pooling: str | None
+    classes: int
+    classifier_activation: Any
+    include_preprocessing: bool
+    until: str | None
+    name: str
+
+    def kept_top(self, top: list[Layer]) -> list[Layer]:
+        """Return the layers of the classifier that the network needs."""
+        names = [layer.name for layer in top]
+        if self.until in names and not self.include_top:
+            raise ValueError(
+                f"{self.name}: the layer {self.until!r} belongs to the top; pass include_top=True "
+                "to cut there"
+            )
+        if self.until is None:
+            return top if self.include_top else []
+        return top[: names.index(self.until) + 1] if self.until in names else []
+
+    def image_shape(self, architecture: Architecture, with_top: bool) -> Shape:
+        """Return the shape of one image, checked."""
+        size, minimum = architecture.default_size, architecture.minimum_size
+        with_top = with_top and not architecture.any_size
+        shape = self.input_shape
+        if shape is None:
+            return (size, size, 3) if with_top else (None, None, 3)
+        sizes = shape[:2] if isinstance(shape, (tuple, list)) and len(shape) == 3 else ("",)
+        if not all(n is None or _is_size(n, minimum) for n in sizes) or shape[2] != 3:
+            raise ValueError(
+                f"{self.name}: expected input_shape (height, width, 3) with a height and a width "
+                f"of at least {minimum}, received {shape!r}"
+            )
+        if with_top and None in sizes:
+            raise ValueError(
+                f"{self.name}: the top needs images of a known size, received input_shape "
+                f"{shape!r}; pass numbers, or include_top=False"
+            )
+        return tuple(shape)
+
+    def check_pooling(self, with_top: bool) -> None:
+        """Refuse an unknown pooling, and pooling before the classifier."""
+        check_choice(self.name, "pooling", self.pooling, (None, *POOLINGS))
+        if self.pooling is not None and with_top:
+            raise ValueError(
+                f"{self.name}: pooling={self.pooling!r} is for a network without its top; pass "
+                "include_top=False or pooling=None"
+            )
+
+    def check_weights(self, kept: list[Layer], shape: Shape, size: int) -> None:
+        """Check `weights` before anything is downloaded or built."""
+        if isinstance(self.weights, str) and self.weights == "imagenet":
+            self._check_imagenet([layer.name for layer in kept], shape, size)
+        elif self.weights is not None:
+            if not isinstance(self.weights, (str, Path)):
+                raise TypeError(
+                    f"{self.name}: expected weights None, 'imagenet' or a path, received "
+                    f"{self.weights!r}"
+                )
+            try:
+                check_file(Path(self.weights).expanduser())
+            except OSError as error:
+                raise type(error)(
+                    f"{self.name}: expected weights None, 'imagenet' or a weight file; {error}"
+                ) from None
+
+    def _check_imagenet(self, kept: list[str], shape: Shape, size: int) -> None:
+        """Refuse what the official weights do not support."""
+        if "predictions" in kept and self.classes != 1000:
+            raise ValueError(
+                f"{self.name}: the ImageNet weights have 1000 classes, received "
+                f"classes={self.classes!r}; for other classes pass include_top=False and add a "
+                "Dense layer"
+            )
+        if "predictions" in kept and self.classifier_activation not in (None, "linear", "softmax"):
+            raise ValueError(
+                f"{self.name}: the ImageNet weights were trained with softmax, received "
+                f"classifier_activation={self.classifier_activation!r}; None gives the logits"
+            )
+        if "fc1" in kept and shape != (size, size, 3):
+            raise ValueError(
+                f"{self.name}: the top of the ImageNet weights fits images of ({size}, {size}, 3) "
+                f"only, received input_shape {shape!r}; pass include_top=False"
+            )
+
+
+def assemble(architecture: Architecture, options: NetworkOptions) -> Model:
+    """Return the network for the given options.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    options : NetworkOptions
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     ValueError
-        For arguments that are wrong or contradict one another.
+        For options that are wrong or contradict one another.
     FileNotFoundError
-        If there is no weight file of that name.
+        If the weight file does not exist.
     FileFormatError
         If the weights are not those of this network.
     """
-    conv, dense = layers.Conv2D, layers.Dense
-    if weights is not None:
+    conv: LayerFactory = layers.Conv2D
+    dense: LayerFactory = layers.Dense
+    if options.weights is not None:
         conv, dense = without_memory(conv), without_memory(dense)
-    top = architecture.top(classes, classifier_activation, dense)
-    kept = _kept_top(name, top, include_top, until)
-    _check_pooling(name, pooling, bool(kept))
-    shape = _checked_shape(architecture, name, input_shape, bool(kept))
-    if isinstance(weights, str) and weights == "imagenet":
-        _check_imagenet(architecture, name, kept, shape, classes, classifier_activation)
-    elif weights is not None:
-        weights = _checked_path(name, weights)
+    top = architecture.top(options.classes, options.classifier_activation, dense)
+    kept = options.kept_top(top)
+    options.check_pooling(bool(kept))
+    shape = options.image_shape(architecture, bool(kept))
+    options.check_weights(kept, shape, architecture.default_size)
 
-    inputs = Input(shape)
-    x = _preprocessing(architecture.mode)(inputs) if include_preprocessing else inputs
+    inputs = x = Input(shape)
+    if options.include_preprocessing:
+        preprocessing = layers.ImageNetPreprocessing(architecture.mode)
+        layer_names.keep(preprocessing, "preprocessing")
+        x = preprocessing(x)
     x = architecture.body(x, conv)
     for layer in kept:
         x = layer(x)
-    # All layers get their names here, so that a part of the network calls them as the whole does.
-    whole = Model(inputs, x, name=name)
-    if until is not None:
-        x = _cut(whole, until)
-    if pooling is not None:
-        x = POOLINGS[pooling](name=architecture.pooling_names.get(pooling))(x)
-    model = Model(inputs, x, name=name)
-
-    if weights is not None and not model.weights:
-        raise ValueError(f"{name}: until={until!r} leaves no layer with weights; cut higher up")
-    if weights is not None:
-        missing = top[len(kept) :]
-        _build_apart(missing, whole.output_shape if kept else (None, *architecture.features))
-        _load(architecture, model, weights, [*whole.layers, *missing])
-        if classes == 1000 and model.layers[-1] is top[-1]:
+    # All layers are named here, so that a part of the network has the names of the whole.
+    whole = Model(inputs, x, name=options.name)
+    if options.until is not None:
+        x = _cut(whole, options.until)
+    if options.pooling is not None:
+        x = POOLINGS[options.pooling](name=architecture.pooling_names.get(options.pooling))(x)
+    model = Model(inputs, x, name=options.name)
+    if options.weights is not None:
+        left_out = top[len(kept) :]
+        shape = whole.output_shape if kept else (None, *architecture.features)
+        for layer in left_out:  # built without being called: the file may have their tensors
+            layer.ensure_built(shape)
+            shape = layer.compute_output_shape(shape)
+        _load(architecture, model, options, [*whole.layers, *left_out])
+        if options.classes == 1000 and model.layers[-1] is top[-1]:
             model.metadata["class_names"] = imagenet.class_names()
     return model
 
 
-def without_memory(kind: type[Layer]) -> Callable[..., Layer]:
-    """Return what makes layers of this class whose parameters take neither time nor memory.
+def pooled_top(classes: int, activation: Any, dense: LayerFactory) -> list[Layer]:
+    """Return global average pooling and one dense layer: the top of most networks."""
+    return [
+        layers.GlobalAveragePooling2D(name="avg_pool"),
+        dense(classes, activation=activation, name="predictions"),
+    ]
 
-    They have names and shapes: numbers that a file replaces are not worth drawing.
+
+def without_memory(kind: LayerFactory) -> LayerFactory:
+    """Return a factory of layers whose parameters have names and shapes, but no memory.
+
+    Drawing random numbers that a weight file replaces would waste time.
     """
 
-    def make(*arguments, **options) -> Layer:
+    def create(*arguments: Any, **options: Any) -> Layer:
         layer = kind(*arguments, **options)
-        layer.add_weight = partial(_add_empty_weight, layer)
+        vars(layer)["add_weight"] = partial(_add_empty_weight, layer)
         return layer
 
-    return make
+    return create
 
 
-def _preprocessing(mode: str) -> Layer:
-    layer = layers.ImageNetPreprocessing(mode, name="preprocessing")
-    # Like a name that minidl chose itself, it gives way where two networks are joined.
-    layer_names.keep(layer, layer.name)
-    return layer
+def _add_empty_weight(
+    layer: Layer,
+    name: str,
+    shape: tuple[int, ...],
+    *arguments: Any,
+    trainable: bool = True,
+    **options: Any,
+) -> Parameter:
+    empty = np.broadcast_to(np.float32(0), shape)
+    layer.parameters.append(Parameter(name, empty, trainable, layer=layer))
+    return layer.parameters[-1]
 
 
 def _cut(whole: Model, until: str) -> SymbolicTensor:
     """Return the output of the layer called `until`."""
     names = [layer.name for layer in whole.layers]
     if until not in names:
+        close = difflib.get_close_matches(str(until), names, n=5, cutoff=0.4)
         raise ValueError(
-            f"{whole.name}: there is no layer {until!r} to cut the network at; "
-            f"names like it: {_similar(until, names)}"
+            f"{whole.name}: there is no layer {until!r} to cut the network at; similar names: "
+            f"{', '.join(close or [names[0], '...', names[-1]])}"
         )
-    return whole.tap(until).output
+    return cast(SymbolicTensor, whole.tap(until).output)  # a single output
 
 
-def _similar(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(str(name), names, n=5, cutoff=0.4)
-    return ", ".join(close or [names[0], "...", names[-1]])
+def _is_size(n: Any, minimum: int) -> bool:
+    return isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= minimum
 
 
-def _kept_top(name: str, top: list[Layer], include_top: bool, until: str | None) -> list[Layer]:
-    """Return the layers of the classifier that the network needs."""
-    names = [layer.name for layer in top]
-    if until in names and not include_top:
-        raise ValueError(
-            f"{name}: the layer {until!r} belongs to the top; pass include_top=True to cut there"
-        )
-    if until is None:
-        return top if include_top else []
-    return top[: names.index(until) + 1] if until in names else []
-
-
-def _checked_shape(architecture: Architecture, name: str, shape, with_top: bool):
-    """Return the shape of one image."""
-    size, minimum = architecture.default_size, architecture.minimum_size
-    with_top = with_top and not architecture.any_size
-    if shape is None:
-        return (size, size, 3) if with_top else (None, None, 3)
-    sizes = shape[:2] if isinstance(shape, (tuple, list)) and len(shape) == 3 else [0]
-    if not all(n is None or (_is_int(n) and n >= minimum) for n in sizes) or shape[2] != 3:
-        raise ValueError(
-            f"{name}: expected input_shape (height, width, 3) with a height and a width of at "
-            f"least {minimum}, received {shape!r}"
-        )
-    if with_top and None in sizes:
-        raise ValueError(
-            f"{name}: the top needs images of a known size, received input_shape {shape!r}; "
-            "pass numbers, or include_top=False"
-        )
-    return tuple(shape)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _check_pooling(name: str, pooling: str | None, with_top: bool) -> None:
-    if pooling not in (None, *POOLINGS):
-        raise ValueError(f"{name}: expected pooling None, 'avg' or 'max', received {pooling!r}")
-    if pooling is not None and with_top:
-        raise ValueError(
-            f"{name}: pooling={pooling!r} is for a network without its top; pass include_top=False "
-            "or pooling=None"
-        )
-
-
-def _check_imagenet(architecture, name, kept, shape, classes, activation) -> None:
-    """Refuse what the official weights cannot do, before anything is downloaded."""
-    kept_names = [layer.name for layer in kept]
-    size = architecture.default_size
-    if "predictions" in kept_names and classes != 1000:
-        raise ValueError(
-            f"{name}: the ImageNet weights have 1000 classes, received classes={classes!r}; for "
-            "classes of your own pass include_top=False and put a Dense layer on top"
-        )
-    if "predictions" in kept_names and activation not in (None, "linear", "softmax"):
-        raise ValueError(
-            f"{name}: the ImageNet weights were trained with softmax, received "
-            f"classifier_activation={activation!r}; None gives the numbers before it"
-        )
-    if "fc1" in kept_names and shape != (size, size, 3):
-        raise ValueError(
-            f"{name}: the top of the ImageNet weights fits images of ({size}, {size}, 3) only, "
-            f"received input_shape {shape!r}; pass include_top=False"
-        )
-
-
-def _checked_path(name: str, weights) -> Path:
-    if not isinstance(weights, (str, Path)):
-        raise TypeError(
-            f"{name}: expected weights None, 'imagenet' or a path, received {weights!r}"
-        )
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        raise IsADirectoryError(f"{name}: expected a weight file, found the folder {path}")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{name}: there is no weight file {str(path)!r}; pass None, 'imagenet' or the path of "
-            "a file"
-        )
-    return path
-
-
-def _load(architecture: Architecture, model: Model, weights, whole: list[Layer]) -> None:
+def _load(
+    architecture: Architecture, model: Model, options: NetworkOptions, whole: list[Layer]
+) -> None:
+    """Load the weights into a model that is a part of the layers `whole`."""
     from minidl.formats.matching import load_weights
 
-    if weights == "imagenet":
+    if not model.weights:
+        raise ValueError(
+            f"{options.name}: until={options.until!r} leaves no layer with weights; cut at a later "
+            "layer"
+        )
+    path = cast(StrPath, options.weights)  # not None
+    if path == "imagenet":
         from minidl.formats.downloads.registry import fetch
 
-        # The larger file is only needed for the weights of the classifier.
+        # Only the weights of the classifier need the larger file.
         top = any(layer.parameters and isinstance(layer, layers.Dense) for layer in model.layers)
-        weights = fetch(architecture.key if top else f"{architecture.key}-notop")
-    load_weights(model, weights, whole=whole)
+        path = fetch(architecture.key if top else f"{architecture.key}-notop")
+    load_weights(model, path, whole=whole)
     for layer in model.layers:
-        vars(layer).pop("add_weight", None)  # from here on a layer like any other
-
-
-def _add_empty_weight(layer: Layer, name, shape, *arguments, trainable=True, **options):
-    nothing = np.broadcast_to(np.float32(0), shape)
-    layer.parameters.append(Parameter(name, nothing, trainable, layer=layer))
-    return layer.parameters[-1]
-
-
-def _build_apart(missing: list[Layer], shape: Shape) -> None:
-    """Give the layers that were left out their parameters, for the importer to compare with."""
-    for layer in missing:
-        layer.ensure_built(shape)
-        shape = layer.compute_output_shape(shape)
+        vars(layer).pop("add_weight", None)  # from here on, an ordinary layer

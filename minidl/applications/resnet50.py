@@ -1,10 +1,10 @@
-"""ResNet50: sixteen blocks of three convolutions, each with a way round it.
+"""ResNet50: sixteen residual blocks of three convolutions, pretrained on ImageNet.
 
 He, Zhang, Ren and Sun (2015), Deep Residual Learning for Image Recognition,
 https://arxiv.org/abs/1512.03385 (table 1)
 
-As in the authors' own network and in Keras', a stage halves the image in its first 1x1
-convolution; torchvision's does it in the 3x3.
+As in the authors' and in Keras' network, the first 1x1 convolution of a stage halves the image;
+in torchvision's, the 3x3 convolution does.
 
 >>> from minidl.applications import ResNet50
 >>> ResNet50(weights=None, include_top=False, pooling="avg").count_params()
@@ -13,25 +13,43 @@ convolution; torchvision's does it in the 3x3.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import layers
-from minidl.applications.pretrained import Architecture, assemble
+from minidl.applications.pretrained import (
+    Architecture,
+    LayerFactory,
+    NetworkOptions,
+    assemble,
+    pooled_top,
+)
+from minidl.formats.file_errors import StrPath
+from minidl.layers.symbolic import SymbolicTensor
 from minidl.models.model import Model
 
 __all__ = ["ResNet50"]
 
-# Channels of the 3x3 convolutions (a block puts out four times as many), blocks, first stride.
+# Channels of the 3x3 convolutions (the output of a block has four times as many), number of
+# blocks, stride of the first block.
 STAGES = {"conv2": (64, 3, 1), "conv3": (128, 4, 2), "conv4": (256, 6, 2), "conv5": (512, 3, 2)}
 EPSILON = 1.001e-5
 
 
 def ResNet50(
-    weights="imagenet", include_top=True, input_shape=None, pooling=None, classes=1000,
-    classifier_activation="softmax", *, include_preprocessing=True, until=None, name="resnet50",
-) -> Model:  # fmt: skip
-    """Return the network, by default as it was trained on ImageNet.
+    weights: StrPath | None = "imagenet",
+    include_top: bool = True,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: Any = "softmax",
+    *,
+    include_preprocessing: bool = True,
+    until: str | None = None,
+    name: str = "resnet50",
+) -> Model:
+    """Return the network, by default with its ImageNet weights.
 
-    The arguments are those of :func:`~minidl.applications.VGG16`; here the top takes images of
-    any size from 32x32, though it knows those of 224x224 best.
+    The parameters are those of :func:`~minidl.applications.VGG16`.
 
     Parameters
     ----------
@@ -42,17 +60,21 @@ def ResNet50(
     classes : int
     classifier_activation : str or None
     include_preprocessing : bool
-        False: images must have gone through ``imagenet.preprocess_input(x, mode="caffe")``.
+        False: the images are preprocessed by ``imagenet.preprocess_input(x, mode="caffe")``.
     until : str, optional
-        A block's last layer is called "conv4_block6_out".
+        The last layer of a block has a name such as "conv4_block6_out".
     name : str
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     ValueError
         For arguments that are wrong or contradict one another.
     FileNotFoundError
-        If there is no weight file of that name.
+        If the weight file does not exist.
     FileFormatError
         If the file's weights are not those of this network.
 
@@ -62,13 +84,21 @@ def ResNet50(
     >>> ResNet50(weights=None, include_top=False, until="conv3_block4_out").output_shape
     (None, None, None, 512)
     """
-    return assemble(
-        ARCHITECTURE, weights, include_top, input_shape, pooling, classes, classifier_activation,
-        include_preprocessing, until, name,
-    )  # fmt: skip
+    options = NetworkOptions(
+        weights,
+        include_top,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        include_preprocessing,
+        until,
+        name,
+    )
+    return assemble(ARCHITECTURE, options)
 
 
-def _body(x, conv):
+def _body(x: SymbolicTensor, conv: LayerFactory) -> SymbolicTensor:
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = conv(64, 7, strides=2, name="conv1_conv")(x)
     x = _normalized(x, "conv1")
@@ -82,8 +112,15 @@ def _body(x, conv):
     return x
 
 
-def _block(x, conv, channels, name, stride=1, project=False):
-    """Add three convolutions, and around them `x` itself or a projection of it."""
+def _block(
+    x: SymbolicTensor,
+    conv: LayerFactory,
+    channels: int,
+    name: str,
+    stride: int = 1,
+    project: bool = False,
+) -> SymbolicTensor:
+    """Append a residual block; its shortcut is `x` or a projection of `x`."""
     shortcut = x
     if project:
         shortcut = conv(4 * channels, 1, strides=stride, name=f"{name}_0_conv")(x)
@@ -100,21 +137,14 @@ def _block(x, conv, channels, name, stride=1, project=False):
     return layers.Activation("relu", name=f"{name}_out")(x)
 
 
-def _normalized(x, name):
+def _normalized(x: SymbolicTensor, name: str) -> SymbolicTensor:
     return layers.BatchNormalization(epsilon=EPSILON, name=f"{name}_bn")(x)
-
-
-def _top(classes, activation, dense):
-    return [
-        layers.GlobalAveragePooling2D(name="avg_pool"),
-        dense(classes, activation=activation, name="predictions"),
-    ]
 
 
 ARCHITECTURE = Architecture(
     key="resnet50",
     body=_body,
-    top=_top,
+    top=pooled_top,
     default_size=224,
     minimum_size=32,
     mode="caffe",

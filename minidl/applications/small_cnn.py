@@ -1,4 +1,4 @@
-"""A compact convolutional network for training from scratch, and its augmentation.
+"""A small convolutional network for training from scratch, and its augmentation.
 
 >>> from minidl.applications import small_cnn
 >>> small_cnn((64, 64, 3), classes=3).output_shape
@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from minidl import layers
 from minidl.layers.base import Layer
 from minidl.layers.symbolic import Input
 from minidl.models.sequential import Sequential
 
-__all__ = ["augmentation", "small_cnn"]
+__all__ = ["augmentation", "classification_layer", "small_cnn"]
 
 
 def small_cnn(
@@ -25,25 +25,30 @@ def small_cnn(
     augment: bool = True,
     name: str | None = None,
 ) -> Sequential:
-    """Return blocks of convolution, BatchNormalization, ReLU and pooling, then a classifier.
+    """Return a network: blocks of convolution, BatchNormalization, ReLU and pooling, a classifier.
 
     Parameters
     ----------
     input_shape : (H, W, C)
-        Of raw images with values 0..255: the network scales them itself.
+        Shape of one raw image with values 0-255; the network scales them itself.
     classes : int
         2 gives one sigmoid output, more a softmax.
     filters : sequence of int
-        Channels of each block; each block halves height and width.
+        Channels of each block; a block halves height and width.
     dropout : float
+        Rate before the classifier.
     augment : bool
         Vary the images in training (see :func:`augmentation`).
     name : str, optional
 
+    Returns
+    -------
+    Sequential
+
     Raises
     ------
     ShapeError
-        If the images are too small for that many blocks.
+        If the images are too small for the number of blocks.
     """
     stack: list[Layer] = [*(augmentation() if augment else []), layers.Rescaling(1 / 127.5, -1)]
     for channels in filters:
@@ -55,16 +60,44 @@ def small_cnn(
             layers.ReLU(),
             layers.MaxPooling2D(),
         ]
-    stack += [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)]
-    if classes == 2:
-        stack.append(layers.Dense(1, activation="sigmoid"))
-    else:
-        stack.append(layers.Dense(classes, activation="softmax"))
-    return Sequential([Input(input_shape), *stack], name=name)
+    head = [layers.GlobalAveragePooling2D(), layers.Dropout(dropout), classification_layer(classes)]
+    return Sequential([Input(input_shape), *stack, *head], name=name)
+
+
+def classification_layer(
+    classes: int,
+    dense: Callable[..., Layer] = layers.Dense,
+    activation: str | None = "auto",
+    name: str | None = None,
+) -> Layer:
+    """Return a dense layer with one sigmoid output for 2 classes, otherwise with a softmax.
+
+    Parameters
+    ----------
+    classes : int
+    dense : callable
+        Creates the layer: Dense, or a function with its arguments.
+    activation : str or None
+        Replaces the activation unless it is "auto"; None gives the logits.
+    name : str, optional
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> classification_layer(2).units, classification_layer(3).units
+    (1, 3)
+    """
+    units = 1 if classes == 2 else classes
+    if activation == "auto":
+        activation = "sigmoid" if classes == 2 else "softmax"
+    return dense(units, activation=activation, name=name)
 
 
 def augmentation() -> list[Layer]:
-    """Return the layers that vary photos in training: position, size, angle and light."""
+    """Return layers that randomly vary position, size, angle and brightness in training."""
     return [
         layers.RandomFlip("horizontal"),
         layers.RandomRotation(0.05),

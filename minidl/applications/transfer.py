@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from minidl import layers
+from minidl.applications.small_cnn import augmentation, classification_layer
 from minidl.models.model import Model
 from minidl.models.sequential import Sequential
 
@@ -18,42 +19,44 @@ __all__ = ["transfer_classifier"]
 
 
 def transfer_classifier(
-    base: Model, classes: int = 2, dropout: float = 0.3, augment: bool = False,
+    base: Model,
+    classes: int = 2,
+    dropout: float = 0.3,
+    augment: bool = False,
     name: str | None = None,
-) -> Sequential:  # fmt: skip
-    """Return the frozen base with pooling, dropout and one dense layer on top.
+) -> Sequential:
+    """Return a frozen base with pooling, dropout and one dense layer on top.
 
     Parameters
     ----------
     base : Model
-        Ends in a map (N, H, W, C) or in a row (N, C) of features. It is frozen.
+        Its output is (N, H, W, C) or (N, C). It is frozen.
     classes : int
         2 gives one sigmoid output, more a softmax.
     dropout : float
+        Rate before the dense layer.
     augment : bool
         Vary the images in training (see :func:`minidl.applications.small_cnn.augmentation`).
     name : str, optional
 
+    Returns
+    -------
+    Sequential
+
     Raises
     ------
     ValueError
-        If the base ends in neither a map nor a row.
+        If the base's output has another rank.
     """
-    from minidl.applications.small_cnn import augmentation
-
     rank = len(base.output_shape)
     if rank not in (2, 4):
         raise ValueError(
-            f"{base.label}: expected a base that ends in (N, H, W, C) or (N, C), its output is "
+            f"{base.label}: expected a base with output (N, H, W, C) or (N, C), received "
             f"{base.output_shape}"
         )
     base.trainable = False
     pooling = [layers.GlobalAveragePooling2D()] if rank == 4 else []
-    last = (
-        layers.Dense(1, activation="sigmoid")
-        if classes == 2
-        else layers.Dense(classes, activation="softmax")
-    )
-    stack = [*(augmentation() if augment else []), base, *pooling, layers.Dropout(dropout), last]
+    head = [*pooling, layers.Dropout(dropout), classification_layer(classes)]
+    stack = [*(augmentation() if augment else []), base, *head]
     start = layers.Input(base.input_shape[1:])
     return Sequential([start, *stack], name=name)

@@ -1,4 +1,4 @@
-"""VGG16: thirteen 3x3 convolutions, one after the other.
+"""VGG16: thirteen 3x3 convolutions in sequence, pretrained on ImageNet.
 
 Simonyan and Zisserman (2014), Very Deep Convolutional Networks for Large-Scale Image
 Recognition, https://arxiv.org/abs/1409.1556 (configuration D)
@@ -10,59 +10,73 @@ Recognition, https://arxiv.org/abs/1409.1556 (configuration D)
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import layers
-from minidl.applications.pretrained import Architecture, assemble
+from minidl.applications.pretrained import Architecture, LayerFactory, NetworkOptions, assemble
+from minidl.formats.file_errors import StrPath
+from minidl.layers.base import Layer
+from minidl.layers.symbolic import SymbolicTensor
 from minidl.models.model import Model
 
 __all__ = ["VGG16"]
 
-# Channels, and how many convolutions: each block ends with a pooling that halves the image.
+# Channels and number of convolutions of each block; a pooling at its end halves the image.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def VGG16(
-    weights="imagenet", include_top=True, input_shape=None, pooling=None, classes=1000,
-    classifier_activation="softmax", *, include_preprocessing=True, until=None, name="vgg16",
-) -> Model:  # fmt: skip
-    """Return the network, by default as it was trained on ImageNet.
+    weights: StrPath | None = "imagenet",
+    include_top: bool = True,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: Any = "softmax",
+    *,
+    include_preprocessing: bool = True,
+    until: str | None = None,
+    name: str = "vgg16",
+) -> Model:
+    """Return the network, by default with its ImageNet weights.
 
-    Keras' function of this name takes `include_top` before `weights`; with names given, as is
-    usual, a call means the same in both.
+    Keras' function has `include_top` before `weights`; calls with argument names mean the same in
+    both.
 
     Parameters
     ----------
     weights : {"imagenet"}, path or None
-        "imagenet": the official ones, downloaded once; None: random ones.
+        "imagenet": the official weights, downloaded once; None: random weights.
     include_top : bool
-        Whether the classifier is part of the network.
+        Whether the network includes the classifier.
     input_shape : (H, W, 3), optional
-        Of one image; at least 32x32. H and W may be None without the top. By default
-        (224, 224, 3) with the top and any size without it.
+        Shape of one image, at least 32x32 pixels. Without the top, H and W may be None. By
+        default (224, 224, 3) with the top and any size without it.
     pooling : {None, "avg", "max"}
-        Without the top: whether the features are pooled over the image, (N, H, W, C) -> (N, C).
+        Without the top: global pooling of the features, (N, H, W, C) -> (N, C).
     classes : int
-        Of the top; 1000 for the ImageNet weights.
+        Number of outputs of the classifier; 1000 for the ImageNet weights.
     classifier_activation : str or None
-        Of the top; None gives the logits.
+        Activation of the classifier; None gives the logits.
     include_preprocessing : bool
-        True: the network takes raw RGB images (0..255). False, Keras' way: they must have gone
-        through ``imagenet.preprocess_input(x, mode="caffe")``.
+        True: the network takes raw RGB images (0-255). False, as in Keras: they are preprocessed
+        by ``imagenet.preprocess_input(x, mode="caffe")``.
     until : str, optional
-        Cut the network after the layer of this name, and leave out what comes later; the weight
-        file may lack it. `pooling` then follows.
+        Cut the network after the layer of this name; the weight file may lack the later layers.
+        `pooling` then follows.
     name : str
+        Name of the model.
 
     Returns
     -------
     Model
-        Its ``metadata["class_names"]`` are ImageNet's where it classifies with their weights.
+        Its ``metadata["class_names"]`` are ImageNet's, if it classifies with their weights.
 
     Raises
     ------
     ValueError
         For arguments that are wrong or contradict one another.
     FileNotFoundError
-        If there is no weight file of that name.
+        If the weight file does not exist.
     FileFormatError
         If the file's weights are not those of this network.
 
@@ -72,13 +86,21 @@ def VGG16(
     >>> VGG16(weights=None, input_shape=(150, 150, 3), until="block4_pool").output_shape
     (None, 9, 9, 512)
     """
-    return assemble(
-        ARCHITECTURE, weights, include_top, input_shape, pooling, classes, classifier_activation,
-        include_preprocessing, until, name,
-    )  # fmt: skip
+    options = NetworkOptions(
+        weights,
+        include_top,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        include_preprocessing,
+        until,
+        name,
+    )
+    return assemble(ARCHITECTURE, options)
 
 
-def _body(x, conv):
+def _body(x: SymbolicTensor, conv: LayerFactory) -> SymbolicTensor:
     for block, (channels, depth) in enumerate(BLOCKS, start=1):
         for i in range(1, depth + 1):
             name = f"block{block}_conv{i}"
@@ -87,7 +109,7 @@ def _body(x, conv):
     return x
 
 
-def _top(classes, activation, dense):
+def _top(classes: int, activation: Any, dense: LayerFactory) -> list[Layer]:
     return [
         layers.Flatten(name="flatten"),
         dense(4096, activation="relu", name="fc1"),

@@ -1,4 +1,4 @@
-"""A model's architecture as a JSON document: layers, who reads whom, inputs and outputs.
+"""A model's architecture as a JSON document: layers, connections, inputs and outputs.
 
 >>> from minidl import Input, Sequential, layers
 >>> from minidl.formats.architecture import describe
@@ -25,7 +25,17 @@ __all__ = ["describe", "rebuild", "revive"]
 
 
 def describe(network: Network) -> dict[str, Any]:
-    """Return what :func:`rebuild` needs to make the same network again."""
+    """Return the description from which :func:`rebuild` creates the same network.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    dict
+        For JSON.
+    """
     numbers = {id(layer): i for i, layer in enumerate(network.layers_of_nodes)}
     return {
         "class_name": type(network).__name__,
@@ -42,10 +52,7 @@ def describe(network: Network) -> dict[str, Any]:
             {"layer": numbers[id(node.layer)], "inputs": list(node.inputs)}
             for node in network.nodes
         ],
-        "inputs": network.input_numbers,
-        "outputs": network.output_numbers,
-        "single_input": network.single_input,
-        "single_output": network.single_output,
+        **_describe_ends(network, network.input_numbers, network.output_numbers),
         "inlined": [_describe_inlined(network, record) for record in network.inlined.values()],
     }
 
@@ -55,22 +62,34 @@ def rebuild(
     custom_objects: dict[str, type] | None = None,
     model_class: type[Network] = Network,
 ) -> tuple[Any, Any]:
-    """Return the symbolic inputs and outputs of a described network, its layers new.
+    """Return the symbolic inputs and outputs of a described network with new layers.
 
-    Networks that were inlined into it can be got by name again, as objects of `model_class`.
+    Parameters
+    ----------
+    description : dict
+        From :func:`describe`.
+    custom_objects : dict of str to class, optional
+        Custom layer classes by name.
+    model_class : type
+        Class of the inner models, which stay available by name.
+
+    Returns
+    -------
+    (inputs, outputs)
+        Each one symbolic tensor, or a list of them.
 
     Raises
     ------
     FileFormatError
-        For a class that is neither minidl's nor among `custom_objects`.
+        For a class that is neither in minidl nor in `custom_objects`.
     """
-    made = [_make_layer(item, custom_objects or {}) for item in description["layers"]]
-    for layer, item in zip(made, description["layers"], strict=True):
-        if item.get("auto_named"):  # then it may be renamed where it meets a namesake
+    created = [_create_layer(item, custom_objects or {}) for item in description["layers"]]
+    for layer, item in zip(created, description["layers"], strict=True):
+        if item.get("auto_named"):  # such a layer is renamed if another has its name
             layer_names.keep(layer, layer.name)
     tensors: list[SymbolicTensor] = []
     for node in description["nodes"]:
-        layer = made[node["layer"]]
+        layer = created[node["layer"]]
         x = [tensors[i] for i in node["inputs"]]
         if not x:
             tensors.append(SymbolicTensor(layer.shape, layer.dtype, layer))
@@ -78,40 +97,41 @@ def rebuild(
             with _named_in_errors(layer.name):
                 tensors.append(layer(layer.as_input(x)))
     for item in description["inlined"]:
-        _restore_inlined(item, tensors, model_class)
-    inputs = [tensors[i] for i in description["inputs"]]
-    outputs = [tensors[i] for i in description["outputs"]]
-    return (
-        inputs[0] if description["single_input"] else inputs,
-        outputs[0] if description["single_output"] else outputs,
-    )
+        inner = model_class(*_ends(item, tensors), name=item["name"])
+        inputs, outputs = (tuple(tensors[i] for i in item[end]) for end in ("inputs", "outputs"))
+        for tensor in outputs:
+            tensor.inlined += (Inlined(inner, inputs, outputs),)
+    return _ends(description, tensors)
 
 
 def _describe_inlined(network: Network, record: Inlined) -> dict[str, Any]:
     numbers = {id(tensor): i for i, tensor in enumerate(network.tensors)}
+    inputs, outputs = (
+        [numbers[id(tensor)] for tensor in tensors] for tensors in (record.inputs, record.outputs)
+    )
+    return {"name": record.network.name, **_describe_ends(record.network, inputs, outputs)}
+
+
+def _describe_ends(network: Network, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
     return {
-        "name": record.network.name,
-        "inputs": [numbers[id(tensor)] for tensor in record.inputs],
-        "outputs": [numbers[id(tensor)] for tensor in record.outputs],
-        "single_input": record.network.single_input,
-        "single_output": record.network.single_output,
+        "inputs": inputs,
+        "outputs": outputs,
+        "single_input": network.single_input,
+        "single_output": network.single_output,
     }
 
 
-def _restore_inlined(item: dict[str, Any], tensors, model_class: type[Network]) -> None:
-    inputs = tuple(tensors[i] for i in item["inputs"])
-    outputs = tuple(tensors[i] for i in item["outputs"])
-    network = model_class(
-        inputs[0] if item["single_input"] else list(inputs),
-        outputs[0] if item["single_output"] else list(outputs),
-        name=item["name"],
+def _ends(item: dict[str, Any], tensors: list[SymbolicTensor]) -> tuple[Any, Any]:
+    """Return the inputs and the outputs of a described network."""
+    inputs, outputs = ([tensors[i] for i in item[end]] for end in ("inputs", "outputs"))
+    return (
+        inputs[0] if item["single_input"] else inputs,
+        outputs[0] if item["single_output"] else outputs,
     )
-    for tensor in outputs:
-        tensor.inlined += (Inlined(network, inputs, outputs),)
 
 
 def revive(value: Any, custom_objects: dict[str, type]) -> Any:
-    """Turn what was saved of the user's own classes into objects; minidl's are known by name."""
+    """Create objects of custom classes from their saved configurations, at any depth."""
     if isinstance(value, list):
         return [revive(item, custom_objects) for item in value]
     if not isinstance(value, dict):
@@ -122,7 +142,7 @@ def revive(value: Any, custom_objects: dict[str, type]) -> Any:
     return value
 
 
-def _make_layer(item: dict[str, Any], custom_objects: dict[str, type]) -> Layer:
+def _create_layer(item: dict[str, Any], custom_objects: dict[str, type]) -> Layer:
     name = item["class_name"]
     if name == "InputLayer":
         config = dict(item["config"])
@@ -130,7 +150,7 @@ def _make_layer(item: dict[str, Any], custom_objects: dict[str, type]) -> Layer:
     cls = custom_objects.get(name) or getattr(layers, name, None)
     if not (isinstance(cls, type) and issubclass(cls, Layer)):
         raise FileFormatError(
-            f"the file needs the layer class {name!r}; pass it: "
+            f"unknown layer class {name!r}; pass it to "
             f"load_model(path, custom_objects={{{name!r}: {name}}})"
         )
     with _named_in_errors(item["config"].get("name")):
@@ -143,6 +163,6 @@ def _named_in_errors(layer: str | None) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise FileFormatError(
-            f"the file's layer {layer!r} cannot be made: {error}; classes of your own go into "
+            f"layer {layer!r} cannot be created: {error}; pass custom classes to "
             "load_model(path, custom_objects={name: class})"
         ) from error

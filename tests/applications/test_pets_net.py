@@ -79,3 +79,13 @@ def test_mistakes_are_named():
         PetsNet(classes=3)
     with refused(ValueError, "at least 32", "(31, 32, 3)"):
         PetsNet(weights=None, input_shape=(31, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("classes", "activation", "expected", "units"),
+    [(2, "auto", "sigmoid", 1), (3, "auto", "softmax", 3), (2, None, None, 1)],
+)
+def test_the_activation_follows_the_number_of_classes(classes, activation, expected, units):
+    model = PetsNet(weights=None, classes=classes, classifier_activation=activation)
+    assert model.output_shape == (None, units)
+    assert model.layers[-1].get_config()["activation"] == expected

@@ -17,7 +17,7 @@ from minidl.evaluation.calibration import expected_calibration_error
 
 
 def asked(folder):
-    """Return probabilities, novelty and labels of a folder's photos."""
+    """Return probabilities, OOD scores and labels of a folder's photos."""
     data = ImageFolder(folder, IMAGE_SIZE, shuffle=False)
     x, y = data.load_arrays()
     return (*out_of_distribution.predict(minidl.load_model(pets_file()), x), y)
@@ -69,13 +69,13 @@ def test_predict_without_a_model(shared_data, tmp_path, capsys):
     x = np.stack([load_image(photo, IMAGE_SIZE) for photo in photos], dtype=np.float32)
     p, scores = out_of_distribution.predict(net, x)
     assert [item["probabilities"]["dogs"] for item in items] == pytest.approx(p[:, 0], abs=1e-5)
-    assert [item["novelty"] for item in items] == pytest.approx(scores, abs=1e-3)
+    assert [item["ood_score"] for item in items] == pytest.approx(scores, abs=1e-3)
     assert [item["known"] for item in items] == [bool(score <= 1) for score in scores]
 
     noise = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), "uint8")).save(noise)
     assert main(["predict", str(noise)]) == 0
-    assert "neither cats nor dogs, as far as I can tell" in capsys.readouterr().out
+    assert "unknown (OOD score " in capsys.readouterr().out
 
 
 def test_the_first_of_several_names_is_a_model_or_an_image(tmp_path, capsys):
@@ -93,7 +93,7 @@ def test_the_first_of_several_names_is_a_model_or_an_image(tmp_path, capsys):
 def test_without_its_file_petsnet_says_what_to_do(monkeypatch, tmp_path):
     file = tmp_path / "minidl" / "applications" / "pets_net.py"
     monkeypatch.setattr(pets_net, "__file__", str(file))
-    with pytest.raises(FileNotFoundError, match="install minidl anew"):
+    with pytest.raises(FileNotFoundError, match="reinstall minidl"):
         PetsNet()
 
 

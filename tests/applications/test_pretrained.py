@@ -1,16 +1,22 @@
 """The arguments of the networks: what is refused, and which weights are asked for."""
 
+import inspect
 import sys
 import types
 
 import numpy as np
 import pytest
 
-from minidl.applications import VGG16, InceptionV3, ResNet50, imagenet
+from minidl.applications import VGG16, InceptionV3, PetsNet, ResNet50, imagenet
 
 NETWORKS = [VGG16, ResNet50, InceptionV3]
 MINIMUM = {VGG16: 32, ResNet50: 32, InceptionV3: 75}
 each_network = pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
+
+
+def test_all_networks_share_their_parameters():
+    names = [list(inspect.signature(build).parameters) for build in (*NETWORKS, PetsNet)]
+    assert all(own == names[0] for own in names)
 
 
 @each_network
@@ -30,9 +36,9 @@ def test_input_shapes_that_no_network_takes(build):
         ({"input_shape": (None, None, 3)}, "the top needs images of a known size"),
         ({"input_shape": (None, 64, 3), "until": "fc2"}, "the top needs images of a known size"),
         ({"pooling": "avg"}, "pooling='avg' is for a network without its top"),
-        ({"pooling": "mean", "include_top": False}, "expected pooling None, 'avg' or 'max'"),
-        ({"until": "block3_poll"}, "no layer 'block3_poll' .* like it: block3_pool"),
-        ({"until": "zzz"}, "no layer 'zzz' .* like it: input_layer, ..., block5_pool"),
+        ({"pooling": "mean", "include_top": False}, "expected pooling to be None, 'avg' or 'max'"),
+        ({"until": "block3_poll"}, "no layer 'block3_poll' .* similar names: block3_pool"),
+        ({"until": "zzz"}, "no layer 'zzz' .* similar names: input_layer, ..., block5_pool"),
         ({"until": 3}, "no layer 3 to cut"),
         ({"until": "fc1", "include_top": False}, "'fc1' belongs to the top; pass include_top=True"),
         ({"classes": 0}, "'predictions': expected units"),
@@ -55,9 +61,11 @@ def test_arguments_that_are_wrong_or_contradict_one_another(arguments, message):
 
 
 def test_what_weights_can_be(tmp_path):
-    with pytest.raises(FileNotFoundError, match="vgg16: there is no weight file 'imagnet'; pass"):
+    with pytest.raises(
+        FileNotFoundError, match="vgg16: expected weights None, .*; imagnet: there is no such file"
+    ):
         VGG16(weights="imagnet")
-    with pytest.raises(IsADirectoryError, match="found the folder"):
+    with pytest.raises(IsADirectoryError, match="found a folder"):
         VGG16(weights=tmp_path)
     with pytest.raises(TypeError, match="expected weights None, 'imagenet' or a path, received 7"):
         VGG16(weights=7)

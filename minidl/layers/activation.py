@@ -50,7 +50,7 @@ class ActivationLayer(Layer):
         return y, y if self.saves_output else x
 
     def backward(self, dy: np.ndarray, cache: np.ndarray, need_dx: bool = True) -> Gradients:
-        return self.gradient(dy, cache) if need_dx else None, []
+        return self.gradient(dy, cache), []
 
     def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         return self.compute(x, out)

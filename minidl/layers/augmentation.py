@@ -106,8 +106,8 @@ class AffineLayer(ImageLayer):
         return warp(x, transforms, self.fill_mode, self.fill_value, self.interpolation), transforms
 
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        if cache is None or not need_dx:
-            return (dy if need_dx else None), []
+        if cache is None:
+            return dy, []
         return warp_backward(dy, cache, dy.shape[1:3], self.fill_mode, self.interpolation), []
 
 

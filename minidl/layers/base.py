@@ -190,7 +190,8 @@ class Layer(WeightsOwner, Configurable):
         cache : object
             From ``forward``.
         need_dx : bool
-            If False, `dx` may be None.
+            If False, `dx` may be None. The executor never passes False to a layer without
+            trainable parameters, because it does not call its ``backward`` then.
 
         Returns
         -------

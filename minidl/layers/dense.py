@@ -163,23 +163,27 @@ class Dense(KernelLayer):
         return math.prod(n or 1 for n in (*output_shape[1:], input_shape[-1]))
 
 
-class Flatten(Layer):
-    """(N, H, W, C) -> (N, H * W * C), without a copy."""
+class _Reshaping(Layer):
+    """Base class of Flatten and Reshape, which return a view of their input."""
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sizes = input_shape[1:]
-        return input_shape[0], None if None in sizes else math.prod(sizes)
-
     def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
-        return x.reshape(len(x), math.prod(x.shape[1:])), x.shape  # -1 fails for no samples
+        return x.reshape(self.compute_output_shape(x.shape)), x.shape
 
     def backward(self, dy: np.ndarray, cache: Shape, need_dx: bool = True) -> Gradients:
         return dy.reshape(cache), []
 
 
-class Reshape(Layer):
+class Flatten(_Reshaping):
+    """(N, H, W, C) -> (N, H * W * C), without a copy."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        sizes = input_shape[1:]
+        return input_shape[0], None if None in sizes else math.prod(sizes)
+
+
+class Reshape(_Reshaping):
     """Change the shape of each sample.
 
     Parameters
@@ -196,8 +200,6 @@ class Reshape(Layer):
     ShapeError
         When called: if the number of elements differs.
     """
-
-    capabilities = Capabilities(ignores_training=True, independent_samples=True)
 
     def __init__(self, target_shape: tuple[int, ...], **kwargs: Any):
         super().__init__(**kwargs)
@@ -221,9 +223,3 @@ class Reshape(Layer):
                 f"the input, received shape {tuple(input_shape[1:])} ({size} elements)"
             )
         return input_shape[0], *(size // known if n == -1 else n for n in self.target_shape)
-
-    def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
-        return x.reshape(len(x), *self.compute_output_shape(x.shape)[1:]), x.shape
-
-    def backward(self, dy: np.ndarray, cache: Shape, need_dx: bool = True) -> Gradients:
-        return dy.reshape(cache), []

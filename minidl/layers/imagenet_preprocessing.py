@@ -83,7 +83,5 @@ class ImageNetPreprocessing(Layer):
         return scale_channels(x[..., self.order], self.scale, self.offset, dtype), None
 
     def backward(self, dy: np.ndarray, cache: None, need_dx: bool = True) -> Gradients:
-        if not need_dx:
-            return None, []
         dx = scale_channels(dy, self.scale, np.asarray(0.0), dy.dtype)
         return np.ascontiguousarray(dx[..., self.order]), []

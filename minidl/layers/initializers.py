@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.common.argument_checks import check_choice
 from minidl.common.serialization import Configurable, lookup
+from minidl.layers.names import snake_case
 
 __all__ = [
     "Constant",
@@ -139,12 +140,11 @@ class VarianceScaling(Initializer):
         seed: int | None = None,
     ):
         super().__init__(seed)
-        where, distributions = type(self).__name__, ("uniform", "truncated_normal")
+        where = type(self).__name__
+        distributions = ("uniform", "truncated_normal", "untruncated_normal")
         self.scale = scale
         self.mode = check_choice(where, "mode", mode, ("fan_in", "fan_out", "fan_avg"))
-        self.distribution = check_choice(
-            where, "distribution", distribution, (*distributions, "untruncated_normal")
-        )
+        self.distribution = check_choice(where, "distribution", distribution, distributions)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         fan_in, fan_out = compute_fans(shape)
@@ -236,18 +236,18 @@ def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.nda
     return x
 
 
-_KNOWN: dict[str, type[Initializer]] = {
-    "zeros": Zeros,
-    "ones": Ones,
-    "constant": Constant,
-    "random_normal": RandomNormal,
-    "random_uniform": RandomUniform,
-    "variance_scaling": VarianceScaling,
-    "glorot_uniform": GlorotUniform,
-    "glorot_normal": GlorotNormal,
-    "he_normal": HeNormal,
-    "he_uniform": HeUniform,
-    "lecun_normal": LecunNormal,
-    "lecun_uniform": LecunUniform,
-}
-_KNOWN.update({cls.__name__: cls for cls in list(_KNOWN.values())})
+_CLASSES: tuple[type[Initializer], ...] = (
+    Zeros,
+    Ones,
+    Constant,
+    RandomNormal,
+    RandomUniform,
+    VarianceScaling,
+    GlorotUniform,
+    GlorotNormal,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+)
+_KNOWN = {snake_case(cls.__name__): cls for cls in _CLASSES} | {c.__name__: c for c in _CLASSES}

@@ -77,8 +77,6 @@ class MaxPooling2D(_Pooling2D):
         return y, (x.shape, index) if training else x
 
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        if not need_dx:
-            return None, []
         if isinstance(cache, np.ndarray):
             cache = cache.shape, pooling.max_pool(cache, self.window, with_index=True)[1]
         shape, index = cache
@@ -108,8 +106,6 @@ class AveragePooling2D(_Pooling2D):
         return pooling.average_pool(x, self.window), x.shape
 
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        if not need_dx:
-            return None, []
         return pooling.average_pool_backward(np.ascontiguousarray(dy), cache, self.window), []
 
     def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -153,8 +149,6 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x.shape
 
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        if not need_dx:
-            return None, []
         batch, height, width, channels = cache
         share = dy.reshape(batch, 1, 1, channels) / (height * width)
         return np.ascontiguousarray(np.broadcast_to(share, cache), dy.dtype), []
@@ -178,8 +172,6 @@ class GlobalMaxPooling2D(_GlobalPooling2D):
         return x.max(axis=(1, 2), keepdims=self.keepdims), x
 
     def backward(self, dy: np.ndarray, cache: np.ndarray, need_dx: bool = True) -> Gradients:
-        if not need_dx:
-            return None, []
         batch, height, width, channels = cache.shape
         rows = cache.reshape(batch, height * width, channels)
         first = rows.argmax(axis=1)[:, None, :]  # the first of equal pixels gets the gradient

@@ -84,7 +84,7 @@ class Rescaling(Layer):
         return scale_channels(x, self.scale, self.offset, float_dtype(x, self.dtype)), None
 
     def backward(self, dy: np.ndarray, cache: None, need_dx: bool = True) -> Gradients:
-        return (scale_channels(dy, self.scale, np.asarray(0.0), dy.dtype) if need_dx else None), []
+        return scale_channels(dy, self.scale, np.asarray(0.0), dy.dtype), []
 
 
 class ImageLayer(Layer):
@@ -150,8 +150,8 @@ class _RandomColor(ImageLayer):
         return y, (x, amounts)
 
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        if cache is None or not need_dx:
-            return (dy if need_dx else None), []
+        if cache is None:
+            return dy, []
         x, amounts = cache
         low, high = self.value_range
         dx = np.empty_like(dy)
@@ -293,8 +293,6 @@ class RandomCrop(ImageLayer):
         return y, (x.shape, rows, columns, transform)
 
     def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        if not need_dx:
-            return None, []
         shape, rows, columns, transform = cache
         dx = np.zeros(shape, dy.dtype)
         region = dx[:, rows, columns]

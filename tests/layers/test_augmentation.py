@@ -267,7 +267,6 @@ def test_backward_is_the_adjoint_of_forward(fill_mode, interpolation):
         assert dx.shape == x.shape
         assert gradients == []
         np.testing.assert_allclose(np.vdot(x, dx), np.vdot(y, g), rtol=1e-12)
-        assert layer.backward(g, cache, need_dx=False) == (None, [])
 
 
 @pytest.mark.parametrize("layer", every_layer(), ids=lambda layer: type(layer).__name__)

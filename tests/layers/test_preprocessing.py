@@ -36,7 +36,6 @@ def check_gradient(layer, x, training):
     numeric = np.vdot(g, (run(x + step * v)[0] - run(x - step * v)[0]) / (2 * step))
     np.testing.assert_allclose(np.vdot(dx, v), numeric, rtol=1e-6)
     assert gradients == []
-    assert layer.backward(g, cache, need_dx=False) == (None, [])
 
 
 @settings(deadline=None)

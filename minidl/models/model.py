@@ -363,9 +363,9 @@ class Model(SavingMixin):
         1.0
         """
         trainer = self._compiled("train_on_batch")
+        batch = as_batch((x, y, sample_weight), "train_on_batch")
         trainer.reset_metrics()
-        x, y, sample_weight = as_batch((x, y, sample_weight), "train_on_batch")
-        loss = trainer.train_step(x, y, sample_weight, class_weight)
+        loss = trainer.train_step(*batch, class_weight=class_weight)
         return _as_results({"loss": loss, **trainer.metric_results()}, return_dict)
 
     def test_on_batch(
@@ -403,9 +403,9 @@ class Model(SavingMixin):
         1.0
         """
         trainer = self._compiled("test_on_batch")
+        batch = as_batch((x, y, sample_weight), "test_on_batch")
         trainer.reset_metrics()
-        x, y, sample_weight = as_batch((x, y, sample_weight), "test_on_batch")
-        loss = trainer.test_step(x, y, sample_weight)
+        loss = trainer.test_step(*batch)
         return _as_results({"loss": loss, **trainer.metric_results()}, return_dict)
 
     @property
@@ -440,7 +440,5 @@ def _progress(title: str, dataset: Dataset, steps: int | None, verbose: Verbose)
 
 
 def _as_results(results: dict[str, Any], return_dict: bool) -> Any:
-    if return_dict:
-        return results
     values = list(results.values())
-    return values[0] if len(values) == 1 else values
+    return results if return_dict else values[0] if len(values) == 1 else values

@@ -96,7 +96,7 @@ class MemoryPlan:
     """
 
     def __init__(self, graph: FusedGraph, input_shapes: dict[int, tuple[int, ...]]):
-        self.steps = graph.steps
+        self.steps, self.inputs = graph.steps, list(input_shapes)
         self.tensors = {
             number: Tensor(shape, np.dtype(np.float32), -1, -1, [])
             for number, shape in input_shapes.items()
@@ -211,13 +211,19 @@ class Workspace:
     memory : MemoryPlan
     arena : array of uint8
         At least ``memory.size`` bytes.
+    xs : list of array
+        The inputs.
+
+    Attributes
+    ----------
     values : dict of int to array
-        Tensors that later steps read; at the beginning, the inputs.
+        Tensors that later steps read.
     """
 
-    def __init__(self, memory: MemoryPlan, arena: np.ndarray, values: dict[int, np.ndarray]):
+    def __init__(self, memory: MemoryPlan, arena: np.ndarray, xs: list[np.ndarray]):
         self.tensors, self.released = memory.tensors, memory.released
-        self.arena, self.values = arena, values
+        self.arena = arena
+        self.values = dict(zip(memory.inputs, xs, strict=True))
         self._storages: dict[int, np.ndarray] = {}  # by the id of the tensor that owns it
 
     def storage(self, number: int) -> np.ndarray:

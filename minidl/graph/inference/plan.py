@@ -16,7 +16,6 @@ The plan runs a graph, or the frozen part of one, outside training. Layers are f
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +30,6 @@ from minidl.graph.inference.weight_versions import WeightVersions
 from minidl.graph.node import Node
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.memory import aligned
-from minidl.layers.base import as_dtype
 
 __all__ = ["InferencePlan", "PreparedPlan"]
 
@@ -99,24 +97,27 @@ class InferencePlan:
         self.__dict__.update(state)
         self._reset()
 
-    def run(
-        self, xs: list[np.ndarray], seconds: dict[int, float] | None = None
-    ) -> list[np.ndarray]:
+    def run(self, xs: list[np.ndarray]) -> list[np.ndarray]:
         """Return the outputs, which share no memory with the plan or the inputs.
 
         Parameters
         ----------
         xs : list of arrays
             C-contiguous, one for each of `inputs`.
-        seconds : dict of int to float, optional
-            If given, steps run one by one, and the time of each is added under its number.
         """
         prepared = self.prepare([x.shape for x in xs])
         size = prepared.memory.size
         if size > ARENA_LIMIT and len(xs[0]) > 1 and prepared.graph.independent_samples:
-            return self._run_large(xs, prepared, seconds)
+            return self._run_large(xs, prepared)
         arena = self._take_arena(size)
-        results = self._run_steps(xs, prepared, arena, seconds)
+        workspace = Workspace(prepared.memory, arena, xs)
+        for item in prepared.step_groups():
+            item.execute(workspace)
+        # Some layers return a view of their input.
+        results = [
+            y.copy() if any(np.may_share_memory(y, memory) for memory in (arena, *xs)) else y
+            for y in (workspace.values[i] for i in prepared.graph.outputs)
+        ]
         self._arenas.append(arena)  # not after an exception: a thread may still write to it
         return results
 
@@ -144,49 +145,21 @@ class InferencePlan:
             arena = aligned((0,), np.uint8)
         return arena if arena.size >= size else aligned((size,), np.uint8)
 
-    def _run_steps(
-        self,
-        xs: list[np.ndarray],
-        prepared: PreparedPlan,
-        arena: np.ndarray,
-        seconds: dict[int, float] | None,
-    ) -> list[np.ndarray]:
-        workspace = Workspace(prepared.memory, arena, dict(zip(self.inputs, xs, strict=True)))
-        if seconds is None:
-            for item in prepared.step_groups():
-                if isinstance(item, StepGroup):
-                    item.run(workspace)
-                else:
-                    _run_step(item, workspace)
-        else:
-            for step in prepared.graph.steps:
-                start = time.perf_counter()
-                _run_step(step, workspace)
-                seconds[step.number] = seconds.get(step.number, 0.0) + time.perf_counter() - start
-        # Some layers return a view of their input.
-        reused = [arena, *xs]
-        return [
-            y.copy() if any(np.may_share_memory(y, memory) for memory in reused) else y
-            for y in (workspace.values[i] for i in prepared.graph.outputs)
-        ]
-
-    def _run_large(
-        self, xs: list[np.ndarray], prepared: PreparedPlan, seconds: dict[int, float] | None
-    ) -> list[np.ndarray]:
+    def _run_large(self, xs: list[np.ndarray], prepared: PreparedPlan) -> list[np.ndarray]:
         """Compute a large batch in parts, which saves memory and takes no longer.
 
         If the graph narrows, only the layers below that point compute parts: the first layers
         have large images, the last ones have large weights, which are better read once.
         """
         if len(xs[0]) > MAX_BATCH:
-            return self._run_in_parts(xs, -(-len(xs[0]) // MAX_BATCH), seconds)
+            return self._run_in_parts(xs, -(-len(xs[0]) // MAX_BATCH))
         if prepared.halves is None:
             prepared.halves = self._split(prepared)
         if not prepared.halves:
-            return self._run_in_parts(xs, -(-prepared.memory.size // ARENA_LIMIT), seconds)
+            return self._run_in_parts(xs, -(-prepared.memory.size // ARENA_LIMIT))
         lower, upper = prepared.halves
         size = lower.prepare([x.shape for x in xs]).memory.size
-        return upper.run(lower._run_in_parts(xs, -(-size // ARENA_LIMIT), seconds), seconds)
+        return upper.run(lower._run_in_parts(xs, -(-size // ARENA_LIMIT)))
 
     def _split(self, prepared: PreparedPlan) -> list[InferencePlan]:
         """Return plans below and above the point where the graph narrows, if there is one."""
@@ -194,42 +167,23 @@ class InferencePlan:
         if position is None:
             return []
         graph = prepared.graph
-        lower, upper = graph.steps[: position + 1], graph.steps[position + 1 :]
-        between = [lower[-1].number]
-        halves = []
-        for inputs, part in (
-            (self.inputs, FusedGraph(lower, between)),
-            (between, FusedGraph(upper, graph.outputs)),
-        ):
-            half = InferencePlan({}, inputs, part.outputs)
-            half._graph, half._arenas = part, self._arenas
-            halves.append(half)
-        return halves
+        between = [graph.steps[position].number]
+        lower = InferencePlan({}, self.inputs, between)
+        upper = InferencePlan({}, between, self.outputs)
+        lower._graph = FusedGraph(graph.steps[: position + 1], between)
+        upper._graph = FusedGraph(graph.steps[position + 1 :], graph.outputs)
+        lower._arenas = upper._arenas = self._arenas
+        return [lower, upper]
 
-    def _run_in_parts(
-        self, xs: list[np.ndarray], parts: int, seconds: dict[int, float] | None
-    ) -> list[np.ndarray]:
+    def _run_in_parts(self, xs: list[np.ndarray], parts: int) -> list[np.ndarray]:
         count = len(xs[0])
         parts = min(parts, count)
         results: list[np.ndarray] = []
         for i in range(parts):
             part = slice(count * i // parts, count * (i + 1) // parts)
-            ys = self.run([x[part] for x in xs], seconds)
+            ys = self.run([x[part] for x in xs])
             if not results:
                 results = [np.empty((count, *y.shape[1:]), y.dtype) for y in ys]
             for result, y in zip(results, ys, strict=True):
                 result[part] = y
         return results
-
-
-def _run_step(step: Step, workspace: Workspace) -> None:
-    """Run a step, publish its output and release the tensors that no later step reads."""
-    values = workspace.values
-    x = [values[j] if j in step.in_place else as_dtype(values[j], step.dtype) for j in step.inputs]
-    if step.writes_out:
-        step.run(x, workspace.storage(step.number))
-        workspace.publish(step.number)
-    else:
-        values[step.number] = step.run(x, None)
-    for number in workspace.released[step.number]:
-        values.pop(number, None)

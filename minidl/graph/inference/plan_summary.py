@@ -9,15 +9,18 @@ conv2d + re_lu
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl.common.text_table import format_table
-from minidl.graph.inference.memory_plan import Tensor
+from minidl.graph.inference.memory_plan import Tensor, Workspace
 from minidl.graph.inference.plan import InferencePlan
 from minidl.graph.inference.steps import SizedShape, Step
 from minidl.kernels.runtime import thread_pool
+from minidl.kernels.runtime.memory import aligned
 
 if TYPE_CHECKING:
     from minidl.graph.network import Network
@@ -79,20 +82,25 @@ def measure(
     """
     rng = np.random.default_rng(0)
     xs = [rng.random(shape).astype(dtype) for shape in shapes]
-    times: dict[int, list[float]] = {}
+    prepared = plan.prepare(shapes)
+    arena = aligned((prepared.memory.size,), np.uint8)
+    times: dict[int, list[float]] = {step.number: [] for step in prepared.graph.steps}
     wholes: list[float] = []
     with thread_pool.computing():
-        for number in range(rounds + 1):
-            seconds: dict[int, float] = {}
-            plan.run(xs, seconds)
-            start = time.perf_counter()
-            plan.run(xs)
-            if number:  # the first round compiles kernels and allocates memory
-                wholes.append(time.perf_counter() - start)
-                for step, value in seconds.items():
-                    times.setdefault(step, []).append(value)
-    steps = {step: float(np.median(values)) for step, values in times.items()}
-    return steps, float(np.median(wholes))
+        for _ in range(rounds + 1):
+            workspace = Workspace(prepared.memory, arena, xs)
+            for step in prepared.graph.steps:
+                times[step.number].append(_seconds(partial(step.execute, workspace)))
+            wholes.append(_seconds(partial(plan.run, xs)))
+    # The first round compiles kernels and allocates memory.
+    steps = {number: float(np.median(values[1:])) for number, values in times.items()}
+    return steps, float(np.median(wholes[1:]))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _location(network: Network, tensor: Tensor, step: Step) -> str:

@@ -108,7 +108,7 @@ class StepGroup:
             may_overlap=bool(tensor.view_of),  # possibly with the arena
         )
 
-    def run(self, workspace: Workspace) -> None:
+    def execute(self, workspace: Workspace) -> None:
         """Run the steps; publish the tensors that later steps read."""
         self.pipeline.run([self._array(number, workspace) for number in self._memories])
         for number in self._published:

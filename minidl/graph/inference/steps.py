@@ -15,16 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.pooling import max_pool
-from minidl.layers.base import Layer
+from minidl.layers.base import Layer, as_dtype
 from minidl.layers.convolution import ZeroPadding2D
 from minidl.layers.parameter import Parameter
 from minidl.layers.pooling import AveragePooling2D, MaxPooling2D
+
+if TYPE_CHECKING:
+    from minidl.graph.inference.memory_plan import Workspace
 
 __all__ = ["JoinStep", "LayerStep", "PaddedPoolStep", "Step"]
 
@@ -91,6 +94,21 @@ class Step:
         """Return the output, which is `out` if ``writes_out``."""
         raise NotImplementedError(f"{type(self).__name__}.run")
 
+    def execute(self, workspace: Workspace) -> None:
+        """Run the step, publish its output and release the tensors that no later step reads."""
+        values = workspace.values
+        xs = [
+            values[j] if j in self.in_place else as_dtype(values[j], self.dtype)
+            for j in self.inputs
+        ]
+        if self.writes_out:
+            self.run(xs, workspace.storage(self.number))
+            workspace.publish(self.number)
+        else:
+            values[self.number] = self.run(xs, None)
+        for number in workspace.released[self.number]:
+            values.pop(number, None)
+
     def supports_pipeline(self, shape: SizedShape) -> bool:
         """Whether the step can be a part of a pipeline, for a first input of `shape`."""
         return False
@@ -148,7 +166,8 @@ class PaddedPoolStep(Step):
     ):
         super().__init__(padding, number, inputs)
         self.layers.append(pool)
-        self.window = replace(pool.window, padding=sum(padding.padding, ()))
+        (top, bottom), (left, right) = padding.padding
+        self.window = replace(pool.window, padding=(top, bottom, left, right))
 
     def output_shape(self, shapes: Sequence[SizedShape]) -> SizedShape:
         padding, pool = self.layers

@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl.graph.node import Node, count_consumers
 from minidl.layers.augmentation import AffineChain
-from minidl.layers.base import Layer
 
 __all__ = ["merge_affine_layers"]
 
@@ -31,7 +32,7 @@ def merge_affine_layers(nodes: list[Node], outputs: list[int]) -> list[tuple[int
     """
     consumers = count_consumers((node.inputs for node in nodes), len(nodes), outputs)
     merged: dict[int, Node] = {}
-    runs: dict[int, list[Layer]] = {}
+    runs: dict[int, list[Any]] = {}  # affine layers
     for i, node in enumerate(nodes):
         if not node.inputs:
             continue

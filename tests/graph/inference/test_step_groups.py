@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from minidl import Input, Model, layers
+from minidl.graph.inference.memory_plan import Workspace
 from minidl.graph.inference.step_groups import StepGroup
 from minidl.kernels.runtime import thread_pool
 
@@ -39,8 +40,12 @@ def network(outputs=1):
 
 
 def one_by_one(model, x):
-    """Return the outputs as the plan computes them step by step, as for a profile."""
-    return model._plan.run([x], seconds={})
+    """Return the outputs of the plan's steps, run one by one."""
+    prepared = model._plan.prepare([x.shape])
+    workspace = Workspace(prepared.memory, np.empty(prepared.memory.size, np.uint8), [x])
+    for step in prepared.graph.steps:
+        step.execute(workspace)
+    return [workspace.values[i].copy() for i in prepared.graph.outputs]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Capabilities", "check_capabilities", "inherited_capabilities"]
 
+# Class attributes of minidl 0.1 and the capabilities that replace them.
 FORMER_ATTRIBUTES = {
-    "takes_list": "accepts_list",
+    "takes_list": "accepts_list",  # language: ok
     "same_in_training": "ignores_training",
     "identity_in_inference": "identity_in_inference",
     "infers_into_out": "writes_output",

@@ -65,7 +65,7 @@ class KernelLayer(Layer):
 
     @property
     def fuses_relu(self) -> bool:
-        """Whether the activation is a plain ReLU, which the kernels compute on the way."""
+        """Whether the kernels compute the activation: it is a plain ReLU."""
         return getattr(self.activation, "is_plain", False)
 
     def activate(self, z: np.ndarray) -> Output:

@@ -1,4 +1,4 @@
-"""Activations: values, names, fused into other layers, and what is refused."""
+"""Activation layers: values, names, fusion into other layers, rejected arguments."""
 
 import math
 
@@ -84,15 +84,23 @@ def test_linear_is_the_identity(nothing):
 
 
 ACTIVATIONS = [
-    "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "softmax", "gelu", "silu",
-    ReLU(threshold=0.5), GELU(approximate=True),
-]  # fmt: skip
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "softmax",
+    "gelu",
+    "silu",
+    ReLU(threshold=0.5),
+    GELU(approximate=True),
+]
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 @pytest.mark.parametrize("make", [Dense, Conv2D, DepthwiseConv2D])
-def test_a_fused_activation_is_that_activation_as_a_layer_of_its_own(make, activation, training):
+def test_a_fused_activation_equals_a_separate_layer(make, activation, training):
     arguments = {Dense: (3,), Conv2D: (3, 2), DepthwiseConv2D: (2,)}[make]
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3))
     fused, plain = make(*arguments, activation=activation), make(*arguments)
@@ -116,14 +124,14 @@ def test_a_fused_activation_is_that_activation_as_a_layer_of_its_own(make, activ
         np.testing.assert_allclose(found, other, rtol=1e-12, atol=1e-13)
 
 
-def test_the_gradient_at_the_corners_of_relu_is_the_lower_sides():
+def test_the_gradient_at_a_kink_of_relu_is_that_of_the_lower_side():
     layer = ReLU(max_value=1, negative_slope=0.5)
     x = np.array([0.0, 1.0])
     _, cache = layer.forward(x)
     np.testing.assert_array_equal(layer.backward(np.ones(2), cache)[0], [0.5, 0])
 
 
-def test_an_activation_object_survives_the_configuration():
+def test_an_activation_object_is_restored_from_the_configuration():
     layer = Dense(2, activation=ReLU(max_value=3, name="cut"))
     copy = Dense.from_config(layer.get_config())
     assert isinstance(copy.activation, ReLU)
@@ -131,13 +139,13 @@ def test_an_activation_object_survives_the_configuration():
 
 
 @pytest.mark.parametrize("make", [Activation, lambda name: Dense(1, activation=name)])
-def test_an_unknown_name_is_refused_with_those_that_are_known(make):
+def test_an_unknown_name_is_rejected_with_the_known_ones(make):
     with pytest.raises(ValueError, match="unknown activation 'rleu'; known are: relu, .*linear"):
         make("rleu")
 
 
 @pytest.mark.parametrize("wrong", [3, np.tanh, Dense(2), Dense, {"class_name": "Dense"}])
-def test_what_is_no_activation_is_refused(wrong):
+def test_other_objects_are_rejected(wrong):
     with pytest.raises(TypeError, match="Conv2D 'conv'"):
         Conv2D(1, 1, activation=wrong, name="conv")
 
@@ -154,6 +162,6 @@ def test_what_is_no_activation_is_refused(wrong):
         (lambda: Softmax(axis=1), "Softmax.*axis to be -1, received 1"),
     ],
 )
-def test_wrong_arguments_are_refused(make, message):
+def test_wrong_arguments_are_rejected(make, message):
     with pytest.raises(ValueError, match=message):
         make()

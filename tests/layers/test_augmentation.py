@@ -1,4 +1,4 @@
-"""The affine augmentation layers: what they do to a picture, alone and joined in a chain."""
+"""Affine augmentation layers: their effect on images, alone and merged into a chain."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_forward_is_a_warp_with_the_drawn_matrices(
 
 
 @pytest.mark.parametrize("layer", every_layer(), ids=lambda layer: type(layer).__name__)
-def test_outside_training_the_input_itself_comes_back(layer):
+def test_inference_returns_the_input_itself(layer):
     x = photos(dtype="float32")
     y, cache = layer.forward(x, training=False)
     assert y is x
@@ -83,13 +83,13 @@ def test_outside_training_the_input_itself_comes_back(layer):
 
 
 @pytest.mark.parametrize("layer", still_layers(), ids=lambda layer: type(layer).__name__)
-def test_zero_factors_change_no_bit(layer):
+def test_zero_factors_return_identical_images(layer):
     x = photos(n=2, height=7, width=10, dtype="float32")
     assert augment(layer, x).tobytes() == x.tobytes()
 
 
 @pytest.mark.parametrize("size", [(6, 6), (5, 8)])
-def test_flips_are_exact_and_each_way_is_equally_likely(size):
+def test_flips_are_exact_and_equally_likely(size):
     x = photos(1000, *size, 1, dtype="float32")
     for mode, ways in (
         ("horizontal", [(1, 1), (1, -1)]),
@@ -119,7 +119,7 @@ def test_positive_translation_is_down_and_to_the_right():
     np.testing.assert_array_equal(y, expected)
 
 
-def test_negative_zoom_magnifies_about_the_centre():
+def test_negative_zoom_magnifies_about_the_center():
     column, row = np.meshgrid(np.arange(9.0), np.arange(5.0))
     x = np.stack([row, column], axis=-1)[None]  # each pixel holds its own coordinates
     y = augment(RandomZoom((-0.5, -0.5)), x)
@@ -130,7 +130,7 @@ def test_negative_zoom_magnifies_about_the_centre():
     np.testing.assert_allclose(y[0, :, :, 1], (column + 4) / 2)
 
 
-def test_positive_zoom_shows_what_lies_around():
+def test_positive_zoom_shows_the_surroundings():
     x = np.ones((1, 8, 8, 1))
     y = augment(RandomZoom((1, 1), fill_mode="constant", fill_value=9), x)[0, :, :, 0]
     assert (y[3:5, 3:5] == 1).all()
@@ -138,7 +138,7 @@ def test_positive_zoom_shows_what_lies_around():
     assert (y[:, 6:] == 9).all()
 
 
-def test_shear_slants_about_the_first_pixel():
+def test_shear_is_about_the_first_pixel():
     x = photos(200, 4, 6, 1)
     layer = RandomShear((1, 1), fill_mode="wrap")
     y = augment(layer, x)
@@ -153,7 +153,7 @@ def test_shear_slants_about_the_first_pixel():
     assert not np.array_equal(y[:, :, 1], x[:, :, 1])
 
 
-def test_factors_are_drawn_evenly_between_their_limits():
+def test_factors_are_uniform_between_their_limits():
     n = 4000
     rng = np.random.default_rng(0)
 
@@ -206,11 +206,11 @@ def test_chain_of_whole_pixel_moves_equals_one_layer_after_another():
 def test_chain_keeps_the_order_of_its_layers():
     x = photos(1, 8, 8)
     turn, shift = RandomRotation((0.25, 0.25)), RandomTranslation((0.25, 0.25), 0)
-    y = augment(AffineChain([turn, shift]), x)  # turned first, hence then moved down
+    y = augment(AffineChain([turn, shift]), x)  # the rotation comes first
     np.testing.assert_allclose(y[:, 2:], np.rot90(x, axes=(1, 2))[:, :-2], atol=1e-9)
 
 
-def test_chain_loses_nothing_between_its_layers():
+def test_a_chain_loses_no_pixels_between_its_layers():
     away = RandomTranslation((0.5, 0.5), 0, fill_mode="constant")
     back = RandomTranslation((-0.5, -0.5), 0, fill_mode="constant")
     x = photos()
@@ -223,7 +223,7 @@ def test_chain_of_one_equals_the_layer():
         np.testing.assert_array_equal(augment(AffineChain([layer]), x), augment(layer, x))
 
 
-def test_can_follow_wants_layers_that_resample_alike():
+def test_can_follow_requires_the_same_resampling():
     reflect, constant = RandomRotation(0.1), RandomZoom(0.1, fill_mode="constant")
     flip = RandomFlip()
     assert AffineChain.can_follow(reflect, RandomShear(0.1))
@@ -240,7 +240,7 @@ def test_can_follow_wants_layers_that_resample_alike():
     assert not AffineChain.can_follow(RandomContrast(0.1), reflect)
 
 
-def test_chain_fills_as_its_layers_do():
+def test_a_chain_has_the_fill_mode_of_its_layers():
     x = np.ones((1, 4, 4, 1))
     shift = RandomTranslation((1, 1), 0, fill_mode="constant", fill_value=7)
     chain = AffineChain([RandomFlip(), AffineChain([RandomFlip(), shift])])
@@ -248,7 +248,7 @@ def test_chain_fills_as_its_layers_do():
     assert AffineChain([RandomFlip(), RandomFlip()]).resampling is None
 
 
-def test_chain_refuses_layers_that_do_not_fit():
+def test_chain_rejects_layers_that_do_not_fit():
     with pytest.raises(ValueError, match="one fill_mode"):
         AffineChain([RandomRotation(0.1), RandomFlip(), RandomZoom(0.1, fill_mode="wrap")])
     with pytest.raises(ValueError, match="AffineChain"):
@@ -284,12 +284,12 @@ def test_same_seed_same_bits_whatever_the_threads(layer):
     assert results[0] != augment(layer, x, seed=8).tobytes()
 
 
-def test_two_layers_with_seeds_of_their_own_differ():
+def test_layers_with_different_seeds_differ():
     x = photos(8)
     first, again, second = (RandomRotation(0.2, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(augment(first, x), augment(again, x))
     assert not np.array_equal(augment(first, x), augment(second, x))
-    # the step's generator takes part, or every batch would be turned alike
+    # the generator of the step is mixed in: otherwise all batches would be rotated equally
     assert not np.array_equal(augment(first, x, seed=0), augment(first, x, seed=1))
 
 
@@ -331,6 +331,6 @@ def test_a_layer_is_rebuilt_from_its_configuration(layer):
         (lambda: RandomShear(0, (0, 3)), "y_factor"),
     ],
 )
-def test_bad_arguments_are_refused_with_the_layers_name(make, message):
+def test_bad_arguments_are_rejected_with_the_label_of_the_layer(make, message):
     with pytest.raises(ValueError, match="Random.*" + message):
         make()

@@ -1,4 +1,4 @@
-"""What Layer and Parameter give to every layer: weights, names, dtypes, building, messages."""
+"""Layer: weights, dtypes, building, configuration and error messages of every layer."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ class Scale(Layer):
         return dy * self.factor.value, [(dy * cache).sum(axis=0)]
 
 
-def test_a_users_own_layer_works_and_is_rebuilt_from_its_configuration():
+def test_a_custom_layer_is_rebuilt_from_its_configuration():
     layer = Scale("zeros", name="mine", learning_rate_multiplier=0.1)
     assert (layer(X) == 0).all()
     copy = Scale.from_config(layer.get_config())
@@ -47,7 +47,7 @@ def test_weights_are_in_keras_order_statistics_last():
     assert layer.non_trainable_weights == layer.weights
 
 
-def test_statistics_come_last_in_whatever_order_they_are_made():
+def test_statistics_come_last_in_any_order_of_creation():
     class Counting(Layer):
         def build(self, input_shape):
             self.seen = self.add_weight("seen", (), "zeros", trainable=False)
@@ -59,7 +59,7 @@ def test_statistics_come_last_in_whatever_order_they_are_made():
     assert [a.shape for a in layer.get_weights()] == [(3,), ()]
 
 
-def test_get_weights_returns_copies_and_set_weights_takes_them_back():
+def test_get_weights_returns_copies_that_set_weights_accepts():
     layer = Dense(2)
     layer(X)
     kernel, bias = layer.get_weights()
@@ -135,7 +135,7 @@ def test_a_given_dtype_wins_and_other_numbers_become_float32():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int32", "bool"])
-def test_other_dtypes_are_refused(dtype):
+def test_other_dtypes_are_rejected(dtype):
     with pytest.raises(ValueError, match=f"Dense: expected dtype float32 or float64.*{dtype}"):
         Dense(2, dtype=dtype)
 
@@ -155,7 +155,7 @@ def test_a_missing_attribute_is_named_and_an_unbuilt_layer_says_when_parameters_
     assert layer.weights == [layer.kernel, layer.bias]
 
 
-def test_building_by_hand_makes_the_weights_once():
+def test_explicit_building_creates_the_weights_once():
     layer = Dense(2)
     layer.build((None, 3))
     weights = layer.get_weights()
@@ -168,7 +168,7 @@ def test_building_by_hand_makes_the_weights_once():
         layer(np.ones((2, 4)))
 
 
-def test_a_shape_that_does_not_fit_leaves_the_layer_unbuilt():
+def test_a_wrong_shape_leaves_the_layer_unbuilt():
     layer = Conv2D(2, 3)
     for build in (layer, layer.build):
         with pytest.raises(ShapeError):
@@ -189,7 +189,7 @@ def test_a_subclass_may_extend_build():
     assert [p.name for p in layer.weights] == ["factor", "shift"]
 
 
-def test_a_layer_without_mathematics_says_what_is_missing():
+def test_a_layer_without_forward_names_the_missing_method():
     class Nothing(Layer):
         pass
 

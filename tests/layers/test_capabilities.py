@@ -95,7 +95,7 @@ def test_wrong_declarations_are_found_when_the_layer_is_built(attributes, messag
 
 def test_former_attributes_are_named_before_a_list_is_misread():
     class Sum(layers.Layer):
-        takes_list = True
+        takes_list = True  # language: ok
 
         def forward(self, x, training=False, rng=None):
             return x[0] + x[1], None

@@ -1,4 +1,4 @@
-"""Conv2D, DepthwiseConv2D and ZeroPadding2D: small cases by hand, shapes, refusals."""
+"""Conv2D, DepthwiseConv2D and ZeroPadding2D: small cases by hand, shapes, rejected arguments."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,9 @@ from minidl.common.errors import ShapeError
 from minidl.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
 
 IMAGE = np.arange(16.0).reshape(1, 4, 4, 1)
-EDGE = np.array([[1.0, 0.0], [0.0, -1.0]]).reshape(2, 2, 1, 1)  # a pixel less its diagonal one
+EDGE = np.array([[1.0, 0.0], [0.0, -1.0]]).reshape(
+    2, 2, 1, 1
+)  # a pixel minus its diagonal neighbor
 
 
 def with_kernel(layer, kernel, channels, bias=None):
@@ -23,7 +25,7 @@ def with_kernel(layer, kernel, channels, bias=None):
         ({"strides": 2}, np.full((2, 2), -5)),
         ({"strides": (1, 3)}, np.full((3, 1), -5)),
         ({"dilation_rate": 2}, np.full((2, 2), -10)),
-        # The padding of an even window is at the bottom and right: there nothing is taken away.
+        # The padding of an even window is at the bottom and right: nothing is subtracted there.
         (
             {"padding": "same"},
             [[-5, -5, -5, 3], [-5, -5, -5, 7], [-5, -5, -5, 11], [12, 13, 14, 15]],
@@ -45,7 +47,7 @@ def test_conv2d_adds_a_bias_per_filter():
     np.testing.assert_array_equal(layer(IMAGE)[..., 1], 2 * IMAGE[..., 0] + 20)
 
 
-def test_groups_do_not_see_one_another():
+def test_groups_are_independent():
     layer = with_kernel(Conv2D(2, 1, groups=2, use_bias=False), np.ones((1, 1, 2, 2)), 4)
     x = np.array([1.0, 2.0, 30.0, 40.0]).reshape(1, 1, 1, 4)
     assert layer(x).ravel().tolist() == [3, 70]
@@ -102,7 +104,7 @@ def test_unknown_sizes_stay_unknown(layer):
         ((1, 8, 8, 4), r"'conv': expected 3 channels, received 4 \(input shape \(1, 8, 8, 4\)\)"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(make, shape, message):
+def test_shapes_that_do_not_fit_are_rejected(make, shape, message):
     layer = make(name="conv")
     layer.build((None, 8, 8, 3))
     with pytest.raises(ShapeError, match=message):
@@ -139,12 +141,12 @@ def test_shapes_that_do_not_fit_are_refused(make, shape, message):
         (lambda: ZeroPadding2D(1.5), "padding to be.*received 1.5"),
     ],
 )
-def test_wrong_arguments_are_refused(make, message):
+def test_wrong_arguments_are_rejected(make, message):
     with pytest.raises(ValueError, match=r"(Conv2D|ZeroPadding2D) '.*" + message):
         make()
 
 
-def test_channels_must_divide_into_the_groups():
+def test_channels_must_be_divisible_by_groups():
     with pytest.raises(ShapeError, match="'conv': expected .* 2 groups, received 3"):
         Conv2D(2, 1, groups=2, name="conv").compute_output_shape((None, 4, 4, 3))
 
@@ -164,7 +166,7 @@ def test_zero_padding_by_hand(padding, pads):
     np.testing.assert_array_equal(layer.backward(y, cache)[0], IMAGE + 1)
 
 
-def test_backward_outside_training_works_too():
+def test_backward_works_without_training():
     layer = with_kernel(Conv2D(1, 2, use_bias=False, activation="gelu"), EDGE, 1)
     results = []
     for training in (False, True):

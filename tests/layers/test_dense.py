@@ -1,4 +1,4 @@
-"""Dense, Flatten and Reshape: small cases by hand, and what they refuse."""
+"""Dense, Flatten and Reshape: small cases by hand, rejected arguments."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_dense_backward_by_hand():
     layer = built_dense("relu")
     _, cache = layer.forward(X)
     dx, (dw, db) = layer.backward(np.array([[1, 5], [2, 5]], "float32"), cache)
-    # The second unit is below zero in both rows: its gradient goes no further.
+    # The second unit is below zero in both rows: it has no gradient.
     np.testing.assert_array_equal(dx, [[1, 0, 1], [2, 0, 2]])
     np.testing.assert_array_equal(dw, [[1, 0], [4, 0], [3, 0]])
     np.testing.assert_array_equal(db, [3, 0])
@@ -73,7 +73,7 @@ def test_dense_multiply_adds_and_regularizers():
 
 
 @pytest.mark.parametrize("units", [0, -1, 2.5, "2", None, True])
-def test_dense_refuses_wrong_units(units):
+def test_dense_rejects_wrong_units(units):
     with pytest.raises(ValueError, match=f"Dense 'fc': expected units.*>= 1, received {units!r}"):
         Dense(units, name="fc")
 
@@ -86,7 +86,7 @@ def test_dense_refuses_wrong_units(units):
         ((2, 4), r"Dense 'fc': expected 3 input features, received 4 \(input shape \(2, 4\)\)"),
     ],
 )
-def test_dense_refuses_wrong_shapes(shape, message):
+def test_dense_rejects_wrong_shapes(shape, message):
     layer = Dense(2, name="fc")
     layer.build((None, 3))
     with pytest.raises(ShapeError, match=message):
@@ -116,17 +116,17 @@ def test_reshape(target, expected):
     assert layer(x[:0]).shape == (0, *expected[1:])
 
 
-def test_reshape_of_unknown_sizes_is_known_but_for_the_free_one():
+def test_reshape_of_unknown_sizes_leaves_only_the_free_size_unknown():
     assert Reshape((-1, 4)).compute_output_shape((None, None, 4)) == (None, None, 4)
 
 
 @pytest.mark.parametrize("target", [(-1, -1), (-2, 3), (1.5,), 6, "6", None])
-def test_reshape_refuses_a_wrong_target(target):
+def test_reshape_rejects_a_wrong_target(target):
     with pytest.raises(ValueError, match="Reshape 're': expected target_shape"):
         Reshape(target, name="re")
 
 
 @pytest.mark.parametrize("target", [(5,), (-1, 4), (7, -1)])
-def test_reshape_refuses_what_does_not_divide(target):
+def test_reshape_rejects_another_number_of_elements(target):
     with pytest.raises(ShapeError, match=r"'re': expected .* elements.*\(2, 3\) \(6 elements\)"):
         Reshape(target, name="re").compute_output_shape((None, 2, 3))

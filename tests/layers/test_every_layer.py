@@ -1,4 +1,4 @@
-"""What every layer owes its users: shapes, dtypes, no side effects, a faithful configuration."""
+"""The contract of every layer: shapes, dtypes, no side effects, a complete configuration."""
 
 import numpy as np
 import pytest
@@ -62,8 +62,17 @@ class Broken(layers.Layer):
         return config
 
 
-FAULTS = ["shape", "mutates x", "dtype", "state", "kept cache", "own randomness", "configuration",
-          "mutates dy", "mutates y"]  # fmt: skip
+FAULTS = [
+    "shape",
+    "mutates x",
+    "dtype",
+    "state",
+    "kept cache",
+    "own randomness",
+    "configuration",
+    "mutates dy",
+    "mutates y",
+]
 
 
 def test_the_check_passes_a_good_layer():

@@ -1,4 +1,4 @@
-"""Every layer's backward agrees with finite differences of its forward."""
+"""The backward of every layer against finite differences of its forward."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ def public_layers():
     return {cls for cls in classes if issubclass(cls, layers.Layer)} - {layers.Layer}
 
 
-def test_no_public_layer_is_forgotten():
+def test_every_public_layer_has_a_case():
     assert set(CASES) == public_layers()
 
 
@@ -26,5 +26,5 @@ def test_no_public_layer_is_forgotten():
 def test_backward_agrees_with_finite_differences(cls, data, training):
     layer, x = data.draw(CASES[cls])
     report = gradcheck(layer, x, training=training, tolerance=1e-6)
-    # Inputs keep clear of kinks, save that a weighted sum may come near one by chance.
+    # Inputs stay away from kinks, but a weighted sum may come near one by chance.
     assert report.kinks <= len(report.checks) // 4

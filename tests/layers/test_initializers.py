@@ -1,4 +1,4 @@
-"""Initialisers: the variance that each formula promises, limits, seeds and names."""
+"""Initializers: variance and limits of each formula, seeds and names."""
 
 import math
 
@@ -48,9 +48,9 @@ def draw(initializer, shape=SHAPE, seed=0):
 )
 def test_variance_and_limits(initializer, variance, limit):
     x = draw(initializer)
-    if limit is None:  # a normal distribution cut at two of its own deviations
+    if limit is None:  # a normal distribution truncated at two standard deviations
         limit = 2 * math.sqrt(variance) / 0.8796
-    # The variance of 21,600 numbers scatters by sqrt(2 / 21,600) = 1 %; five times that.
+    # Five standard deviations of the variance of 21,600 numbers, sqrt(2 / 21,600) = 1 %.
     assert x.var() == pytest.approx(variance, rel=0.05)
     assert abs(x.mean()) < 5 * math.sqrt(variance / x.size)
     assert np.abs(x).max() <= limit
@@ -81,14 +81,14 @@ def test_constants():
     assert 3 <= x.min() < 3.01 < 3.99 < x.max() <= 4
 
 
-def test_a_seed_decides_alone_and_without_one_the_generator_does():
+def test_values_depend_on_the_seed_if_given_else_on_the_generator():
     seeded = HeNormal(seed=5)
     np.testing.assert_array_equal(draw(seeded, seed=1), draw(seeded, seed=2))
     np.testing.assert_array_equal(draw(HeNormal(), seed=1), draw(HeNormal(), seed=1))
     assert not np.array_equal(draw(HeNormal(), seed=1), draw(HeNormal(), seed=2))
 
 
-def test_the_global_seed_makes_layers_repeat_themselves():
+def test_the_global_seed_makes_layers_reproducible():
     import minidl
 
     kernels = []
@@ -102,11 +102,11 @@ def test_the_global_seed_makes_layers_repeat_themselves():
 
 
 @pytest.mark.parametrize("name", ["he_normal", "HeNormal", "henormal", HeNormal, HeNormal()])
-def test_names_classes_and_objects_are_understood(name):
+def test_names_classes_and_objects_are_accepted(name):
     assert isinstance(initializers.get(name), HeNormal)
 
 
-def test_arguments_survive_the_configuration():
+def test_arguments_are_restored_from_the_configuration():
     layer = Dense(2, kernel_initializer=VarianceScaling(0.5, "fan_out", seed=3))
     copy = Dense.from_config(layer.get_config())
     for each in (layer, copy):
@@ -114,7 +114,7 @@ def test_arguments_survive_the_configuration():
     np.testing.assert_array_equal(copy.kernel.value, layer.kernel.value)
 
 
-def test_what_is_unknown_is_refused():
+def test_unknown_names_are_rejected():
     with pytest.raises(ValueError, match="unknown initializer 'he'; known are: zeros, ones"):
         initializers.get("he")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Add and Concatenate by hand, and the shapes that they refuse."""
+"""Add and Concatenate: small cases by hand, rejected shapes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ A = np.arange(6.0).reshape(1, 2, 3)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_add_sums_all_and_hands_the_gradient_to_each(count):
+def test_add_sums_all_inputs_and_copies_the_gradient_to_each(count):
     layer, tensors = Add(), [A * 10**k for k in range(count)]
     y, cache = layer.forward(tensors)
     np.testing.assert_array_equal(y, A * sum(10**k for k in range(count)))
@@ -33,7 +33,7 @@ def test_concatenate_and_its_gradient(axis):
 def test_the_default_axis_is_the_channels():
     assert Concatenate().axis == -1
     assert Concatenate().compute_output_shape([(None, 4, 5), (None, 4, 1)]) == (None, 4, 6)
-    assert Concatenate()([A]).shape == A.shape  # one tensor alone is let through, as in Keras
+    assert Concatenate()([A]).shape == A.shape  # a single tensor is accepted, as in Keras
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_default_axis_is_the_channels():
         ([(2, 3), (2, 3, 1)], r"expected tensors of one shape, received \(2, 3\), \(2, 3, 1\)"),
     ],
 )
-def test_add_refuses_shapes_that_differ(shapes, message):
+def test_add_rejects_shapes_that_differ(shapes, message):
     with pytest.raises(ShapeError, match="Add 'sum': " + message):
         Add(name="sum").compute_output_shape(shapes)
 
@@ -66,7 +66,7 @@ def test_add_refuses_shapes_that_differ(shapes, message):
         (-2, [(2, 3), (2, 3)], r"an axis -2, received shape \(2, 3\)"),
     ],
 )
-def test_concatenate_refuses_shapes_that_do_not_fit(axis, shapes, message):
+def test_concatenate_rejects_shapes_that_do_not_fit(axis, shapes, message):
     with pytest.raises(ShapeError, match="Concatenate 'join': .*" + message):
         Concatenate(axis, name="join").compute_output_shape(shapes)
 

@@ -1,4 +1,4 @@
-"""BatchNormalization: the batch's statistics, the moving ones, and frozen layers."""
+"""BatchNormalization: batch statistics, moving statistics, frozen layers."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def statistics(layer):
 
 
 @pytest.mark.parametrize(("training", "trainable"), [(False, True), (True, False), (False, False)])
-def test_outside_training_or_frozen_the_moving_statistics_serve_and_stay(training, trainable):
+def test_moving_statistics_are_used_and_kept_in_inference_or_if_frozen(training, trainable):
     layer = built(epsilon=0.5, trainable=trainable)
     layer.set_weights([[1, 2, 3], [4, 5, 6], [7, 8, 9], [1, 2, 4]])
     before = statistics(layer)
@@ -62,7 +62,7 @@ def test_outside_training_or_frozen_the_moving_statistics_serve_and_stay(trainin
     assert statistics(layer) == before
 
 
-def test_thawing_takes_effect_at_the_next_step():
+def test_unfreezing_takes_effect_at_the_next_step():
     layer = built(trainable=False)
     layer.forward(X, training=True)
     assert statistics(layer) == ([0, 0, 0], [1, 1, 1])
@@ -93,14 +93,14 @@ def test_defaults_are_keras():
     assert [w.tolist() for w in layer.get_weights()] == [[1] * 3, [0] * 3, [0] * 3, [1] * 3]
 
 
-def test_float32_images_with_a_large_mean_are_still_normalized_well():
+def test_float32_images_with_a_large_mean_are_normalized_accurately():
     x = (RNG.normal(size=(4096, 2)) + 1000).astype("float32")
     y = BatchNormalization(epsilon=0)(x, training=True)
     # x * scale + shift: two numbers near 1000 cancel, each rounded to some 1e-7 of itself.
     np.testing.assert_allclose(y, (x - np.mean(x, 0, "f8")) / np.std(x, 0, "f8"), atol=5e-4)
 
 
-def test_the_axis_may_be_written_both_ways_but_must_be_the_last():
+def test_the_axis_may_be_positive_or_negative_but_must_be_the_last():
     x = RNG.normal(size=(2, 3, 4, 5))
     expected = BatchNormalization()(x, training=True)
     for axis in (3, [3], (-1,)):
@@ -119,7 +119,7 @@ def test_the_axis_may_be_written_both_ways_but_must_be_the_last():
         ((2, 4), r"'bn': expected 3 channels, received 4 \(input shape \(2, 4\)\)"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(shape, message):
+def test_shapes_that_do_not_fit_are_rejected(shape, message):
     with pytest.raises(ShapeError, match=message):
         built(name="bn").compute_output_shape(shape)
 
@@ -131,6 +131,6 @@ def test_shapes_that_do_not_fit_are_refused(shape, message):
         ({"epsilon": -1}, "epsilon to be a number >= 0"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments, message):
+def test_wrong_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match="BatchNormalization '.*" + message):
         BatchNormalization(**arguments)

@@ -28,7 +28,7 @@ def test_editing_changes_the_numbers_and_ends_with_the_block():
     assert parameter.version == 1
     with pytest.raises(ValueError, match="read-only"):
         array[1] = 4
-    with parameter.editing() as array:  # a second block works as the first
+    with parameter.editing() as array:  # blocks may be repeated
         array[1] = 4
     assert parameter.value[1, 0] == 4
 

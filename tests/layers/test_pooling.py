@@ -1,4 +1,4 @@
-"""Poolings by hand, Keras' defaults, and what they refuse."""
+"""Pooling layers: small cases by hand, Keras' defaults, rejected arguments."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_the_gradient_of_a_maximum_goes_to_its_pixel_alone():
         np.testing.assert_array_equal(dx[0, :, :, 0], [[0, 0, 0], [0, 1, 2], [0, 3, 4]])
 
 
-def test_a_maximum_that_occurs_twice_gives_its_gradient_once():
+def test_of_two_equal_maxima_one_gets_the_gradient():
     for layer in (MaxPooling2D(3), GlobalMaxPooling2D()):
         y, cache = layer.forward(np.ones((1, 3, 3, 1)), training=True)
         dx, _ = layer.backward(np.ones_like(y), cache)
@@ -73,7 +73,7 @@ def test_the_default_stride_is_the_window():
 
 
 @pytest.mark.parametrize("cls", [MaxPooling2D, AveragePooling2D])
-def test_what_does_not_fit_is_refused(cls):
+def test_small_images_and_wrong_arguments_are_rejected(cls):
     layer = cls(4, name="pool")
     with pytest.raises(
         ShapeError, match=r"'pool': expected images of at least \(4, 4\).*\(1, 3, 3, 1\)"
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused(cls):
 
 
 @pytest.mark.parametrize("cls", [GlobalMaxPooling2D, GlobalAveragePooling2D])
-def test_global_poolings_refuse_what_are_no_images(cls):
+def test_global_pooling_rejects_other_shapes(cls):
     with pytest.raises(ShapeError, match=r"'pool': expected input \(N, H, W, C\).*\(3, 3\)"):
         cls(name="pool")(np.ones((3, 3)))
     with pytest.raises(

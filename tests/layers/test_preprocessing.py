@@ -60,7 +60,7 @@ def test_rescaling_gradient(training):
     check_gradient(Rescaling([0.5, 2.0, -1.0], 3.0), photos(), training)
 
 
-def test_rescaling_refuses_what_does_not_fit():
+def test_rescaling_rejects_another_number_of_channels():
     layer = Rescaling([1.0, 2.0, 3.0], name="to_unit")
     with pytest.raises(ShapeError, match=r"Rescaling 'to_unit'.*3 channels.*scale.*\(2, 4, 4, 1\)"):
         layer(np.zeros((2, 4, 4, 1), "float32"))
@@ -95,7 +95,9 @@ def test_brightness_adds_one_number_per_image_and_clips(value_range, factor, dty
     dtype=st.sampled_from(["float32", "float64"]),
     seed=st.integers(0, 2**32),
 )
-def test_contrast_spreads_each_channel_around_its_mean(value_range, factor, dtype, seed):
+def test_contrast_scales_the_distance_from_the_mean_of_each_channel(
+    value_range, factor, dtype, seed
+):
     low, high = value_range
     x = photos(5, dtype=dtype, low=low, high=high)
     y = augment(RandomContrast(factor, value_range), x, seed)
@@ -108,7 +110,7 @@ def test_contrast_spreads_each_channel_around_its_mean(value_range, factor, dtyp
 
 
 @pytest.mark.parametrize("layer", [RandomBrightness(0.1), RandomContrast(0.4)])
-def test_colour_gradients(layer):
+def test_color_gradients(layer):
     check_gradient(layer, photos(low=80, high=170), training=True)
     x = photos()
     y, cache = layer.forward(x, training=False)
@@ -117,13 +119,13 @@ def test_colour_gradients(layer):
 
 
 @pytest.mark.parametrize("layer", [RandomBrightness((0.5, 0.5)), RandomContrast((-1, 1))])
-def test_clipped_pixels_have_no_gradient_of_their_own(layer):
+def test_clipped_pixels_have_no_direct_gradient(layer):
     x = photos()
     y, cache = layer.forward(x, training=True)
     clipped = (y == 0) | (y == 255)
     assert clipped.any()
     assert not clipped.all()
-    dx, _ = layer.backward(clipped.astype(x.dtype), cache)  # asks the clipped pixels only
+    dx, _ = layer.backward(clipped.astype(x.dtype), cache)  # dy is zero except at clipped pixels
     assert (dx == 0).all()
 
 
@@ -162,11 +164,11 @@ def test_crop_cuts_a_random_window_the_same_for_the_whole_batch():
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     target=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-def test_crop_outside_training_resizes_the_largest_centred_window(size, target):
+def test_crop_in_inference_resizes_the_largest_centered_region(size, target):
     (height, width), (to_height, to_width) = size, target
     x = photos(2, height, width)
     y = RandomCrop(to_height, to_width)(x)
-    # The window has the target's proportions, cut down to whole pixels.
+    # The region has the target's aspect ratio, rounded down to whole pixels.
     inner_height = max(1, min(height, int(width * to_height / to_width)))
     inner_width = max(1, min(width, int(height * to_width / to_height)))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
@@ -175,7 +177,7 @@ def test_crop_outside_training_resizes_the_largest_centred_window(size, target):
     np.testing.assert_allclose(y, expected, atol=1e-9)
 
 
-def test_crop_of_a_smaller_image_in_training_resizes_too():
+def test_crop_of_a_smaller_image_in_training_also_resizes():
     x = photos(2, 3, 8)
     layer = RandomCrop(6, 6)
     np.testing.assert_array_equal(augment(layer, x), layer(x))
@@ -187,7 +189,7 @@ def test_crop_gradient(target, training):
     check_gradient(RandomCrop(*target), photos(), training)
 
 
-def test_crop_of_everything_copies_nothing():
+def test_crop_of_the_whole_image_makes_no_copy():
     x = photos()
     y, _ = RandomCrop(6, 7).forward(x)
     assert np.array_equal(y, x)

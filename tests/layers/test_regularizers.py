@@ -1,4 +1,4 @@
-"""Penalties by hand, their gradients, and their names."""
+"""Regularizers: penalties by hand, gradients, names."""
 
 import numpy as np
 import pytest
@@ -55,6 +55,6 @@ def test_arguments_survive_the_configuration(regularizer):
     assert (copy.l1, copy.l2) == (regularizer.l1, regularizer.l2)
 
 
-def test_what_is_unknown_is_refused():
+def test_what_is_unknown_is_rejected():
     with pytest.raises(ValueError, match="unknown regularizer 'l3'; known are: l1, l2, l1l2"):
         regularizers.get("l3")

@@ -6,24 +6,24 @@ import threading
 import numpy as np
 from hypothesis import settings
 
-# For quick tests with much to draw: some times as many examples as the profile asks for.
+# For fast tests with many arguments: five times the number of examples of the profile.
 thorough = settings(max_examples=5 * settings.default.max_examples)
 
 
 def assert_sums_agree(actual, exact, magnitude, terms):
-    """Assert that `actual` are sums of `terms` products, rounded in some order.
+    """Assert that `actual` and `exact` agree as sums of `terms` products in any order.
 
-    A sum of n terms in any order is off by at most n roundings of the sum of the absolute
-    terms (`magnitude`); the slow twin in float64 may be off as much in its own precision.
+    The error of a sum of n terms is at most n roundings of the sum of the absolute terms
+    (`magnitude`). The reference in float64 has the same bound in its own precision.
     """
     assert actual.shape == exact.shape
     allowed = (terms + 2) * (np.finfo(actual.dtype).eps + np.finfo(np.float64).eps) * magnitude
     excess = np.abs(np.float64(actual) - exact) - allowed
-    assert excess.size == 0 or excess.max() <= 0, f"off by {excess.max():.3g} more than roundings"
+    assert excess.size == 0 or excess.max() <= 0, f"off by {excess.max():.3g} more than rounding"
 
 
 def check_layer(layer, x):
-    """Assert what every layer owes its users, whatever it computes.
+    """Assert the contract of all layers, which does not depend on what they compute.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def check_layer(layer, x):
 
 
 def twin(layer):
-    """Return an unbuilt layer like `layer`, made from what a file would hold."""
+    """Return an unbuilt copy of `layer`, created from its configuration in JSON."""
     return type(layer).from_config(json.loads(json.dumps(layer.get_config())))
 
 
@@ -55,7 +55,7 @@ def listed(x):
 
 
 def run(layer, x, training, seed=0):
-    """Build if need be; return y, and a dy for it, and the cache."""
+    """Build the layer if necessary; return y, a random dy and the cache."""
     layer.ensure_built(each(np.shape, x), listed(x)[0].dtype)
     y, cache = layer.forward(x, training=training, rng=np.random.default_rng(seed))
     dy = np.random.default_rng(seed + 1).normal(size=y.shape).astype(y.dtype)
@@ -96,7 +96,7 @@ def check_nothing_is_mutated(layer, x, training):
 
 
 def check_no_state(layer, x, training):
-    """The same result however calls are nested, repeated, or made in several threads."""
+    """Nested and repeated calls, and calls from several threads, give the same result."""
     y, dy, cache = run(layer, x, training)
     result = [y.copy(), *layer.backward(dy, cache)[1], *listed(layer.backward(dy, cache)[0])]
     _, _, first = run(layer, x, training)
@@ -131,7 +131,7 @@ def check_configuration(layer, x, training):
 
 
 def check_need_dx(layer, x):
-    """Without dx the gradients are the same; frozen there are none, and dx is still there."""
+    """The gradients do not depend on need_dx; a frozen layer returns dx and no gradients."""
     y, dy, cache = run(layer, x, False)
     dx, gradients = layer.backward(dy, cache)
     for now, then in zip(layer.backward(dy, cache, need_dx=False)[1], gradients, strict=True):
@@ -147,7 +147,7 @@ def check_need_dx(layer, x):
 
 
 def check_memory_layout(layer, x):
-    """Transposed or strided arrays give what contiguous ones give."""
+    """Transposed and strided arrays give the same result as contiguous ones."""
     y = layer(x)
     np.testing.assert_array_equal(layer(each(np.asfortranarray, x)), y)
     np.testing.assert_array_equal(layer(each(lambda a: np.repeat(a, 2, axis=0)[::2], x)), y)

@@ -1,8 +1,8 @@
-"""For every layer a strategy that draws one with random arguments, and an input for it.
+"""Hypothesis strategies that draw a layer of each class with random arguments, and an input.
 
-``CASES[cls]`` draws ``(layer, x)``; x is a float64 array (a list of them for a merging layer)
-that keeps clear of kinks: whatever is compared with a threshold or with its neighbours is much
-further from it than a finite difference steps.
+``CASES[cls]`` draws ``(layer, x)``; x is a float64 array (a list of them for a merging layer).
+Its values stay away from kinks: the distance to any threshold or to an equal neighbor is much
+larger than the step of a finite difference.
 """
 
 import numpy as np
@@ -13,10 +13,22 @@ from minidl.layers.initializers import RandomUniform
 
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 PADDINGS = st.sampled_from(["valid", "same"])
-FUSED = st.sampled_from([
-    None, "relu", "relu6", "leaky_relu", "tanh", "sigmoid", "silu", "gelu", "softmax", "linear",
-    layers.ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2), layers.GELU(approximate=True),
-])  # fmt: skip
+FUSED = st.sampled_from(
+    [
+        None,
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "tanh",
+        "sigmoid",
+        "silu",
+        "gelu",
+        "softmax",
+        "linear",
+        layers.ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2),
+        layers.GELU(approximate=True),
+    ]
+)
 QUARTERS = st.integers(-12, 12).map(lambda n: n / 4)
 SHAPES = st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple)
 
@@ -60,10 +72,16 @@ def dense(draw):
 def conv2d(draw):
     groups = draw(st.integers(1, 3))
     layer = layers.Conv2D(
-        groups * draw(st.integers(1, 2)), draw(PAIRS), draw(PAIRS), draw(PADDINGS),
-        dilation_rate=draw(PAIRS), groups=groups, activation=draw(FUSED),
-        use_bias=draw(st.booleans()), bias_initializer="random_normal",
-    )  # fmt: skip
+        groups * draw(st.integers(1, 2)),
+        draw(PAIRS),
+        draw(PAIRS),
+        draw(PADDINGS),
+        dilation_rate=draw(PAIRS),
+        groups=groups,
+        activation=draw(FUSED),
+        use_bias=draw(st.booleans()),
+        bias_initializer="random_normal",
+    )
     channels = groups * draw(st.integers(1, 2))
     return layer, smooth(draw, image_shape(draw, layer.window.extent, channels))
 
@@ -71,10 +89,15 @@ def conv2d(draw):
 @st.composite
 def depthwise_conv2d(draw):
     layer = layers.DepthwiseConv2D(
-        draw(PAIRS), draw(PAIRS), draw(PADDINGS), draw(st.integers(1, 2)),
-        dilation_rate=draw(PAIRS), activation=draw(FUSED), use_bias=draw(st.booleans()),
+        draw(PAIRS),
+        draw(PAIRS),
+        draw(PADDINGS),
+        draw(st.integers(1, 2)),
+        dilation_rate=draw(PAIRS),
+        activation=draw(FUSED),
+        use_bias=draw(st.booleans()),
         bias_initializer="random_normal",
-    )  # fmt: skip
+    )
     return layer, smooth(draw, image_shape(draw, layer.window.extent))
 
 
@@ -93,12 +116,15 @@ def on_images(draw, cls, numbers=smooth, **arguments):
 @st.composite
 def batch_normalization(draw):
     layer = layers.BatchNormalization(
-        center=draw(st.booleans()), scale=draw(st.booleans()), trainable=draw(st.booleans()),
-        gamma_initializer="random_uniform", beta_initializer="random_normal",
+        center=draw(st.booleans()),
+        scale=draw(st.booleans()),
+        trainable=draw(st.booleans()),
+        gamma_initializer="random_uniform",
+        beta_initializer="random_normal",
         moving_mean_initializer="random_normal",
         moving_variance_initializer=RandomUniform(0.5, 2.0),
         epsilon=draw(st.sampled_from([1e-3, 0.1])),
-    )  # fmt: skip
+    )
     shape = draw(SHAPES)
     return layer, 2 * smooth(draw, (shape[0] + 3, *shape[1:]))  # some rows: some variance
 
@@ -179,12 +205,23 @@ def affine_chain(draw):
 
 
 # The range is narrow enough that some pixels of `smooth` images are clipped.
-COLOUR = {"factor": st.sampled_from([0.1, (0.0, 0.3)]), "value_range": st.just((-1.5, 2)), **SEEDS}
+COLOR = {"factor": st.sampled_from([0.1, (0.0, 0.3)]), "value_range": st.just((-1.5, 2)), **SEEDS}
 SLOPES = st.sampled_from([0.0, 0.25, 1.5])
-NAMES = st.sampled_from([
-    "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "softmax", "gelu", "silu", "swish", "linear",
-    layers.ReLU(max_value=0.5),
-])  # fmt: skip
+NAMES = st.sampled_from(
+    [
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "sigmoid",
+        "tanh",
+        "softmax",
+        "gelu",
+        "silu",
+        "swish",
+        "linear",
+        layers.ReLU(max_value=0.5),
+    ]
+)
 
 CASES = {
     layers.Activation: elementwise(layers.Activation, off_grid, activation=NAMES),
@@ -199,9 +236,7 @@ CASES = {
     layers.Dropout: dropout(),
     layers.Flatten: elementwise(layers.Flatten),
     layers.GELU: elementwise(layers.GELU, approximate=st.booleans()),
-    layers.GlobalAveragePooling2D: on_images(
-        layers.GlobalAveragePooling2D, keepdims=st.booleans()
-    ),
+    layers.GlobalAveragePooling2D: on_images(layers.GlobalAveragePooling2D, keepdims=st.booleans()),
     layers.GlobalMaxPooling2D: on_images(
         layers.GlobalMaxPooling2D, distinct, keepdims=st.booleans()
     ),
@@ -209,8 +244,8 @@ CASES = {
     layers.InputLayer: input_layer(),
     layers.LeakyReLU: elementwise(layers.LeakyReLU, off_grid, negative_slope=SLOPES),
     layers.MaxPooling2D: pooling(layers.MaxPooling2D, distinct),
-    layers.RandomBrightness: on_images(layers.RandomBrightness, **COLOUR),
-    layers.RandomContrast: on_images(layers.RandomContrast, **COLOUR),
+    layers.RandomBrightness: on_images(layers.RandomBrightness, **COLOR),
+    layers.RandomContrast: on_images(layers.RandomContrast, **COLOR),
     layers.RandomCrop: on_images(
         layers.RandomCrop, height=st.integers(1, 5), width=st.integers(1, 5), **SEEDS
     ),
@@ -226,7 +261,10 @@ CASES = {
         layers.RandomZoom, height_factor=FACTORS, width_factor=st.none() | FACTORS, **AFFINE
     ),
     layers.ReLU: elementwise(
-        layers.ReLU, off_grid, max_value=st.sampled_from([None, 0.5, 6]), negative_slope=SLOPES,
+        layers.ReLU,
+        off_grid,
+        max_value=st.sampled_from([None, 0.5, 6]),
+        negative_slope=SLOPES,
         threshold=st.sampled_from([0.0, 0.25, -1.0]),
     ),
     layers.Rescaling: rescaling(),
@@ -238,4 +276,4 @@ CASES = {
     layers.ZeroPadding2D: on_images(
         layers.ZeroPadding2D, padding=st.integers(0, 2) | PAIRS | st.tuples(PAIRS, PAIRS)
     ),
-}  # fmt: skip
+}

@@ -65,16 +65,18 @@ def convolve_job(convolution, job, x, y, residual):
     job : JOB record
     x, y, residual : array of float32, shape (N, H, W, C)
     """
-    first, last, end, columns = job.first, job.last, job.end, convolution.filters
-    depth, relu, channel = convolution.depth, convolution.relu != 0, convolution.channel
-    has_residual = convolution.has_residual != 0
-    kw, per_tap = convolution.window.kw, depth // (convolution.window.kh * convolution.window.kw)
+    # Local copies: the compiler would read the records again after each write to memory.
+    group, first, last, end = job.group, job.first, job.last, job.end
+    depth, panels, columns = convolution.depth, convolution.panels, convolution.filters
+    packed, biases, channel = convolution.packed, convolution.bias, convolution.channel
+    relu, has_residual = convolution.relu != 0, convolution.has_residual != 0
+    kh, kw = convolution.window.kh, convolution.window.kw
+    per_tap = depth // (kh * kw)
     pixels = y.shape[0] * y.shape[1] * y.shape[2]
     y_rows = y.reshape((pixels, y.shape[3]))
     residual_rows = residual.reshape((pixels, residual.shape[3]))
     offsets, contiguous = _tap_offsets(convolution, job, x)
-    taps = np.array([convolution.window.kh * kw, per_tap])
-    runs = np.array([convolution.window.kh, kw * per_tap])
+    taps, runs = np.array([kh * kw, per_tap]), np.array([kh, kw * per_tap])
     spare, added = np.empty((TALL, PANEL), np.float32), np.empty((TALL, PANEL), np.float32)
     # As many panels at a time as stay in the cache: whole runs of memory are then written, and the
     # hardware can prefetch the next ones.
@@ -88,10 +90,9 @@ def convolve_job(convolution, job, x, y, residual):
             source = (x.ctypes.data, offsets.ctypes.data + 8 * row, stride, shape)
             for panel in range(first_panel, min(first_panel + together, end)):
                 width = min(PANEL, columns - panel * PANEL)
-                column = job.group * columns + panel * PANEL
-                packed_panel = job.group * convolution.panels + panel
-                kernel = convolution.packed + 4 * packed_panel * depth * PANEL
-                bias = convolution.bias + 4 * packed_panel * PANEL
+                column = group * columns + panel * PANEL
+                kernel = packed + 4 * (group * panels + panel) * depth * PANEL
+                bias = biases + 4 * (group * panels + panel) * PANEL
                 is_whole = width == PANEL and rows in (SHORT, TALL)
                 target = (spare.ctypes.data, PANEL)
                 addend = (0, 0)
@@ -120,6 +121,7 @@ def _tap_offsets(convolution, job, x):
     top, left, first, last = window.top, window.left, job.first, job.last
     oh, ow, depth = convolution.y.height, convolution.y.width, convolution.depth // (kh * kw)
     _, height, width, channels = x.shape
+    channel = job.group * depth
     tiles = (last - first + TALL - 1) // TALL
     offsets, contiguous = np.empty((kh * kw, tiles * TALL), np.int64), np.empty(tiles, np.bool_)
     outside = (convolution.zeros - x.ctypes.data) // 4
@@ -138,7 +140,7 @@ def _tap_offsets(convolution, job, x):
                 for kx in range(0, kw, stride):
                     ix = x0 + kx * dw
                     inside = 0 <= iy < height and 0 <= ix < width
-                    offset = ((image * height + iy) * width + ix) * channels + job.group * depth
+                    offset = ((image * height + iy) * width + ix) * channels + channel
                     offsets[ky * kw + kx, i] = offset if inside else outside
     return offsets, contiguous
 

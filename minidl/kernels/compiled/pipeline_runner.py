@@ -126,7 +126,8 @@ def _convolve_tiles(convolution, job, x, y, residual, v, m):
     """Compute a block of Winograd tiles for the job's panels."""
     window = convolution.window
     kh, kw = window.kh, window.kw
-    grid = (convolution.tiles_down, convolution.tiles_across, window.top, window.left, kh, kw)
+    count = convolution.tiles
+    grid = (count.down, count.across, window.top, window.left, kh, kw)
     tiles, panels = (job.first, job.last), (job.begin, job.end)
     taps = (kh + 3 if kh > 1 else 1) * (kw + 3 if kw > 1 else 1)
     shape = (taps, convolution.panels, convolution.depth, PANEL)

@@ -66,9 +66,9 @@ def col2im(
     _scatter_add(cols, dx, block, size, window.loop_geometry(*dx.shape[1:3]))
 
 
-# Without dilation and groups, one row of a patch is contiguous in the image: such a run of `span`
-# pixels is copied at once. Otherwise a run is one pixel. Indices are unsigned in the innermost
-# loops: then no access needs Python's wrap-around, and LLVM emits a plain copy or addition.
+# Without dilation and groups, one row of a patch is contiguous in the image and copied at once.
+# Indices are unsigned in the innermost loops: then no access needs Python's wrap-around, and LLVM
+# emits a plain copy or addition.
 
 
 @jit
@@ -85,26 +85,44 @@ def _gather(
     kh, kw, sh, sw, dh, dw, top, left = geometry
     _, height, width, channels = x.shape
     pixels, patches = x.reshape(-1), cols.reshape(-1)
-    span = kw if dw == 1 and depth == channels else 1
+    contiguous = dw == 1 and depth == channels
     for i in range(cols.shape[0]):
         pixel = first + i
-        image, oy, ox = pixel // (oh * ow), pixel // ow % oh, pixel % ow
+        ox = pixel % ow
+        oy = (pixel // ow) % oh
+        image = pixel // (ow * oh)
+        x0 = ox * sw - left
         for ky in range(kh):
             y = oy * sh - top + ky * dh
-            for kx in range(0, kw, span):
-                x0 = ox * sw - left + kx * dw
-                begin, end = 0, 0
-                if 0 <= y < height:
-                    begin = min(max(-x0, 0), span)
-                    end = max(begin, min(width - x0, span))
-                run = np.uint64(i * cols.shape[1] + (ky * kw + kx) * depth)
-                source = np.uint64(((image * height + y) * width + x0) * channels + channel)
-                for j in range(np.uint64(begin * depth)):
-                    patches[run + j] = 0
-                for j in range(np.uint64(begin * depth), np.uint64(end * depth)):
-                    patches[run + j] = pixels[source + j]
-                for j in range(np.uint64(end * depth), np.uint64(span * depth)):
-                    patches[run + j] = 0
+            row = np.uint64(i * cols.shape[1] + ky * kw * depth)
+            if y < 0 or y >= height:
+                for j in range(np.uint64(kw * depth)):
+                    patches[row + j] = 0
+                continue
+            source = ((image * height + y) * width + x0) * channels + channel
+            if contiguous:
+                begin = min(-x0, kw) * depth if x0 < 0 else 0
+                end = kw * depth
+                if x0 + kw > width:
+                    end = (width - x0) * depth
+                for j in range(np.uint64(begin)):
+                    patches[row + j] = 0
+                if end > begin:
+                    to, start = row + np.uint64(begin), np.uint64(source + begin)
+                    for j in range(np.uint64(end - begin)):
+                        patches[to + j] = pixels[start + j]
+                for j in range(np.uint64(max(begin, end)), np.uint64(kw * depth)):
+                    patches[row + j] = 0
+                continue
+            for kx in range(kw):
+                to = row + np.uint64(kx * depth)
+                if 0 <= x0 + kx * dw < width:
+                    start = np.uint64(source + kx * dw * channels)
+                    for j in range(np.uint64(depth)):
+                        patches[to + j] = pixels[start + j]
+                else:
+                    for j in range(np.uint64(depth)):
+                        patches[to + j] = 0
 
 
 @jit
@@ -121,19 +139,32 @@ def _scatter_add(
     kh, kw, sh, sw, dh, dw, top, left = geometry
     _, height, width, channels = dx.shape
     pixels, patches = dx.reshape(-1), cols.reshape(-1)
-    span = kw if dw == 1 and depth == channels else 1
+    contiguous = dw == 1 and depth == channels
     for i in range(cols.shape[0]):
         pixel = first + i
-        image, oy, ox = pixel // (oh * ow), pixel // ow % oh, pixel % ow
+        ox = pixel % ow
+        oy = (pixel // ow) % oh
+        image = pixel // (ow * oh)
+        x0 = ox * sw - left
         for ky in range(kh):
             y = oy * sh - top + ky * dh
             if y < 0 or y >= height:
                 continue
-            for kx in range(0, kw, span):
-                x0 = ox * sw - left + kx * dw
-                begin = min(max(-x0, 0), span)
-                end = max(begin, min(width - x0, span))
-                run = np.uint64(i * cols.shape[1] + (ky * kw + kx) * depth)
-                target = np.uint64(((image * height + y) * width + x0) * channels + channel)
-                for j in range(np.uint64(begin * depth), np.uint64(end * depth)):
-                    pixels[target + j] += patches[run + j]
+            row = np.uint64(i * cols.shape[1] + ky * kw * depth)
+            target = ((image * height + y) * width + x0) * channels + channel
+            if contiguous:
+                begin = min(-x0, kw) * depth if x0 < 0 else 0
+                end = kw * depth
+                if x0 + kw > width:
+                    end = (width - x0) * depth
+                if end > begin:
+                    start, to = row + np.uint64(begin), np.uint64(target + begin)
+                    for j in range(np.uint64(end - begin)):
+                        pixels[to + j] += patches[start + j]
+                continue
+            for kx in range(kw):
+                if 0 <= x0 + kx * dw < width:
+                    start = row + np.uint64(kx * depth)
+                    to = np.uint64(target + kx * dw * channels)
+                    for j in range(np.uint64(depth)):
+                        pixels[to + j] += patches[start + j]

@@ -23,7 +23,7 @@ array([5.], dtype=float32)
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -103,8 +103,8 @@ class Pipeline:
         self.threads = threads
         self.dependencies: list[int] = []
         self._steps: list[tuple[int, ...]] = []  # rows of STEP
-        self._convolutions: list[np.ndarray] = []  # rows of CONVOLUTION
-        self._poolings: list[np.ndarray] = []  # rows of POOLING
+        self._convolutions: list[tuple[Any, ...]] = []  # rows of CONVOLUTION
+        self._poolings: list[tuple[Any, ...]] = []  # rows of POOLING
         self._jobs: list[np.ndarray] = []
         self._reads: list[tuple[TensorLocation, ...]] = []
         self._writes: list[TensorLocation] = []
@@ -136,38 +136,45 @@ class Pipeline:
             First channel of `y` to write.
         """
         convolution, packed = kernel.convolution, kernel.packed
-        row = np.zeros(1, CONVOLUTION)
-        row["x"], row["y"] = x.record, y.record
-        row["residual"] = (y if residual is None else residual).record
-        row["has_residual"], row["relu"] = residual is not None, relu
-        row["channel"] = channel
-        row["window"] = convolution.loop_geometry(*x.shape[1:3])
-        row["packed"], row["panels"], row["depth"] = self._address(packed), *packed.shape[1:3]
+        _, panels, depth, width = packed.shape
+        zeros, tiles = np.empty(0, np.float32), (0, 0)
         if kernel.algorithm == "direct":
             kind, groups = DIRECT, convolution.groups
             jobs = divide_direct(x.shape, packed.shape, convolution, self.threads)
             zeros = np.zeros(convolution.kernel_size[1] * x.shape[3] // groups, np.float32)
-            row["zeros"] = self._address(zeros)
         else:
             kind, groups = WINOGRAD, 1
             jobs, v, m = divide_winograd(x.shape, packed.shape, convolution, self.threads)
             self._v_size, self._m_size = max(self._v_size, v), max(self._m_size, m)
-            row["tiles_down"], row["tiles_across"] = tile_grid(x.shape, convolution)[:2]
+            tiles = tile_grid(x.shape, convolution)[:2]
         filters = kernel.filters // groups
-        padded = np.zeros((groups, packed.shape[1] * packed.shape[3]), np.float32)
+        padded = np.zeros((groups, panels * width), np.float32)
         if bias is not None:
             padded[:, :filters] = bias.reshape(groups, filters)
-        row["bias"], row["groups"], row["filters"] = self._address(padded), groups, filters
-        self._convolutions.append(row)
+        row = {
+            "x": x.record,
+            "y": y.record,
+            "residual": (y if residual is None else residual).record,
+            "has_residual": residual is not None,
+            "relu": relu,
+            "channel": channel,
+            "window": convolution.loop_geometry(*x.shape[1:3]),
+            "packed": self._address(packed),
+            "groups": groups,
+            "panels": panels,
+            "depth": depth,
+            "filters": filters,
+            "bias": self._address(padded),
+            "zeros": self._address(zeros),
+            "tiles": tiles,
+        }
+        self._convolutions.append(tuple(row[name] for name in CONVOLUTION.names))
         reads = (x,) if residual is None else (x, residual)
         self._add(kind, len(self._convolutions) - 1, jobs, reads, y)
 
     def pool(self, kind: str, x: TensorLocation, window: Window, y: TensorLocation) -> None:
         """Add a pooling step of kind "max" or "average"."""
-        row = np.zeros(1, POOLING)
-        row["x"], row["y"] = x.record, y.record
-        row["window"] = window.loop_geometry(*x.shape[1:3])
-        self._poolings.append(row)
+        self._poolings.append((x.record, y.record, window.loop_geometry(*x.shape[1:3])))
         jobs = np.array([(0, 0, *rows, 0, 0) for rows in row_chunks(y.shape)], JOB)
         code = MAX_POOL if kind == "max" else AVERAGE_POOL
         self._add(code, len(self._poolings) - 1, jobs, (x,), y)
@@ -183,12 +190,15 @@ class Pipeline:
         with importing_numba:
             from minidl.kernels.compiled.pipeline_runner import run_pipeline
 
+        if not self._steps:
+            return
         if self._tables is None:
             self._tables = [
                 np.array(self._steps, STEP),
-                np.concatenate([np.empty(0, CONVOLUTION), *self._convolutions]),
-                np.concatenate([np.empty(0, POOLING), *self._poolings]),
-                np.concatenate([np.empty(0, JOB), *self._jobs]),
+                np.array(self._convolutions, CONVOLUTION),
+                np.array(self._poolings, POOLING),
+                # As integers, because NumPy concatenates structured arrays slowly.
+                np.concatenate([part.view(np.int64) for part in self._jobs]).view(JOB),
             ]
         steps, convolutions, poolings, jobs = self._tables
         addresses = np.array([memory.ctypes.data for memory in memories])

@@ -72,8 +72,7 @@ CONVOLUTION = np.dtype(
         ("filters", np.int64),  # output channels of a group
         ("bias", np.int64),  # address of (groups, panels * PANEL) numbers
         ("zeros", np.int64),  # address of the pixels outside the image, KW * C / groups numbers
-        ("tiles_down", np.int64),  # Winograd's tiles in an image
-        ("tiles_across", np.int64),
+        ("tiles", np.dtype([("down", np.int64), ("across", np.int64)])),  # Winograd's, per image
     ]
 )
 

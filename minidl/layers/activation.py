@@ -81,6 +81,12 @@ class ReLU(ActivationLayer):
         Inputs up to this value count as negative.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ReLU(max_value=6)(np.array([-1.0, 2.0, 9.0]))
+    array([0., 2., 6.])
     """
 
     def __init__(
@@ -117,6 +123,12 @@ class LeakyReLU(ReLU):
     negative_slope : float
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LeakyReLU(0.5)(np.array([-1.0, 2.0]))
+    array([-0.5,  2. ])
     """
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
@@ -136,19 +148,40 @@ class _KernelActivation(ActivationLayer):
 
 
 class Sigmoid(_KernelActivation):
-    """``1 / (1 + exp(-x))``."""
+    """``1 / (1 + exp(-x))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Sigmoid()(np.zeros(2))
+    array([0.5, 0.5])
+    """
 
     kernel_name = "sigmoid"
 
 
 class Tanh(_KernelActivation):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Tanh()(np.zeros(2))
+    array([0., 0.])
+    """
 
     kernel_name = "tanh"
 
 
 class SiLU(_KernelActivation):
-    """``x * sigmoid(x)``, also called swish."""
+    """``x * sigmoid(x)``, also called swish.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SiLU()(np.zeros(2))
+    array([0., 0.])
+    """
 
     kernel_name = "silu"
     saves_output = False
@@ -165,6 +198,12 @@ class GELU(_KernelActivation):
         Use the formula with tanh.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GELU()(np.zeros(2))
+    array([0., 0.])
     """
 
     saves_output = False
@@ -184,6 +223,12 @@ class Softmax(ActivationLayer):
         Must be -1.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softmax()(np.zeros((1, 2)))
+    array([[0.5, 0.5]])
     """
 
     def __init__(self, axis: int = -1, **kwargs: Any):

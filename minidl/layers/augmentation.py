@@ -122,6 +122,12 @@ class RandomFlip(AffineLayer):
     seed : int, optional
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RandomFlip("horizontal")(np.ones((1, 4, 4, 3)), training=True).shape
+    (1, 4, 4, 3)
     """
 
     MODES = ("horizontal", "vertical", "horizontal_and_vertical")
@@ -157,6 +163,12 @@ class RandomRotation(AffineLayer):
         See :class:`AffineLayer`.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RandomRotation(0.1)(np.ones((1, 4, 4, 3)), training=True).shape
+    (1, 4, 4, 3)
     """
 
     def __init__(
@@ -192,6 +204,12 @@ class RandomZoom(AffineLayer):
         See :class:`AffineLayer`.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RandomZoom(0.2)(np.ones((1, 4, 4, 3)), training=True).shape
+    (1, 4, 4, 3)
     """
 
     def __init__(
@@ -239,6 +257,12 @@ class RandomTranslation(AffineLayer):
         See :class:`AffineLayer`.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RandomTranslation(0.1, 0.1)(np.ones((1, 4, 4, 3)), training=True).shape
+    (1, 4, 4, 3)
     """
 
     def __init__(
@@ -278,6 +302,12 @@ class RandomShear(AffineLayer):
         See :class:`AffineLayer`.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RandomShear(0.2)(np.ones((1, 4, 4, 3)), training=True).shape
+    (1, 4, 4, 3)
     """
 
     def __init__(

@@ -89,6 +89,15 @@ class Conv2D(_Convolution):
     Notes
     -----
     Input (N, H, W, C), output (N, OH, OW, K), kernel (KH, KW, C / groups, K), bias (K,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv2D(8, 3, activation="relu")
+    >>> layer(np.zeros((1, 5, 5, 3), "float32")).shape
+    (1, 3, 3, 8)
+    >>> layer.kernel.shape, layer.strides
+    ((3, 3, 3, 8), (1, 1))
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
@@ -191,6 +200,12 @@ class DepthwiseConv2D(_Convolution):
     Notes
     -----
     Kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> DepthwiseConv2D(3, depth_multiplier=2)(np.zeros((1, 5, 5, 3), "float32")).shape
+    (1, 3, 3, 6)
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
@@ -270,6 +285,12 @@ class ZeroPadding2D(Layer):
     ------
     ValueError
         If `padding` has another form or is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ZeroPadding2D(((0, 1), (2, 3)))(np.zeros((1, 4, 4, 1))).shape
+    (1, 5, 9, 1)
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)

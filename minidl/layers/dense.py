@@ -104,6 +104,12 @@ class Dense(KernelLayer):
     Notes
     -----
     Input (N, ..., C), output (N, ..., units), kernel (C, units), bias (units,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Dense(4)(np.ones((2, 3), "float32")).shape
+    (2, 4)
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
@@ -176,7 +182,14 @@ class _Reshaping(Layer):
 
 
 class Flatten(_Reshaping):
-    """(N, H, W, C) -> (N, H * W * C), without a copy."""
+    """(N, H, W, C) -> (N, H * W * C), without a copy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Flatten()(np.zeros((2, 3, 3, 1))).shape
+    (2, 9)
+    """
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         sizes = input_shape[1:]
@@ -199,6 +212,12 @@ class Reshape(_Reshaping):
         If `target_shape` is not such a tuple.
     ShapeError
         When called: if the number of elements differs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Reshape((3, -1))(np.zeros((2, 6))).shape
+    (2, 3, 2)
     """
 
     def __init__(self, target_shape: tuple[int, ...], **kwargs: Any):

@@ -43,6 +43,13 @@ class Dropout(Layer):
         If the rate is out of range.
     ShapeError
         When called: if `noise_shape` cannot be broadcast to the input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = Dropout(0.5)(np.ones(1000), training=True)
+    >>> sorted(set(y.tolist()))
+    [0.0, 2.0]
     """
 
     capabilities = Capabilities(identity_in_inference=True)

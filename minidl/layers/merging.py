@@ -37,7 +37,14 @@ class _Merging(Layer):
 
 
 class Add(_Merging):
-    """The sum of tensors of one shape."""
+    """The sum of tensors of one shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Add()([np.ones((1, 2)), np.ones((1, 2))])
+    array([[2., 2.]])
+    """
 
     capabilities = _Merging.capabilities
 
@@ -72,6 +79,12 @@ class Concatenate(_Merging):
         Not the batch axis 0.
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Concatenate()([np.ones((1, 2)), np.zeros((1, 1))])
+    array([[1., 1., 0.]])
     """
 
     capabilities = _Merging.capabilities

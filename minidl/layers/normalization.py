@@ -62,6 +62,14 @@ class BatchNormalization(Layer):
     Notes
     -----
     Input and output (N, ..., C), all parameters (C,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = BatchNormalization(momentum=0.5)
+    >>> _ = layer(np.array([[1.0], [3.0]]), training=True)
+    >>> layer.moving_mean.value
+    array([1.])
     """
 
     def __init__(

@@ -67,6 +67,12 @@ class MaxPooling2D(_Pooling2D):
     data_format : {"channels_last"}, optional
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MaxPooling2D(2)(np.arange(4.0).reshape(1, 2, 2, 1)).item()
+    3.0
     """
 
     capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
@@ -98,6 +104,12 @@ class AveragePooling2D(_Pooling2D):
     data_format : {"channels_last"}, optional
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> AveragePooling2D(2)(np.arange(4.0).reshape(1, 2, 2, 1)).item()
+    1.5
     """
 
     capabilities = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
@@ -141,6 +153,12 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
         Return (N, 1, 1, C).
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GlobalAveragePooling2D()(np.arange(4.0).reshape(1, 2, 2, 1))
+    array([[1.5]])
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)
@@ -164,6 +182,12 @@ class GlobalMaxPooling2D(_GlobalPooling2D):
         Return (N, 1, 1, C).
     **kwargs
         See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GlobalMaxPooling2D()(np.arange(4.0).reshape(1, 2, 2, 1))
+    array([[3.]])
     """
 
     capabilities = Capabilities(ignores_training=True, independent_samples=True)

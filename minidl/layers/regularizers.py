@@ -33,7 +33,14 @@ RegularizerLike = str | dict[str, Any] | type[Regularizer] | Regularizer | None
 
 
 class L1L2(Regularizer):
-    """``l1 * sum(|w|) + l2 * sum(w ** 2)``."""
+    """``l1 * sum(|w|) + l2 * sum(w ** 2)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(L1L2(l1=1.0, l2=0.5)(np.array([-1.0, 2.0])))
+    5.5
+    """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0):
         self.l1, self.l2 = l1, l2
@@ -46,14 +53,28 @@ class L1L2(Regularizer):
 
 
 class L1(L1L2):
-    """``l1 * sum(|w|)``, which makes weights sparse."""
+    """``l1 * sum(|w|)``, which makes weights sparse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(L1(1.0)(np.array([-1.0, 2.0])))
+    3.0
+    """
 
     def __init__(self, l1: float = 0.01):
         super().__init__(l1=l1)
 
 
 class L2(L1L2):
-    """``l2 * sum(w ** 2)``, which keeps weights small."""
+    """``l2 * sum(w ** 2)``, which keeps weights small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(L2(0.5)(np.array([-1.0, 2.0])))
+    2.5
+    """
 
     def __init__(self, l2: float = 0.01):
         super().__init__(l2=l2)

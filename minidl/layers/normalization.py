@@ -25,6 +25,9 @@ from minidl.layers.regularizers import RegularizerLike
 
 __all__ = ["BatchNormalization"]
 
+TRAINABLE = Capabilities(writes_output=True, independent_samples=True)
+FROZEN = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
+
 
 class BatchNormalization(Layer):
     """Normalize each channel, then scale by gamma and shift by beta.
@@ -102,9 +105,7 @@ class BatchNormalization(Layer):
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         """A frozen layer also uses the moving statistics in training."""
-        return Capabilities(
-            ignores_training=not self.trainable, writes_output=True, independent_samples=True
-        )
+        return TRAINABLE if self.trainable else FROZEN
 
     def build(self, input_shape: Shape) -> None:
         shape = (input_shape[-1],)

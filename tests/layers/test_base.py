@@ -5,7 +5,7 @@ import pytest
 
 from minidl import Input
 from minidl.common.errors import ShapeError
-from minidl.layers import BatchNormalization, Conv2D, Dense, Flatten, Layer, Parameter
+from minidl.layers import Conv2D, Dense, Flatten, Layer
 
 X = np.ones((2, 3), "float32")
 
@@ -35,18 +35,6 @@ def test_a_custom_layer_is_rebuilt_from_its_configuration():
     assert copy.dtype == np.float32
 
 
-def test_weights_are_in_keras_order_statistics_last():
-    layer = BatchNormalization()
-    layer(X)
-    names = [parameter.name for parameter in layer.weights]
-    assert names == ["gamma", "beta", "moving_mean", "moving_variance"]
-    assert [p.name for p in layer.trainable_weights] == ["gamma", "beta"]
-    assert [p.name for p in layer.non_trainable_weights] == ["moving_mean", "moving_variance"]
-    layer.trainable = False
-    assert layer.trainable_weights == []
-    assert layer.non_trainable_weights == layer.weights
-
-
 def test_statistics_come_last_in_any_order_of_creation():
     class Counting(Layer):
         def build(self, input_shape):
@@ -57,64 +45,6 @@ def test_statistics_come_last_in_any_order_of_creation():
     layer.build(X.shape)
     assert [parameter.name for parameter in layer.weights] == ["w", "seen"]
     assert [a.shape for a in layer.get_weights()] == [(3,), ()]
-
-
-def test_get_weights_returns_copies_that_set_weights_accepts():
-    layer = Dense(2)
-    layer(X)
-    kernel, bias = layer.get_weights()
-    kernel[...] = 7
-    assert not (layer.kernel.value == 7).any()
-    layer.set_weights([kernel, bias + 1])
-    np.testing.assert_array_equal(layer(X), np.full((2, 2), 22, "float32"))
-
-
-def test_set_weights_keeps_the_dtype_and_copies():
-    layer = Dense(2)
-    layer(X)
-    given = [np.ones((3, 2)), [1, 2]]
-    layer.set_weights(given)
-    assert {p.value.dtype for p in layer.weights} == {np.dtype("float32")}
-    given[0][...] = 5
-    assert (layer.kernel.value == 1).all()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [],
-        [np.zeros((3, 2))],
-        [np.zeros((3, 2)), np.zeros(3)],  # the first fits, the second does not
-        [np.zeros((2, 3)), np.zeros(2)],
-        [np.zeros((3, 2)), np.zeros(2), np.zeros(2)],
-    ],
-)
-def test_set_weights_changes_all_or_nothing(wrong):
-    layer = Dense(2, name="head")
-    layer(X)
-    before = layer.get_weights()
-    with pytest.raises(ShapeError, match=r"Dense 'head': set_weights expected .*, received"):
-        layer.set_weights(wrong)
-    for now, then in zip(layer.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(now, then)
-
-
-def test_assign_names_the_parameter_whose_shape_is_wrong():
-    layer = Dense(2, name="head")
-    layer(X)
-    with pytest.raises(ShapeError, match=r"head/bias: expected shape \(2,\), received \(3,\)"):
-        layer.bias.assign(np.zeros(3))
-
-
-def test_a_parameter_is_trainable_where_it_is_learned_and_its_layer_is():
-    layer = Dense(1)
-    assert Parameter("free", X).trainable
-    assert Parameter("free", X).path == "free"
-    parameter, statistic = Parameter("w", X, layer=layer), Parameter("m", X, False, layer=layer)
-    assert (parameter.trainable, statistic.trainable) == (True, False)
-    layer.trainable = False
-    assert not parameter.trainable
-    assert "frozen" in repr(parameter)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -86,3 +86,24 @@ def test_training_raises_the_versions_of_moving_statistics():
     layer.forward(np.eye(2, dtype=np.float32), training=True)
     assert layer.moving_mean.version > versions[0]
     assert layer.moving_variance.version > versions[1]
+
+
+def test_assign_names_the_parameter_whose_shape_is_wrong():
+    layer = Dense(2, name="head")
+    layer(np.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"head/bias: expected shape \(2,\), received \(3,\)"):
+        layer.bias.assign(np.zeros(3))
+
+
+def test_a_parameter_is_trainable_if_it_is_learned_and_its_layer_trainable():
+    layer = Dense(1)
+    assert Parameter("free", np.ones((2, 3))).trainable
+    assert Parameter("free", np.ones((2, 3))).path == "free"
+    parameter, statistic = (
+        Parameter("w", np.ones((2, 3)), layer=layer),
+        Parameter("m", np.ones((2, 3)), False, layer=layer),
+    )
+    assert (parameter.trainable, statistic.trainable) == (True, False)
+    layer.trainable = False
+    assert not parameter.trainable
+    assert "frozen" in repr(parameter)

@@ -57,7 +57,7 @@ class ConvolutionStep(Step):
         self.kernel: np.ndarray = layer.kernel.array
         self.bias: np.ndarray | None = None if layer.bias is None else layer.bias.array
         self.activation = layer.activation
-        self.relu = getattr(layer.activation, "is_plain", False)
+        self.relu = layer.fuses_relu
         self.prepared: dict[str, PreparedKernel | None] = {}  # transformed kernels by algorithm
         self.parameters = list(layer.parameters)
         # Any other activation needs another pass over the whole output.

@@ -1,4 +1,4 @@
-"""What minidl runs on: versions, machine, threads.
+"""Versions of the software, the machine, and the number of threads.
 
 >>> from minidl.common.environment import environment
 >>> sorted(environment())[:3]
@@ -18,14 +18,15 @@ __all__ = ["environment"]
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions of minidl and what it stands on, the machine and its threads."""
+    """Return the versions of minidl and its dependencies, the machine and the threads, by name."""
     import h5py
     import numba
     import numpy
     import PIL
     from threadpoolctl import threadpool_info
 
-    blas = next((item for item in threadpool_info() if item["user_api"] == "blas"), {})
+    libraries = [item for item in threadpool_info() if item["user_api"] == "blas"]
+    blas: dict[str, Any] = libraries[0] if libraries else {}
     return {
         "minidl": __version__,
         "python": platform.python_version(),
@@ -37,12 +38,12 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "threads": get_num_threads(),
-        "kernel cache": numba.config.CACHE_DIR or "__pycache__ beside the kernels",
+        "kernel cache": getattr(numba.config, "CACHE_DIR", "") or "__pycache__ beside the kernels",
     }
 
 
 def _processor() -> str:
-    """Return the processor's name, or its kind where the system does not tell."""
+    """Return the processor's name, or its architecture if the system does not report a name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             for line in lines:

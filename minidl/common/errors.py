@@ -1,4 +1,4 @@
-"""minidl's own exceptions: each a ``ValueError``, so old habits of catching still work.
+"""Exceptions of minidl, all of them subclasses of ``ValueError``.
 
 >>> from minidl.common.errors import ShapeError
 >>> issubclass(ShapeError, ValueError)
@@ -9,11 +9,11 @@ __all__ = ["DataError", "FileFormatError", "MinidlError", "ShapeError"]
 
 
 class MinidlError(ValueError):
-    """Base of every exception that minidl defines itself."""
+    """Base class of minidl's exceptions."""
 
 
 class ShapeError(MinidlError):
-    """A tensor's shape does not fit the layer, loss or weight that received it."""
+    """A tensor has a shape that the layer, loss or weight does not accept."""
 
 
 class DataError(MinidlError):
@@ -21,4 +21,4 @@ class DataError(MinidlError):
 
 
 class FileFormatError(MinidlError):
-    """A model or weight file is damaged, or is not what its reader expects."""
+    """A model or weight file is damaged, or has unexpected contents."""

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: NaN and the infinities, which it does not know, become null.
+"""Standard JSON for NaN and infinite numbers, which JSON cannot represent: null.
 
 >>> import json
 >>> from minidl.common.finite_json import finite
@@ -15,7 +15,16 @@ __all__ = ["finite"]
 
 
 def finite(value: Any) -> Any:
-    """Return nested dicts and lists with None for each number that is not finite."""
+    """Replace each number that is not finite by None, in nested dicts and lists.
+
+    Parameters
+    ----------
+    value : dict, list, tuple, number, str or None
+
+    Returns
+    -------
+    The same structure, with lists for tuples.
+    """
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

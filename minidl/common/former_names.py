@@ -1,7 +1,7 @@
-"""Former module names: imports that scripts of version 0.1 use, served by today's modules.
+"""Former module names: the imports of scripts that were written for version 0.1.
 
-``from minidl.errors import ShapeError`` was true before the modules moved into packages. The finder
-below is asked only for names that no file has.
+The modules have moved into packages, such as ``minidl.errors`` to ``minidl.common.errors``. Python
+asks the finder below only for names without a file.
 
 >>> from minidl.errors import ShapeError
 >>> ShapeError.__module__
@@ -42,7 +42,7 @@ FORMER_NAMES = {
 
 
 class _FormerNames:
-    """A finder and loader that answers a former name with the module of today."""
+    """A finder and loader that returns the present module for a former name."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -50,13 +50,13 @@ class _FormerNames:
         return ModuleSpec(name, self) if name in FORMER_NAMES else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to Python to create a module, which :meth:`exec_module` replaces."""
+        """Let Python create a module, which :meth:`exec_module` replaces."""
 
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = importlib.import_module(FORMER_NAMES[module.__name__])
 
 
 def install() -> None:
-    """Let ``import`` find modules under their former names, too."""
+    """Let ``import`` find modules by their former names as well."""
     if not any(isinstance(finder, _FormerNames) for finder in sys.meta_path):
-        sys.meta_path.append(_FormerNames())  # type: ignore[arg-type]
+        sys.meta_path.append(_FormerNames())

@@ -1,4 +1,4 @@
-"""Where results go: what could not be written, or would destroy a photo, is refused at once.
+"""Checks of output paths before the work: writable, and not the name of an input file.
 
 >>> from minidl.common.output_paths import check_output
 >>> check_output("--plot", "curves.xyz", suffixes=(".png", ".svg"))
@@ -19,34 +19,33 @@ from minidl.common.image_extensions import IMAGE_EXTENSIONS
 
 __all__ = ["PLOTS", "check_output", "require_writable"]
 
-PLOTS = (".png", ".svg", ".pdf", ".jpg")  # what --plot may be
+PLOTS = (".png", ".svg", ".pdf", ".jpg")  # formats of --plot
 
 
 def check_output(
     option: str, path: str, suffixes: Iterable[str] = (), kept: Iterable[str | None] = ()
 ) -> None:
-    """Raise where a result could not be written after all the work, or would destroy something.
+    """Check that a result can be written to `path` without overwriting an input.
 
     Parameters
     ----------
     option : str
-        What the path was given by.
+        The command-line option of the path, for the message.
     path : str
-        The file to be written; its folder has to exist.
-    suffixes : of str
-        Those that the name may have; any, if there are none.
-    kept : of str
-        Files that are read or written for another purpose, and folders of photos. None is
-        passed over.
+        The output file. Its folder must exist.
+    suffixes : iterable of str
+        The allowed file name extensions; empty for any.
+    kept : iterable of str or None
+        Other files that are read or written, and folders of photos. None is ignored.
 
     Raises
     ------
     DataError
-        In a sentence that begins with the option.
+        If the path is invalid; the message starts with the option.
     """
     target = Path(path)
     if not path:
-        raise DataError(f"{option}: expected the name of a file, received none")
+        raise DataError(f"{option}: expected a file name, received an empty one")
     try:
         require_writable(target)
     except OSError as error:
@@ -58,25 +57,25 @@ def check_output(
     for other in (Path(name) for name in kept if name):
         if _same(target, other) or (_is_photo(target) and _within(target, other)):
             raise DataError(
-                f"{option}: {path!r} is also read, or written for something else; choose "
-                "another name"
+                f"{option}: expected a new file, received {path!r}, which is also read or written "
+                "for another purpose. Choose another name."
             )
 
 
 def require_writable(path: str | Path) -> None:
-    """Raise OSError, saying why, where nothing can be written to `path`."""
+    """Raise OSError with the reason if `path` is not a writable file name."""
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+        raise FileNotFoundError(f"{path}: folder {path.parent} does not exist")
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file's name, found a folder")
-    there_before = path.exists()
+        raise IsADirectoryError(f"{path}: expected a file name, received a folder")
+    existed = path.exists()
     try:
         with path.open("ab"):
             pass
     except OSError as error:
         raise type(error)(f"{path}: cannot be written ({error.strerror})") from None
-    if not there_before:
+    if not existed:
         path.unlink()
 
 

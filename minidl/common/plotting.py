@@ -1,6 +1,6 @@
-"""Pictures of a training: learning curves and grids of images, as figures, PNG files or SVG.
+"""Learning curves and image grids as matplotlib figures, PNG files or SVG.
 
-Needs matplotlib (``pip install minidl[plot]``), but no screen.
+Requires matplotlib (``pip install 'minidl[plot]'``), but no display.
 
 >>> import tempfile
 >>> from minidl import plotting
@@ -19,14 +19,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "SERIES",
     "best_epoch",
-    "calm",
     "epochs_of",
     "history_figure",
     "images_figure",
@@ -37,46 +40,50 @@ __all__ = [
     "plot_images",
     "require_matplotlib",
     "save_figure",
+    "style_axes",
     "to_svg",
 ]
 
-# The first three, of Paul Tol's bright scheme, are told apart by the colour-blind, too.
+# The first three, from Paul Tol's bright scheme, are distinguishable for color-blind readers.
 SERIES = (
     *("#4477aa", "#ee6677", "#228833", "#aa8811", "#3399bb"),
     *("#aa3377", "#777777", "#775533", "#5544aa", "#cc5500"),
 )
-COLOURS = {"train": SERIES[0], "validation": SERIES[1]}
 WRONG = "#cc3311"
 
 
 def history_figure(
     history: Any, title: str = "", width: float = 4.2, height: float = 3.2, only: str | None = None
-):
-    """Return a figure of loss and metrics over the epochs, the best epoch marked.
+) -> Figure:
+    """Draw loss and metrics over the epochs, with the best epoch marked.
 
     Parameters
     ----------
     history : History or dict of str to list of float
-        What ``fit`` returned; what is no number, such as a confusion matrix, is left out.
+        The result of ``fit``. Logs that are not numbers, such as confusion matrices, are ignored.
     title : str
     width, height : float
-        Of each plot, in inches.
+        Size of each plot in inches.
     only : str, optional
-        The one metric to draw; by default all, side by side.
+        The metric to draw; by default all of them, side by side.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Notebooks show it by themselves.
+        A notebook displays it.
+
+    Examples
+    --------
+    >>> figure = history_figure({"loss": [0.7, 0.4], "accuracy": [0.5, 0.9]})
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['loss', 'accuracy']
     """
-    logs = number_logs(history)
-    names = [n for n in logs if not n.startswith("val_") and n != "learning_rate"]
+    names = [n for n in number_logs(history) if not n.startswith("val_") and n != "learning_rate"]
     names = names if only is None else [only]
     figure = new_figure((width * max(len(names), 1), height))
     best = best_epoch(history)
-    grid = figure.subplots(1, len(names), squeeze=False)[0] if names else []
-    for axes, name in zip(grid, names, strict=True):
-        _draw_curves(axes, history, name, best)
+    for i, name in enumerate(names, 1):
+        _draw_curves(figure.add_subplot(1, len(names), i), history, name, best)
     if title:
         figure.suptitle(title)
     return figure
@@ -85,7 +92,7 @@ def history_figure(
 def best_epoch(history: Any) -> int | None:
     """Return the epoch (from 1) of the lowest validation loss, or of the lowest training loss.
 
-    None where no finite loss is noted.
+    None if there is no finite loss.
 
     Examples
     --------
@@ -98,13 +105,13 @@ def best_epoch(history: Any) -> int | None:
     epochs = epochs_of(history, name)
     if epochs is None or not np.isfinite(losses).any():
         return None
-    return epochs[int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))]
+    return epochs[int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))]
 
 
 def epochs_of(history: Any, name: str) -> list[int] | None:
-    """Return the epochs (from 1) that the numbers of a log belong to; None: not known.
+    """Return the epochs (from 1) that the values of a log belong to, or None if unknown.
 
-    With ``fit(validation_freq=k)`` only each k-th epoch has been validated.
+    With ``fit(validation_freq=k)``, only each k-th epoch was validated.
 
     Examples
     --------
@@ -121,7 +128,13 @@ def epochs_of(history: Any, name: str) -> list[int] | None:
 
 
 def number_logs(history: Any) -> dict[str, list[float]]:
-    """Return the logs of a History, or of a dict, that are numbers in every epoch."""
+    """Return the logs of a History or a dict that are numbers in every epoch.
+
+    Examples
+    --------
+    >>> number_logs({"loss": [2, 1], "matrix": [[[1, 0], [0, 1]]]})
+    {'loss': [2, 1]}
+    """
     logs = getattr(history, "history", history)
     return {n: list(v) for n, v in logs.items() if all(isinstance(item, Real) for item in v)}
 
@@ -132,18 +145,31 @@ def plot_history(history: Any, path: str | Path, title: str = "") -> None:
 
 
 def images_figure(
-    images: np.ndarray | Sequence[np.ndarray], titles: Sequence[str], columns: int = 6,
+    images: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[str],
+    columns: int = 6,
     wrong: Sequence[bool] | None = None,
-):  # fmt: skip
-    """Return a figure of images in a grid, each under its title.
+) -> Figure:
+    """Draw images in a grid, each with its title.
 
     Parameters
     ----------
-    images : (N, H, W, C) with values 0..255, or a list of (H, W, C)
+    images : numpy.ndarray, shape (N, H, W, C), or list of arrays (H, W, C)
+        Pixels from 0 to 255.
     titles : list of str
     columns : int
     wrong : list of bool, optional
-        Titles of these are red.
+        True for each title in red.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = images_figure(np.zeros((2, 8, 8, 3)), ["cat", "dog"])
+    >>> [axes.get_title() for axes in figure.axes[:2]]
+    ['cat', 'dog']
     """
     rows = max(1, -(-len(images) // columns))
     figure = new_figure((1.7 * columns, 2.0 * rows))
@@ -151,27 +177,38 @@ def images_figure(
     for axes in grid:
         axes.axis("off")
     for i, (axes, image, title) in enumerate(zip(grid, images, titles, strict=False)):
-        axes.imshow(
-            np.asarray(image).clip(0, 255).astype(np.uint8).squeeze(), cmap="gray", vmin=0, vmax=255
-        )
-        colour = WRONG if wrong is not None and wrong[i] else "black"
-        axes.set_title(title, fontsize=9, color=colour, parse_math=False)
+        pixels = np.asarray(image).clip(0, 255).astype(np.uint8).squeeze()
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        color = WRONG if wrong is not None and wrong[i] else "black"
+        axes.set_title(title, fontsize=9, color=color, parse_math=False)
     return figure
 
 
 def plot_images(
-    images: np.ndarray, titles: Sequence[str], path: str | Path, columns: int = 6,
+    images: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[str],
+    path: str | Path,
+    columns: int = 6,
     wrong: Sequence[bool] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write images in a grid to a PNG file; see :func:`images_figure`."""
     save_figure(images_figure(images, titles, columns, wrong), path)
 
 
 def plot_bars(values: dict[str, float], path: str | Path, label: str, title: str = "") -> None:
-    """Draw one horizontal bar for each named value."""
+    """Write a bar chart with one horizontal bar per value to a PNG file.
+
+    Parameters
+    ----------
+    values : dict of str to float
+    path : str or Path
+    label : str
+        Label of the axis, with the unit.
+    title : str
+    """
     figure = new_figure((6.0, 0.8 + 0.45 * len(values)))
-    axes = figure.subplots()
-    bars = axes.barh(list(values), list(values.values()), color=COLOURS["train"])
+    axes = figure.add_subplot()
+    bars = axes.barh(list(values), list(values.values()), color=SERIES[0])
     axes.bar_label(bars, fmt=" %.3g")
     axes.invert_yaxis()
     axes.set_xlabel(label)
@@ -180,106 +217,114 @@ def plot_bars(values: dict[str, float], path: str | Path, label: str, title: str
 
 
 def require_matplotlib() -> None:
-    """Raise ImportError, saying what to install, where matplotlib is missing."""
+    """Raise ImportError with the command that installs matplotlib if it is missing."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'minidl[plot]'") from error
 
 
-def new_figure(size: tuple[float, float]):
-    """Return an empty figure of so many inches, without a window."""
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of (width, height) in inches, without a window."""
     require_matplotlib()
     return _figure_class()(figsize=size, layout="constrained")
 
 
-def save_figure(figure, path: str | Path) -> None:
-    """Write a figure to a file whose ending says how; folders are made."""
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure in the format of the file's extension, and create its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with _missing_glyphs_ignored():
         figure.savefig(path, dpi=110)
 
 
-def calm(axes) -> None:
-    """Leave of a frame and a grid what helps to read a plot."""
+def style_axes(axes: Axes) -> None:
+    """Reduce frame and grid to thin lines."""
     axes.grid(color="black", alpha=0.12)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_alpha(0.4)
 
 
-def to_svg(figure, name: str, label: str) -> str:
-    """Return a figure as SVG to put into a page, light or dark.
+calm = style_axes  # the name in version 0.1
 
-    Text stays text, in the page's font and colour. The colours of ``SERIES`` become CSS
-    variables ``--series-1`` ..., which the page may set; without, they stay as they are.
+
+def to_svg(figure: Figure, name: str, label: str) -> str:
+    """Return a figure as SVG that takes its font and its colors from the page around it.
+
+    Black becomes the page's text color. The colors of ``SERIES`` become the CSS variables
+    ``--series-1`` ..., which the page may define.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     name : str
-        Unique in the page: the ids in the SVG begin with it.
+        Prefix of the ids in the SVG; unique in the page.
     label : str
-        What a screen reader says.
+        Text for screen readers.
+
+    Examples
+    --------
+    >>> to_svg(history_figure({"loss": [2, 1]}), "curves", "learning curves")[:4]
+    '<svg'
     """
     import matplotlib
 
     text = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name}
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context(settings), _quiet():
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    svg = text.getvalue()
-    box = re.search(r'viewBox="([^"]+)"', svg)[1]
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name}
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context(settings), _missing_glyphs_ignored():
+        figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)
+    _, tag, content = re.split(r"(<svg[^>]*>)", text.getvalue(), maxsplit=1)
+    (box,) = re.findall(r'viewBox="([^"]+)"', tag)
     start = (
         f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}" fill="currentColor" '
         'stroke-linejoin="round">'
     )
-    inner = svg[svg.index(">", svg.index("<svg")) + 1 :].strip()
-    return start + _themed(re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", inner))
+    prefixed = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", content.strip())
+    return start + _use_page_style(prefixed)
 
 
-def _themed(svg: str) -> str:
-    """Let a page decide on fonts and colours; its text colour takes the place of black."""
-    # A style sheet within a page would hold for the whole of it.
+def _use_page_style(svg: str) -> str:
+    """Replace the fonts and colors of an SVG by those of the page."""
+    # A style sheet inside the SVG would apply to the whole page.
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(?<=[\"; ])font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r"(?<=[\"; ])font-family: [^;\"]*;?", "", svg)
     svg = svg.replace("xlink:href", "href").replace("#000000", "currentColor")
-    for i, colour in enumerate(SERIES, 1):
-        svg = svg.replace(colour, f"var(--series-{i}, {colour})")
+    for i, color in enumerate(SERIES, 1):
+        svg = svg.replace(color, f"var(--series-{i}, {color})")
     return svg
 
 
-def _draw_curves(axes, history: Any, name: str, best: int | None) -> None:
-    """Draw one metric over the epochs, training beside validation."""
+def _draw_curves(axes: Axes, history: Any, name: str, best: int | None) -> None:
+    """Draw one metric over the epochs, for training and validation."""
     from matplotlib.ticker import MaxNLocator
 
     logs = number_logs(history)
-    for key, label in ((name, "train"), (f"val_{name}", "validation")):
-        epochs = epochs_of(history, key)
-        if epochs:
-            dot = "o" if len(epochs) == 1 else None  # one epoch makes no line
-            axes.plot(epochs, logs[key], label=label, color=COLOURS[label], marker=dot)
+    series = ((name, "train", SERIES[0]), (f"val_{name}", "validation", SERIES[1]))
+    for key, label, color in series:
+        if epochs := epochs_of(history, key):
+            marker = "o" if len(epochs) == 1 else None  # a line needs two epochs
+            axes.plot(epochs, logs[key], label=label, color=color, marker=marker)
     if best is not None:
         axes.axvline(best, color="black", linewidth=0.8, linestyle=":", label=f"best: {best}")
     axes.set_xlabel("epoch")
     axes.set_ylabel(name.replace("_", " "), parse_math=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    calm(axes)
+    style_axes(axes)
     axes.legend(frameon=False)
 
 
 @functools.cache
-def _figure_class() -> type:
+def _figure_class() -> type[Figure]:
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
     class NotebookFigure(Figure):
-        """A figure that shows itself in a notebook, whether pyplot is imported or not."""
+        """A figure that a notebook displays, whether pyplot is imported or not."""
 
         def _repr_png_(self) -> bytes:
             file = io.BytesIO()
-            with _quiet():
+            with _missing_glyphs_ignored():
                 self.savefig(file, format="png", dpi=110)
             return file.getvalue()
 
@@ -287,8 +332,8 @@ def _figure_class() -> type:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let letters that matplotlib's own font lacks pass: a page has other fonts."""
+def _missing_glyphs_ignored() -> Iterator[None]:
+    """Ignore characters that matplotlib's font lacks; the page has other fonts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         yield

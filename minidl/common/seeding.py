@@ -1,7 +1,7 @@
-"""One source of randomness: everything random takes a seed or a NumPy Generator.
+"""Random seeds and generators.
 
-Where a caller gives neither, numbers come from minidl's global generator, which
-:func:`set_random_seed` restarts.
+Functions with random results accept a seed or a NumPy generator. Without either, they use minidl's
+global generator, which :func:`set_random_seed` restarts.
 
 >>> import minidl
 >>> minidl.set_random_seed(7)
@@ -23,7 +23,7 @@ _global = np.random.default_rng()
 
 
 def set_random_seed(seed: int) -> None:
-    """Restart the global generator, and with it initialisers, shuffling and dropout.
+    """Restart the global generator, and with it initializers, shuffling and dropout.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ def set_random_seed(seed: int) -> None:
 
 
 def draw_seed() -> int:
-    """Return a fresh 63-bit seed from the global generator."""
+    """Return a new 63-bit seed from the global generator."""
     return int(_global.integers(2**63 - 1))
 
 
 def as_generator(seed: int | np.random.Generator | None) -> np.random.Generator:
-    """Turn a seed, a Generator or None (the global generator) into a Generator."""
+    """Return a generator for a seed, a generator, or None (the global generator)."""
     if seed is None:
         return _global
     if isinstance(seed, np.random.Generator):
@@ -59,6 +59,6 @@ def as_generator(seed: int | np.random.Generator | None) -> np.random.Generator:
 
 
 def layer_generator(rng: np.random.Generator | None, seed: int | None) -> np.random.Generator:
-    """Return the generator of one call of a random layer: the step's, mixed with its own seed."""
+    """Return the generator for one call of a random layer, from the step's and the layer's seed."""
     rng = as_generator(rng)
     return rng if seed is None else np.random.default_rng([seed, int(rng.integers(2**32))])

@@ -1,7 +1,7 @@
-"""How layers, losses, optimizers and their like are written to a file and read back.
+"""Serialization of layers, losses, optimizers and other configurable objects.
 
-A :class:`Configurable` remembers the arguments of its own constructor, so none of them
-(a user's own layer included) needs to write serialisation code.
+A :class:`Configurable` records the arguments of its constructor. Its subclasses, custom layers
+included, therefore need no serialization code.
 
 >>> from minidl.layers import Dense
 >>> Dense(3, activation="relu", name="fc").get_config()["units"]
@@ -11,19 +11,23 @@ A :class:`Configurable` remembers the arguments of its own constructor, so none 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 __all__ = ["Configurable", "lookup", "serialize"]
 
+NUMBERS = (bool, int, float)
+
 
 class Configurable:
-    """Base class that records constructor arguments: ``get_config`` and ``from_config``."""
+    """Base class with ``get_config`` and ``from_config``, from the constructor's arguments."""
 
-    def __new__(cls, *args, **kwargs):
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = object.__new__(cls)
-        # Partial, so that a wrong call fails in __init__ with Python's own clear message.
+        # bind_partial, so that __init__ raises Python's own message for missing arguments.
         try:
             bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
         except TypeError:
@@ -37,32 +41,33 @@ class Configurable:
         return self
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON can hold them.
+        """Return the constructor's arguments in a form that JSON can represent.
 
-        A number that was changed afterwards, such as ``dropout.rate = 0.1``, is given as it
-        is now.
+        Numbers that have changed since, such as after ``dropout.rate = 0.1``, have their present
+        value.
         """
-        return {key: serialize(self._now(key, value)) for key, value in self._arguments.items()}
-
-    def _now(self, key: str, given: Any) -> Any:
-        """Return the attribute of the argument's name where both are plain numbers."""
-        current = getattr(self, key, given)
-        plain = all(isinstance(value, (bool, int, float)) for value in (given, current))
-        return current if plain else given
+        config = {}
+        for name, argument in self._arguments.items():
+            current = getattr(self, name, argument)
+            are_numbers = isinstance(argument, NUMBERS) and isinstance(current, NUMBERS)
+            config[name] = serialize(current if are_numbers else argument)
+        return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]):
-        """Make a new object from what ``get_config`` returned."""
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Create an object from the result of ``get_config``."""
         return cls(**config)
 
 
 def serialize(value: Any) -> Any:
-    """Turn a constructor's argument into what JSON can hold; Configurables become dicts.
+    """Convert a constructor's argument to a form that JSON can represent.
+
+    A :class:`Configurable` becomes a dict of its class name and its configuration.
 
     Raises
     ------
     TypeError
-        For a value that no file can hold, such as a function.
+        For a value without such a form, such as a function.
     """
     if isinstance(value, Configurable):
         return {"class_name": type(value).__name__, "config": value.get_config()}
@@ -76,27 +81,29 @@ def serialize(value: Any) -> Any:
         return {str(key): serialize(item) for key, item in value.items()}
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
-    raise TypeError(f"cannot be saved: {value!r} (expected numbers, text, lists or minidl objects)")
+    raise TypeError(
+        f"cannot be saved: expected numbers, text, lists or minidl objects, received {value!r}"
+    )
 
 
 def lookup(kind: str, identifier: Any, known: dict[str, Any], base: type) -> Any:
-    """Turn a name, a saved dict, a class or an object into an object of class `base`.
+    """Return the object of class `base` for a name, a configuration, a class or an object.
 
     Parameters
     ----------
     kind : str
-        What is looked up, for the error message: "optimizer", "loss", ...
+        The kind of object for the error message: "optimizer", "loss", ...
     identifier : str, dict, type or base
         Names are case-insensitive; a dict has the keys ``class_name`` and ``config``.
     known : dict
-        Name -> class or ready object.
+        Classes or objects by name.
 
     Raises
     ------
     ValueError
-        For a name that is not known.
+        For an unknown name.
     TypeError
-        For anything that is none of the above.
+        For any other type of identifier.
     """
     if isinstance(identifier, base):
         return identifier
@@ -111,5 +118,5 @@ def lookup(kind: str, identifier: Any, known: dict[str, Any], base: type) -> Any
     by_name = {name.lower(): value for name, value in known.items()}
     found = by_name.get(identifier.lower())
     if found is None:
-        raise ValueError(f"unknown {kind} {identifier!r}; known are: {', '.join(known)}")
+        raise ValueError(f"{kind}: expected one of {', '.join(known)}, received {identifier!r}")
     return found(**config) if isinstance(found, type) else found

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl.common.plotting import SERIES, calm, history_figure, new_figure, number_logs, to_svg
+from minidl.common.plotting import (
+    SERIES,
+    history_figure,
+    new_figure,
+    number_logs,
+    style_axes,
+    to_svg,
+)
 from minidl.report.statistics import Predictions, roc_curve
 
 __all__ = ["confusion", "curves", "decimals", "reliability", "roc", "shorter"]
@@ -97,7 +104,7 @@ def roc(predictions: Predictions, areas: list[float | None]) -> str | None:
         axes.plot(*rates, label=label, linewidth=1.4, clip_on=False, color=color, alpha=alpha)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    calm(axes)
+    style_axes(axes)
     if in_rows:
         legend = figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     elif colored:
@@ -124,7 +131,7 @@ def reliability(calibration: dict[str, Any], classes: int) -> str:
     above.set(xlim=(min(1 / classes, rows[0]["from"]), 1), ylim=(0, 1.02), ylabel="accuracy")
     below.set(ylabel="predictions", xlabel="confidence: probability of the predicted class")
     for axes in (above, below):
-        calm(axes)
+        style_axes(axes)
     error = calibration["expected_calibration_error"]
     label = f"accuracy by confidence; expected calibration error {error:.3f}"
     return to_svg(figure, "reliability", label)

@@ -1,4 +1,4 @@
-"""What may be written where: refused before the work, and nothing is left behind or lost."""
+"""Checks of output paths: they reject invalid ones and leave no file behind."""
 
 import os
 
@@ -9,7 +9,7 @@ from minidl.common.errors import DataError
 from minidl.common.output_paths import check_output, require_writable
 
 
-def test_a_free_name_leaves_no_file_and_an_older_file_stays_as_it_is(tmp_path):
+def test_a_check_creates_and_changes_no_file(tmp_path):
     check_output("--plot", str(tmp_path / "new.png"), (".png",))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "old.png").write_bytes(b"old")
@@ -22,7 +22,7 @@ def test_a_free_name_leaves_no_file_and_an_older_file_stays_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("", "received none"),
+        ("", "received an empty one"),
         (".", "folder"),
         ("none/a.png", "does not exist"),
         ("a.txt", "ends in .png"),
@@ -30,7 +30,7 @@ def test_a_free_name_leaves_no_file_and_an_older_file_stays_as_it_is(tmp_path):
         ("cats/../model.png", "also read"),
     ],
 )
-def test_what_is_refused_is_told_with_its_option(name, words, tmp_path, monkeypatch):
+def test_invalid_paths_are_rejected(name, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cats").mkdir()
     (tmp_path / "cats" / "1.png").write_bytes(b"a photo")
@@ -40,7 +40,7 @@ def test_what_is_refused_is_told_with_its_option(name, words, tmp_path, monkeypa
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs a folder that takes no files")
-def test_a_place_that_takes_no_files_is_found_before_the_work():
+def test_a_folder_without_write_access_is_rejected():
     with refused(DataError, "--report", "/proc/r.html", "cannot be written"):
         check_output("--report", "/proc/r.html")
     with refused(FileNotFoundError, "/proc/r.html"):

@@ -56,5 +56,7 @@ def test_arguments_survive_the_configuration(regularizer):
 
 
 def test_what_is_unknown_is_rejected():
-    with pytest.raises(ValueError, match="unknown regularizer 'l3'; known are: l1, l2, l1l2"):
+    with pytest.raises(
+        ValueError, match="regularizer: expected one of l1, l2, l1l2.*received 'l3'"
+    ):
         regularizers.get("l3")

@@ -24,7 +24,6 @@ __all__ = [
     "add",
     "add_bias",
     "apply",
-    "apply_epilogue",
     "gradient",
     "mask_relu",
     "relu",
@@ -50,39 +49,6 @@ def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> N
         _add_bias(rows, bias, relu)
     elif relu:
         np.maximum(rows, 0, out=rows)
-
-
-def apply_epilogue(
-    block: np.ndarray,
-    bias: np.ndarray | None,
-    relu: bool,
-    residual: np.ndarray | None,
-    out: np.ndarray,
-    channel: int = 0,
-    begin: int = 0,
-) -> None:
-    """Write ``relu(block + bias + residual)`` to `out`, from column ``channel + begin`` on.
-
-    This is the epilogue of a matrix product, in one pass while the block is in the cache.
-
-    Parameters
-    ----------
-    block : numpy.ndarray, shape (M, columns)
-        The product's columns from `begin` on.
-    bias : numpy.ndarray, shape (K,), or None
-    relu : bool
-    residual : numpy.ndarray, shape (M, K), or None
-    out : numpy.ndarray, shape (M, at least channel + K)
-        May be `block` itself.
-    channel, begin : int
-    """
-    columns = slice(begin, begin + block.shape[1])
-    target = out[:, channel + begin : channel + columns.stop]
-    np.add(block, 0 if bias is None else bias[columns], out=target)
-    if residual is not None:
-        target += residual[:, columns]
-    if relu:
-        np.maximum(target, 0, out=target)
 
 
 def mask_relu(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -82,18 +82,19 @@ class Window:
         top, _, left, _ = self.pads(height, width)
         return *self.kernel_size, *self.strides, *self.dilation, top, left
 
-    @property
-    def is_pointwise(self) -> bool:
-        """Whether the window is 1x1 at stride 1: the images are their own im2col matrix."""
-        unpadded = isinstance(self.padding, str) or not any(self.padding)
-        return self.kernel_size == (1, 1) and self.strides == (1, 1) and unpadded
-
 
 @dataclass(frozen=True)
 class Convolution(Window):
     """The geometry of a convolution: a window and the number of channel groups."""
 
     groups: int = 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the images are their own im2col matrix: 1x1 at stride 1, in one group."""
+        ones = self.kernel_size == self.strides == (1, 1)
+        unpadded = isinstance(self.padding, str) or not any(self.padding)
+        return ones and unpadded and self.groups == 1
 
 
 def _same_padding(size: int, stride: int, extent: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ array([[2. , 3.5],
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -56,7 +57,7 @@ def max_pool(
         without `with_index`.
     """
     y = _empty_output(x, window) if out is None else out
-    largest = window.kernel_size[0] * window.kernel_size[1] - 1
+    largest = math.prod(window.kernel_size) - 1
     index = np.empty(y.shape if with_index else (0, 0, 0, 0), np.min_scalar_type(largest))
     geometry = window.loop_geometry(*x.shape[1:3])
     _for_rows(y, lambda rows: max_pool_rows(x, y, index, rows, geometry))

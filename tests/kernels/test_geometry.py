@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.checks import thorough
 from support.reference import naive_placement
 
-from minidl.kernels.geometry import Window
+from minidl.kernels.geometry import Convolution, Window
 
 sizes = st.integers(1, 12)
 small = st.integers(1, 4)
@@ -49,18 +49,19 @@ def test_unknown_sizes_stay_unknown():
 
 
 def test_only_1x1_at_stride_1_is_pointwise():
-    assert Window((1, 1)).is_pointwise
-    assert Window((1, 1), padding="same", dilation=(2, 2)).is_pointwise
-    assert not Window((1, 1), (1, 2)).is_pointwise
-    assert not Window((1, 2)).is_pointwise
+    assert Convolution((1, 1)).is_pointwise
+    assert Convolution((1, 1), padding="same", dilation=(2, 2)).is_pointwise
+    assert not Convolution((1, 1), (1, 2)).is_pointwise
+    assert not Convolution((1, 2)).is_pointwise
+    assert not Convolution((1, 1), groups=2).is_pointwise
 
 
 def test_explicit_padding_changes_the_output_size():
     window = Window((3, 3), padding=(1, 2, 0, 3))
     assert window.output_size(5, 5) == (6, 6)
     assert window.pads(5, 5) == (1, 2, 0, 3)
-    assert not Window((1, 1), padding=(0, 1, 0, 0)).is_pointwise
-    assert Window((1, 1), padding=(0, 0, 0, 0)).is_pointwise
+    assert not Convolution((1, 1), padding=(0, 1, 0, 0)).is_pointwise
+    assert Convolution((1, 1), padding=(0, 0, 0, 0)).is_pointwise
 
 
 def test_loop_geometry_holds_size_strides_dilation_and_leading_padding():

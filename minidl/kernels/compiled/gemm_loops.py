@@ -220,7 +220,7 @@ def correlate_taps(v, dm, du, tiles, channels, add):
     taps, _, columns = du.shape
     offsets = np.arange(tiles) * v.shape[1]
     count = np.array([tiles])
-    spare = np.empty((TALL, PANEL), np.float32)
+    spare = np.zeros((TALL, PANEL), np.float32)
     for tap in range(taps):
         x = v.ctypes.data + 4 * tap * (end - begin)
         dy = dm.ctypes.data + 4 * tap * columns
@@ -232,15 +232,9 @@ def correlate_taps(v, dm, du, tiles, channels, add):
                 target = (spare.ctypes.data, PANEL)
                 if is_whole:
                     target = (_address(du[tap], begin + c, column), columns)
+                elif add:
+                    _copy(du[tap], begin + c, column, spare, 0, 0, height, width)
                 rows = (x + 4 * c, offsets.ctypes.data, count.ctypes.data)
-                correlate(rows, (dy + 4 * column, dm.shape[1]), target, is_whole and add)
+                correlate(rows, (dy + 4 * column, dm.shape[1]), target, add)
                 if not is_whole:
-                    _accumulate(spare, du[tap], begin + c, column, height, width, add)
-
-
-@register_jitable
-def _accumulate(source, target, row, column, rows, columns, add):
-    for i in range(rows):
-        for j in range(columns):
-            before = target[row + i, column + j] if add else np.float32(0)
-            target[row + i, column + j] = before + source[i, j]
+                    _copy(spare, 0, 0, du[tap], begin + c, column, height, width)

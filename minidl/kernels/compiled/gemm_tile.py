@@ -18,6 +18,8 @@ of offsets gives the position of each row of x, which makes the product a convol
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 
 from llvmlite import ir
@@ -66,15 +68,8 @@ def _multiply(height: int):
             Address of float32, and row stride. Address 0 stands for no residual.
         relu : bool
         """
-        signature = types.void(
-            types.UniTuple(ADDRESS, 4), ADDRESS, ADDRESS, MATRIX, MATRIX, types.boolean
-        )
-
-        def emit(context, builder, signature, arguments):
-            _emit_multiply(builder, height, *arguments)
-            return context.get_dummy_value()
-
-        return signature, emit
+        kinds = types.UniTuple(ADDRESS, 4), ADDRESS, ADDRESS, MATRIX, MATRIX, types.boolean
+        return _define(functools.partial(_emit_multiply, height), *kinds)
 
     return multiply
 
@@ -97,16 +92,21 @@ def correlate(typing_context, x, dy, dw, add):
         Address of float32, and row stride.
     add : bool
     """
-    signature = types.void(types.UniTuple(ADDRESS, 3), MATRIX, MATRIX, types.boolean)
+    kinds = types.UniTuple(ADDRESS, 3), MATRIX, MATRIX, types.boolean
+    return _define(_emit_correlate, *kinds)
 
-    def emit(context, builder, signature, arguments):
-        _emit_correlate(builder, *arguments)
+
+def _define(emit: Callable[..., None], *kinds):
+    """Return signature and code of an intrinsic that returns nothing."""
+
+    def generate(context, builder, signature, arguments):
+        emit(builder, *arguments)
         return context.get_dummy_value()
 
-    return signature, emit
+    return types.void(*kinds), generate
 
 
-def _emit_multiply(builder, height: int, x, panel, bias, residual, y, relu) -> None:
+def _emit_multiply(height: int, builder, x, panel, bias, residual, y, relu) -> None:
     address, offsets, stride, shape = cgutils.unpack_tuple(builder, x)
     x, bias = pointer_to(builder, address, FLOAT), pointer_to(builder, bias, FLOAT)
     offsets, shape = pointer_to(builder, offsets, INT), pointer_to(builder, shape, INT)
@@ -117,7 +117,7 @@ def _emit_multiply(builder, height: int, x, panel, bias, residual, y, relu) -> N
         first = builder.mul(tap.index, stride)
         positions = [builder.gep(offsets, [builder.add(first, INT(r))]) for r in range(height)]
         rows = [builder.gep(x, [builder.load(position)]) for position in positions]
-        with _Loop(builder, builder.gep(shape, [INT(1)])) as c:
+        with _loop(builder, builder.gep(shape, [INT(1)])) as c:
             sums.add_products([builder.load(builder.gep(row, [c])) for row in rows], column)
             builder.store(builder.gep(builder.load(column), [INT(PANEL)]), column)
     address, stride = cgutils.unpack_tuple(builder, residual)
@@ -137,7 +137,7 @@ def _emit_correlate(builder, x, dy, dw, add) -> None:
     sums = _Tile(builder, TALL, lambda r, j: zero)
     dy, dy_stride = cgutils.unpack_tuple(builder, dy)
     gradient = cgutils.alloca_once_value(builder, pointer_to(builder, dy, FLOAT))
-    with _Loop(builder, pointer_to(builder, rows, INT)) as row:
+    with _loop(builder, pointer_to(builder, rows, INT)) as row:
         pixel = builder.gep(x, [builder.load(builder.gep(offsets, [row]))])
         channels = [builder.load(builder.gep(pixel, [INT(r)])) for r in range(TALL)]
         sums.add_products(channels, gradient)
@@ -207,30 +207,22 @@ class _Tile:
             matrix.store(Vector(self.builder, self.builder.load(slot)), r, j)
 
 
-class _Loop:
-    """A loop ``for i in range(count)``, at least once, that LLVM does not transform.
+@contextlib.contextmanager
+def _loop(builder, count):
+    """Emit ``for i in range(count)``, at least once, as a loop that LLVM does not transform.
 
     LLVM would unroll it, move loads forward, and run out of registers. The loop therefore reads its
     end from memory each time, as if another thread might change it.
     """
-
-    def __init__(self, builder, count):
-        self.builder, self.count = builder, count
-
-    def __enter__(self):
-        builder = self.builder
-        self.counter = cgutils.alloca_once_value(builder, INT(0))
-        self.body = builder.append_basic_block("body")
-        builder.branch(self.body)
-        builder.position_at_end(self.body)
-        self.index = builder.load(self.counter)
-        return self.index
-
-    def __exit__(self, *exception) -> None:
-        builder = self.builder
-        following = builder.add(self.index, INT(1))
-        builder.store(following, self.counter)
-        end = builder.load_atomic(self.count, "monotonic", 8)
-        done = builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed("<", following, end), self.body, done)
-        builder.position_at_end(done)
+    counter = cgutils.alloca_once_value(builder, INT(0))
+    body = builder.append_basic_block("body")
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.load(counter)
+    yield index
+    following = builder.add(index, INT(1))
+    builder.store(following, counter)
+    end = builder.load_atomic(count, "monotonic", 8)
+    done = builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", following, end), body, done)
+    builder.position_at_end(done)

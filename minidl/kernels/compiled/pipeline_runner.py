@@ -78,14 +78,14 @@ def run_pipeline(steps, convolutions, poolings, jobs, memories, completed, next_
             while load(completed.ctypes.data + 8 * complete) < steps[complete].jobs:
                 pause()
             complete += 1
-        if step.kind == DIRECT:
+        if step.kind in (DIRECT, WINOGRAD):
             convolution = convolutions[step.row]
-            x, y, residual = _tensors(convolution, memories)
-            convolve_job(convolution, job, x, y, residual)
-        elif step.kind == WINOGRAD:
-            convolution = convolutions[step.row]
-            x, y, residual = _tensors(convolution, memories)
-            _convolve_tiles(convolution, job, x, y, residual, v, m)
+            x, y = _tensor(convolution.x, memories), _tensor(convolution.y, memories)
+            residual = _tensor(convolution.residual, memories)  # not read if there is none
+            if step.kind == DIRECT:
+                convolve_job(convolution, job, x, y, residual)
+            else:
+                _convolve_tiles(convolution, job, x, y, residual, v, m)
         else:
             pool = poolings[step.row]
             x, y = _tensor(pool.x, memories), _tensor(pool.y, memories)
@@ -109,16 +109,6 @@ def _tensor(tensor, memories):
     """Return the array (N, H, W, C) that a record describes."""
     shape = (tensor.n, tensor.height, tensor.width, tensor.channels)
     return carray(_float32_pointer(memories[tensor.memory] + tensor.offset), shape)
-
-
-@register_jitable
-def _tensors(convolution, memories):
-    """Return input, output and residual; without a residual the last is not to be read."""
-    return (
-        _tensor(convolution.x, memories),
-        _tensor(convolution.y, memories),
-        _tensor(convolution.residual, memories),
-    )
 
 
 @register_jitable

@@ -37,6 +37,7 @@ from minidl.kernels.runtime.jit import jit
 
 __all__ = [
     "add_input_gradient",
+    "add_kernel_gradient",
     "transform_gradient",
     "transform_input",
     "transform_kernel",
@@ -168,6 +169,42 @@ def add_input_gradient(dv, dx, panels, tiles, grid):
         for c in range(begin, end, LANES):
             count, first = min(LANES, end - c), t * dv.shape[1] + c - begin
             input_gradient_tile(numbers, first, stride, pixels, c, count, row > 0, column > 0)
+
+
+@jit
+def add_kernel_gradient(du, dw, begin, end):
+    """Add ``G' dU G`` to dw in columns ``begin ... end - 1``.
+
+    Parameters
+    ----------
+    du : array of float32, shape (36, C * K)
+    dw : array of float32, shape (9, C * K)
+    begin, end : int
+    """
+    half = np.empty((18, 128), np.float32)  # G' dU of 128 columns, which stay in the cache
+    for first in range(np.uint64(begin), np.uint64(end), np.uint64(128)):
+        count = min(np.uint64(128), np.uint64(end) - first)
+        for j in range(6):
+            for c in range(count):
+                sums = _weight_gradients(du, j, 6, first + c)
+                half[j, c], half[j + 6, c], half[j + 12, c] = sums
+        for i in range(3):
+            for c in range(count):
+                sums = _weight_gradients(half, 6 * i, 1, c)
+                dw[3 * i, first + c] += sums[0]
+                dw[3 * i + 1, first + c] += sums[1]
+                dw[3 * i + 2, first + c] += sums[2]
+
+
+@register_jitable
+def _weight_gradients(a, row, step, c):
+    """Return G' times six numbers of column c, G being the matrix of a 3x3 kernel."""
+    quarter, sixth, twelfth = np.float32(1 / 4), np.float32(1 / 6), np.float32(1 / 12)
+    a1, a2 = a[row + step, c], a[row + 2 * step, c]
+    a3, a4 = a[row + 3 * step, c], a[row + 4 * step, c]
+    p, q = sixth * (a1 + a2), sixth * (a3 + a4)
+    middle = sixth * (a2 - a1) + twelfth * (a3 - a4)
+    return quarter * (a[row, c] + q) - p, middle, q - p + a[row + 5 * step, c]
 
 
 @register_jitable

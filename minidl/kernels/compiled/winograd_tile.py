@@ -49,8 +49,8 @@ INTEGER, BOOLEAN = types.intp, types.boolean
 
 def _kernel_transform(height: int, width: int, rows: int, columns: int):
     """Return the intrinsic for kernels of height x width weights and rows x columns taps."""
-    down = rows_in_pairs(kernel_matrix(rows, height)) if rows > 1 else None
-    across = rows_in_pairs(kernel_matrix(columns, width)) if columns > 1 else None
+    down = rows_in_pairs(kernel_matrix(rows, height))
+    across = rows_in_pairs(kernel_matrix(columns, width))
 
     @intrinsic
     def transform(typing_context, weights, count, u, first, stride):
@@ -74,8 +74,8 @@ def _kernel_transform(height: int, width: int, rows: int, columns: int):
 
 def _input_transform(rows: int, columns: int):
     """Return the intrinsic for tiles that read rows x columns pixels."""
-    down = rows_in_pairs(input_matrix(rows)) if rows > 1 else None
-    across = rows_in_pairs(input_matrix(columns)) if columns > 1 else None
+    down = rows_in_pairs(input_matrix(rows))
+    across = rows_in_pairs(input_matrix(columns))
 
     @intrinsic
     def transform(typing_context, pixels, channel, count, v, first, stride):
@@ -92,8 +92,8 @@ def _input_transform(rows: int, columns: int):
 
 def _output_transform(rows: int, columns: int, size: int):
     """Return the intrinsic for tiles of rows x columns taps and `size` outputs along each axis."""
-    down = columns_in_pairs(output_matrix(rows, size)) if rows > 1 else None
-    across = columns_in_pairs(output_matrix(columns, size)) if columns > 1 else None
+    down = columns_in_pairs(output_matrix(rows, size))
+    across = columns_in_pairs(output_matrix(columns, size))
 
     @intrinsic
     def transform(typing_context, m, first, stride, bias, pixels, residual, channel, count, flags):
@@ -222,11 +222,11 @@ def _define(emit_tile: Callable[..., None], count: int, *kinds):
 
 
 def _transform_2d(down, across, numbers: list, rows: int, columns: int) -> list:
-    """Transform the columns and the rows of a tile; None leaves an axis of length 1 as it is."""
+    """Transform the columns and the rows of a tile, but not an axis of length 1."""
     table = [numbers[columns * i : columns * (i + 1)] for i in range(rows)]
-    if across is not None:
+    if columns > 1:
         table = [across(row) for row in table]
-    if down is not None:
+    if rows > 1:
         transformed = [down(column) for column in zip(*table, strict=True)]
         table = [list(row) for row in zip(*transformed, strict=True)]
     return [value for row in table for value in row]

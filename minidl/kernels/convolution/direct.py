@@ -25,7 +25,7 @@ import math
 
 import numpy as np
 
-from minidl.kernels.convolution.step_tables import JOB
+from minidl.kernels.convolution.step_tables import make_jobs
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
@@ -86,7 +86,7 @@ def divide_direct(
     oh, ow = convolution.output_size(*x_shape[1:3])
     pixels = x_shape[0] * oh * ow
     if pixels == 0:
-        return np.empty(0, JOB)
+        return make_jobs([])
     groups, panels, depth, width = packed_shape
     multiplications = pixels * depth * panels * width
     wanted = min(JOBS_PER_THREAD * threads, max(threads, multiplications // JOB_SIZE))
@@ -97,14 +97,7 @@ def divide_direct(
         longest = min(longest, -(-pixels // wanted))
     blocks = _whole_tiles(pixels, longest, TALL)
     parts = wanted if share_kernel else min(panels, -(-threads // (len(blocks) * groups)))
-    panel_chunks = thread_pool.chunks(panels, -(-panels // parts))
-    jobs = [
-        (0, group, *block, *chunk)
-        for group in range(groups)
-        for block in blocks
-        for chunk in panel_chunks
-    ]
-    return np.array(jobs, JOB)
+    return make_jobs(blocks, thread_pool.chunks(panels, -(-panels // parts)), groups)
 
 
 def _whole_tiles(pixels: int, longest: int, tile: int) -> list[tuple[int, int]]:

@@ -30,7 +30,7 @@ from numpy.typing import DTypeLike
 
 from minidl.kernels.convolution.im2col_gemm import convolve_im2col, convolve_im2col_backward
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
-from minidl.kernels.convolution.prepared import PreparedKernel, prepare_kernel
+from minidl.kernels.convolution.prepared import PreparedKernel, check_float32, prepare_kernel
 from minidl.kernels.convolution.winograd import WINOGRAD_KERNELS, winograd_is_faster
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
@@ -147,11 +147,7 @@ def convolve(
             return y
         out[..., channel : channel + w.shape[3]] = y
         return out
-    if x.dtype != np.float32:
-        raise TypeError(
-            f"convolve: expected x of float32 for the algorithm {prepared.algorithm!r}, received "
-            f"{x.dtype}. Use the algorithm 'im2col', which computes in any precision."
-        )
+    check_float32("x", x, prepared.algorithm)
     if out is None:
         out = np.empty((len(x), *convolution.output_size(*x.shape[1:3]), w.shape[3]), np.float32)
     memories = [np.ascontiguousarray(x), out]

@@ -115,10 +115,14 @@ def convolve_im2col_backward(
             if need_dw and with_bias:
                 dbias_of[shard] += np.ones(len(dz), dz.dtype) @ dz
             for group in range(convolution.groups):
+                kernel, filters = _kernel_matrix(w, convolution, group)
                 if need_dw:
-                    _add_kernel_gradient(x, w, dz, convolution, group, block, dw_of[shard])
+                    dw, _ = _kernel_matrix(dw_of[shard], convolution, group)
+                    cols = _patches(x, w, convolution, group, block)
+                    product = thread_pool.scratch("dw", dw.shape, dw.dtype)
+                    dw += np.matmul(cols.T, dz[:, filters], out=product)
                 if need_dx:
-                    _add_input_gradient(w, dz, convolution, group, block, dx)
+                    _add_input_gradient(kernel, dz[:, filters], convolution, group, block, dx)
 
     thread_pool.run(task, len(shards))
     return (
@@ -128,25 +132,8 @@ def convolve_im2col_backward(
     )
 
 
-def _add_kernel_gradient(
-    x: np.ndarray,
-    w: np.ndarray,
-    dz: np.ndarray,
-    convolution: Convolution,
-    group: int,
-    block: tuple[int, int],
-    dw: np.ndarray,
-) -> None:
-    """Add ``cols' dz`` of one block and group to `dw`."""
-    total, filters = _kernel_matrix(dw, convolution, group)
-    cols = _patches(x, w, convolution, group, block)
-    product = thread_pool.scratch("dw", total.shape, w.dtype)
-    np.matmul(cols.T, dz[:, filters], out=product)
-    total += product
-
-
 def _add_input_gradient(
-    w: np.ndarray,
+    kernel: np.ndarray,
     dz: np.ndarray,
     convolution: Convolution,
     group: int,
@@ -154,13 +141,12 @@ def _add_input_gradient(
     dx: np.ndarray,
 ) -> None:
     """Add ``dz w'`` of one block and group to the pixels of `dx`."""
-    kernel, filters = _kernel_matrix(w, convolution, group)
-    if _needs_no_gathering(convolution):
+    if convolution.is_pointwise:
         np.matmul(dz, kernel.T, out=dx.reshape(-1, dx.shape[-1])[slice(*block)])
         return
-    dcols = thread_pool.scratch("dcols", (len(dz), len(kernel)), w.dtype)
-    np.matmul(dz[:, filters], kernel.T, out=dcols)
-    depth = w.shape[2]
+    dcols = thread_pool.scratch("dcols", (len(dz), len(kernel)), dz.dtype)
+    np.matmul(dz, kernel.T, out=dcols)
+    depth = dx.shape[-1] // convolution.groups
     col2im(dcols, dx, block[0], convolution, group * depth, depth)
 
 
@@ -169,7 +155,7 @@ def _patches(
 ) -> np.ndarray:
     """Return the patches of one block of output pixels: (rows, KH * KW * C / groups)."""
     first, last = block
-    if _needs_no_gathering(convolution):
+    if convolution.is_pointwise:
         return x.reshape(-1, x.shape[-1])[first:last]
     kh, kw, depth, _ = w.shape
     cols = thread_pool.scratch("cols", (last - first, kh * kw * depth), x.dtype)
@@ -182,10 +168,6 @@ def _kernel_matrix(w: np.ndarray, convolution: Convolution, group: int) -> tuple
     size = w.shape[-1] // convolution.groups
     filters = slice(group * size, (group + 1) * size)
     return w.reshape(-1, w.shape[-1])[:, filters], filters
-
-
-def _needs_no_gathering(convolution: Convolution) -> bool:
-    return convolution.is_pointwise and convolution.groups == 1
 
 
 def _rows_per_block(w: np.ndarray) -> int:

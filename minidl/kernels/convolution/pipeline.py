@@ -38,6 +38,7 @@ from minidl.kernels.convolution.step_tables import (
     POOLING,
     STEP,
     WINOGRAD,
+    make_jobs,
 )
 from minidl.kernels.convolution.winograd import divide_winograd, tile_grid
 from minidl.kernels.geometry import Window
@@ -106,8 +107,7 @@ class Pipeline:
         self._convolutions: list[tuple[Any, ...]] = []  # rows of CONVOLUTION
         self._poolings: list[tuple[Any, ...]] = []  # rows of POOLING
         self._jobs: list[np.ndarray] = []
-        self._reads: list[tuple[TensorLocation, ...]] = []
-        self._writes: list[TensorLocation] = []
+        self._accesses: list[tuple[tuple[TensorLocation, ...], TensorLocation]] = []
         self._arrays: list[np.ndarray] = []  # arrays whose addresses are in the tables
         self._v_size = self._m_size = 0
         self._tables: list[np.ndarray] | None = None
@@ -146,36 +146,27 @@ class Pipeline:
             kind, groups = WINOGRAD, 1
             jobs, v, m = divide_winograd(x.shape, packed.shape, convolution, self.threads)
             self._v_size, self._m_size = max(self._v_size, v), max(self._m_size, m)
-            tiles = tile_grid(x.shape, convolution)[:2]
+            down, across, *_ = tile_grid(x.shape, convolution)
+            tiles = down, across
         filters = kernel.filters // groups
         padded = np.zeros((groups, panels * width), np.float32)
         if bias is not None:
             padded[:, :filters] = bias.reshape(groups, filters)
-        row = {
-            "x": x.record,
-            "y": y.record,
-            "residual": (y if residual is None else residual).record,
-            "has_residual": residual is not None,
-            "relu": relu,
-            "channel": channel,
-            "window": convolution.loop_geometry(*x.shape[1:3]),
-            "packed": self._address(packed),
-            "groups": groups,
-            "panels": panels,
-            "depth": depth,
-            "filters": filters,
-            "bias": self._address(padded),
-            "zeros": self._address(zeros),
-            "tiles": tiles,
-        }
-        self._convolutions.append(tuple(row[name] for name in CONVOLUTION.names))
+        residual_record = (y if residual is None else residual).record
+        flags = residual is not None, relu, channel
+        window = convolution.loop_geometry(*x.shape[1:3])
+        weights = self._address(packed), groups, panels, depth, filters
+        addresses = self._address(padded), self._address(zeros)
+        self._convolutions.append(
+            (x.record, y.record, residual_record, *flags, window, *weights, *addresses, tiles)
+        )
         reads = (x,) if residual is None else (x, residual)
         self._add(kind, len(self._convolutions) - 1, jobs, reads, y)
 
     def pool(self, kind: str, x: TensorLocation, window: Window, y: TensorLocation) -> None:
         """Add a pooling step of kind "max" or "average"."""
         self._poolings.append((x.record, y.record, window.loop_geometry(*x.shape[1:3])))
-        jobs = np.array([(0, 0, *rows, 0, 0) for rows in row_chunks(y.shape)], JOB)
+        jobs = make_jobs(row_chunks(y.shape))
         code = MAX_POOL if kind == "max" else AVERAGE_POOL
         self._add(code, len(self._poolings) - 1, jobs, (x,), y)
 
@@ -227,8 +218,7 @@ class Pipeline:
         jobs["step"] = len(self._steps)
         self._jobs.append(jobs)
         self._steps.append((kind, row, self.dependencies[-1], len(jobs)))
-        self._reads.append(reads)
-        self._writes.append(y)
+        self._accesses.append((reads, y))
         self._tables = None
 
     def _count_dependencies(self, reads: tuple[TensorLocation, ...], y: TensorLocation) -> int:
@@ -238,11 +228,10 @@ class Pipeline:
         overwrites. Writers of one tensor do not wait for each other: they write to different
         channels or, adding a residual in place, read the tensor, too.
         """
-        for i in reversed(range(len(self._steps))):
-            written = self._writes[i]
+        for i, (read, written) in reversed(list(enumerate(self._accesses))):
             if (
                 any(written.overlaps(location) for location in reads)
-                or any(location.overlaps(y) for location in self._reads[i])
+                or any(location.overlaps(y) for location in read)
                 or (written.overlaps(y) and written != y)
             ):
                 return i + 1

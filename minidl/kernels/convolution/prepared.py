@@ -22,7 +22,7 @@ from minidl.kernels.convolution.winograd import transform_kernel, transformed_sh
 from minidl.kernels.geometry import Convolution
 from minidl.kernels.runtime import thread_pool
 
-__all__ = ["PreparedKernel", "prepare_kernel"]
+__all__ = ["PreparedKernel", "check_float32", "prepare_kernel"]
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,19 @@ def prepare_kernel(
     """
     if algorithm == "im2col":
         return None
-    if w.dtype != np.float32:
-        raise TypeError(
-            f"prepare_kernel: expected w of float32 for the algorithm {algorithm!r}, received "
-            f"{w.dtype}. Use the algorithm 'im2col', which computes in any precision."
-        )
+    check_float32("w", w, algorithm)
     if algorithm == "direct":
         packed = pack_kernel(w, convolution.groups)
     else:
         buffer = thread_pool.scratch("u", transformed_shape(w), w.dtype) if reuse_memory else None
         packed = transform_kernel(w, buffer)
     return PreparedKernel(algorithm, convolution, w.shape[3], packed)
+
+
+def check_float32(name: str, array: np.ndarray, algorithm: str) -> None:
+    """Raise TypeError unless an array has the type that the fast algorithms compute in."""
+    if array.dtype != np.float32:
+        raise TypeError(
+            f"convolution: expected {name} of float32 for the algorithm {algorithm!r}, received "
+            f"{array.dtype}. Use the algorithm 'im2col', which computes in any precision."
+        )

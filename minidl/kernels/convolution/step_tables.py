@@ -27,53 +27,66 @@ __all__ = [
     "WINOGRAD",
 ]
 
+Interval = tuple[int, int]  # the first element and the one after the last
+
 DIRECT, WINOGRAD, MAX_POOL, AVERAGE_POOL = range(4)  # kinds of steps
 
-STEP = np.dtype(
-    [
-        ("kind", np.int64),  # DIRECT, WINOGRAD, MAX_POOL or AVERAGE_POOL
-        ("row", np.int64),  # in the table of convolutions or of poolings
-        ("dependencies", np.int64),  # number of first steps that must be complete before it starts
-        ("jobs", np.int64),  # number of jobs that it consists of
-    ]
+
+def _record(*fields: str | tuple[str, np.dtype]) -> np.dtype:
+    """Return a structured type; fields given by name only are integers."""
+    return np.dtype([(field, np.int64) if isinstance(field, str) else field for field in fields])
+
+
+STEP = _record(
+    "kind",  # DIRECT, WINOGRAD, MAX_POOL or AVERAGE_POOL
+    "row",  # in the table of convolutions or of poolings
+    "dependencies",  # number of first steps that must be complete before it starts
+    "jobs",  # number of jobs that it consists of
 )
 
 # A job computes pixels `first ... last - 1` of the output for a direct convolution, tiles for
 # Winograd, rows of all images for a pooling. Convolutions compute the output channels of the
 # kernel's panels `begin ... end - 1` of one group.
-JOB = np.dtype([(name, np.int64) for name in ("step", "group", "first", "last", "begin", "end")])
+JOB = _record("step", "group", "first", "last", "begin", "end")
 
-TENSOR = np.dtype(
-    [
-        ("memory", np.int64),  # index of its memory among those given to a run
-        ("offset", np.int64),  # bytes from the beginning of the memory
-        *[(name, np.int64) for name in ("n", "height", "width", "channels")],
-    ]
+TENSOR = _record(
+    "memory",  # index of its memory among those given to a run
+    "offset",  # bytes from the beginning of the memory
+    *("n", "height", "width", "channels"),
 )
 
 # Kernel size, strides, dilation, and the padding above and to the left, in pixels.
-WINDOW = np.dtype(
-    [(name, np.int64) for name in ("kh", "kw", "sh", "sw", "dh", "dw", "top", "left")]
+WINDOW = _record("kh", "kw", "sh", "sw", "dh", "dw", "top", "left")
+
+CONVOLUTION = _record(
+    ("x", TENSOR),
+    ("y", TENSOR),
+    ("residual", TENSOR),
+    "has_residual",
+    "relu",
+    "channel",  # first channel of y to write
+    ("window", WINDOW),
+    "packed",  # address of the kernel, (groups or taps, panels, depth, PANEL)
+    "groups",
+    "panels",
+    "depth",  # rows of a panel: KH * KW * C / groups, or C for Winograd
+    "filters",  # output channels of a group
+    "bias",  # address of (groups, panels * PANEL) numbers
+    "zeros",  # address of the pixels outside the image, KW * C / groups numbers
+    ("tiles", _record("down", "across")),  # Winograd's, per image
 )
 
-CONVOLUTION = np.dtype(
-    [
-        ("x", TENSOR),
-        ("y", TENSOR),
-        ("residual", TENSOR),
-        ("has_residual", np.int64),
-        ("relu", np.int64),
-        ("channel", np.int64),  # first channel of y to write
-        ("window", WINDOW),
-        ("packed", np.int64),  # address of the kernel, (groups or taps, panels, depth, PANEL)
-        ("groups", np.int64),
-        ("panels", np.int64),
-        ("depth", np.int64),  # rows of a panel: KH * KW * C / groups, or C for Winograd
-        ("filters", np.int64),  # output channels of a group
-        ("bias", np.int64),  # address of (groups, panels * PANEL) numbers
-        ("zeros", np.int64),  # address of the pixels outside the image, KW * C / groups numbers
-        ("tiles", np.dtype([("down", np.int64), ("across", np.int64)])),  # Winograd's, per image
+POOLING = _record(("x", TENSOR), ("y", TENSOR), ("window", WINDOW))
+
+
+def make_jobs(
+    blocks: list[Interval], panels: list[Interval] | None = None, groups: int = 1
+) -> np.ndarray:
+    """Return a job for each combination of a block of the output, some panels and a group."""
+    jobs = [
+        (0, group, *block, *part)
+        for group in range(groups)
+        for block in blocks
+        for part in panels or [(0, 0)]
     ]
-)
-
-POOLING = np.dtype([("x", TENSOR), ("y", TENSOR), ("window", WINDOW)])
+    return np.array(jobs, JOB)

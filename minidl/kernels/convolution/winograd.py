@@ -32,7 +32,7 @@ import math
 
 import numpy as np
 
-from minidl.kernels.convolution.step_tables import JOB
+from minidl.kernels.convolution.step_tables import make_jobs
 from minidl.kernels.geometry import Window
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba
@@ -198,13 +198,12 @@ def divide_winograd(
         longest = -(-tiles // (-(-count // threads) * threads))  # no thread idles at the end
     blocks = thread_pool.chunks(tiles, longest)
     panel_chunks = thread_pool.chunks(panels, panels_each)
-    jobs = np.array([(0, 0, *block, *chunk) for block in blocks for chunk in panel_chunks], JOB)
     most_tiles = max(last - first for first, last in blocks)
     most_columns = width * max(end - begin for begin, end in panel_chunks)
     v_size, m_size = (
         math.prod(_scratch_shape(most_tiles, taps * channels)) for channels in (c, most_columns)
     )
-    return jobs, v_size, m_size
+    return make_jobs(blocks, panel_chunks), v_size, m_size
 
 
 def tile_scratch(key: str, tiles: int, size: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from minidl.kernels.convolution.winograd import (
 )
 from minidl.kernels.geometry import Window
 from minidl.kernels.runtime import thread_pool
-from minidl.kernels.runtime.jit import importing_numba, jit
+from minidl.kernels.runtime.jit import importing_numba
 
 __all__ = ["convolve_winograd_backward"]
 
@@ -137,38 +137,16 @@ def _divide(
 
 def _kernel_gradient(du_of: np.ndarray) -> np.ndarray:
     """Return ``dw = G' dU G`` (3, 3, C, K), dU being the sum over the shards."""
+    with importing_numba:
+        from minidl.kernels.compiled.winograd_loops import add_kernel_gradient
+
     _, _, c, k = du_of.shape
     dw = np.zeros((9, c * k), du_of.dtype)
     chunks = thread_pool.chunks(c * k, KERNEL_CHUNK)
 
     def task(i: int) -> None:
         for du in du_of:
-            _add_kernel_gradient(du.reshape(TAPS, -1), dw, *chunks[i])
+            add_kernel_gradient(du.reshape(TAPS, -1), dw, *chunks[i])
 
     thread_pool.run(task, len(chunks))
     return dw.reshape(3, 3, c, k)
-
-
-@jit
-def _add_kernel_gradient(du: np.ndarray, dw: np.ndarray, begin: int, end: int) -> None:
-    """Add ``G' dU G`` to dw in columns ``begin ... end - 1``; both have one row per tap."""
-    quarter, sixth, twelfth = np.float32(1 / 4), np.float32(1 / 6), np.float32(1 / 12)
-    d = np.empty((18, 128), np.float32)
-    for first in range(np.uint64(begin), np.uint64(end), np.uint64(128)):
-        n = min(np.uint64(128), np.uint64(end) - first)
-        for j in range(6):
-            for c in range(n):
-                a1, a2 = du[j + 6, first + c], du[j + 12, first + c]
-                a3, a4 = du[j + 18, first + c], du[j + 24, first + c]
-                p, q = sixth * (a1 + a2), sixth * (a3 + a4)
-                d[j, c] = quarter * (du[j, first + c] + q) - p
-                d[j + 6, c] = sixth * (a2 - a1) + twelfth * (a3 - a4)
-                d[j + 12, c] = q - p + du[j + 30, first + c]
-        for i in range(3):
-            for c in range(n):
-                a0, a1, a2 = d[6 * i, c], d[6 * i + 1, c], d[6 * i + 2, c]
-                a3, a4, a5 = d[6 * i + 3, c], d[6 * i + 4, c], d[6 * i + 5, c]
-                p, q = sixth * (a1 + a2), sixth * (a3 + a4)
-                dw[3 * i, first + c] += quarter * (a0 + q) - p
-                dw[3 * i + 1, first + c] += sixth * (a2 - a1) + twelfth * (a3 - a4)
-                dw[3 * i + 2, first + c] += q - p + a5

@@ -39,7 +39,8 @@ __all__ = [
 
 # Interpolation points by n. Small numbers with few digits round least: with 4 in place of 5/4 the
 # errors of float32 results are five times as large.
-POINTS = {
+POINTS: dict[int, tuple[float, ...]] = {
+    1: (),
     4: (0, 1, -1),
     6: (0, 1, -1, 2, -2),
     10: (0, 1, -1, 2, -2, 1 / 2, -1 / 2, 5 / 4, -5 / 4),
@@ -49,7 +50,8 @@ POINTS = {
 def input_matrix(n: int) -> np.ndarray:
     """Return B', shape (n, n): row i is the polynomial that vanishes at all points but the i-th."""
     points = POINTS[n]
-    rows = [np.poly(points[:i] + points[i + 1 :]) for i in range(n - 1)] + [np.poly(points)]
+    rows = [np.poly(points[:i] + points[i + 1 :]) for i in range(n - 1)]
+    rows.append(np.atleast_1d(np.poly(points)))
     matrix = np.zeros((n, n))
     for row, coefficients in zip(matrix, rows, strict=True):
         row[: len(coefficients)] = coefficients[::-1]  # NumPy returns the highest power first

@@ -52,12 +52,8 @@ def test_tiles_gather_rows_by_offsets(kernel, height, relu, has_residual, taps, 
     residual, y = normal(height, PANEL + 3), np.full((height, PANEL + 5), 7, np.float32)
     offsets = RNG.integers(0, len(x) - depth, (taps, height + 2))
     kernel(x, offsets, np.array([taps, depth]), panel, bias, residual, y, relu, has_residual)
-    rows = np.array(
-        [
-            [x[offsets[tap, r] + c] for tap in range(taps) for c in range(depth)]
-            for r in range(height)
-        ]
-    )
+    columns = [(tap, c) for tap in range(taps) for c in range(depth)]
+    rows = np.array([[x[offsets[tap, r] + c] for tap, c in columns] for r in range(height)])
     added = residual[:, :PANEL] if has_residual else np.zeros((height, PANEL))
     exact = rows.astype(np.float64) @ panel + bias + added
     magnitude = np.abs(rows).astype(np.float64) @ np.abs(panel) + np.abs(bias) + np.abs(added)

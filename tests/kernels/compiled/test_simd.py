@@ -1,4 +1,4 @@
-"""SIMD vectors: arithmetic, masks, and loads and stores of whole vectors and of their first lanes."""
+"""SIMD vectors: arithmetic, masks, loads and stores."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,6 @@ def test_zeros_where_a_mask_and_a_condition_hold(condition):
 
 @pytest.mark.parametrize("count", [0, 1, LANES - 1, LANES])
 def test_only_the_first_lanes_are_loaded_and_stored(count):
-    # The page after the array need not exist: masked lanes are not read.
     a = numbers()
     y = run(lambda builder, _, a, b: a + b, a, count=count)
     np.testing.assert_array_equal(y[:count], 2 * a[:count])

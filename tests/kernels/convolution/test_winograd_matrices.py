@@ -22,12 +22,12 @@ def test_they_compute_a_convolution(n, r):
     np.testing.assert_allclose(y, np.correlate(d, g, "valid"), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", POINTS)
+@pytest.mark.parametrize("n", [n for n in POINTS if n > 1])
 def test_the_input_matrix_is_exact_in_single_precision(n):
     np.testing.assert_array_equal(input_matrix(n).astype(np.float32), input_matrix(n))
 
 
-@pytest.mark.parametrize("n", POINTS)
+@pytest.mark.parametrize("n", [n for n in POINTS if n > 1])
 def test_pairs_save_products_and_change_nothing(n):
     rng = np.random.default_rng(0)
     for in_pairs, matrix in [

@@ -1,4 +1,4 @@
-"""Batch normalisation against its formulas, written with np.mean and np.var."""
+"""Batch normalization against its formulas, written with np.mean and np.var."""
 
 import numpy as np
 import pytest

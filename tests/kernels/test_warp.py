@@ -1,4 +1,4 @@
-"""The warp kernels against their slow twins, their fill modes by hand, and their adjoint."""
+"""Warp kernels: their reference, fill modes computed by hand, and the adjoint."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ offsets = st.integers(-512, 512).map(lambda k: k / 64)
 
 @st.composite
 def warps(draw, dtypes=(np.float32, np.float64)):
-    """Images of random size, one random affine transform each, and the options."""
+    """Return images of random size, a random affine transform for each, and the options."""
     n, height, width, channels = (draw(st.integers(1, most)) for most in (3, 6, 6, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.uniform(0, 255, (n, height, width, channels)).astype(draw(st.sampled_from(dtypes)))
@@ -29,7 +29,7 @@ def warps(draw, dtypes=(np.float32, np.float64)):
 
 @settings(deadline=None)
 @given(warps(), st.sampled_from([0.0, -3.5, 255.0]))
-def test_warp_equals_its_slow_twin(case, fill_value):
+def test_warp_equals_its_reference(case, fill_value):
     x, transforms, size, fill_mode, interpolation = case
     y = warp(x, transforms, fill_mode, fill_value, interpolation, size)
     expected = naive_warp(x, transforms, fill_mode, fill_value, interpolation, size)
@@ -61,17 +61,17 @@ def test_backward_is_the_adjoint(case):
 )
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("vertical", [False, True])
-def test_fill_modes_continue_a_row_as_documented(fill_mode, expected, interpolation, vertical):
+def test_fill_modes_extend_a_row_as_documented(fill_mode, expected, interpolation, vertical):
     x = np.array([1.0, 2.0, 3.0]).reshape((1, 3, 1, 1) if vertical else (1, 1, 3, 1))
     transform = np.eye(3)[None]
-    transform[0, 1 if vertical else 0, 2] = -4  # four pixels to the right (down), ...
-    size = (11, 1) if vertical else (1, 11)  # ... seen through a window of eleven
+    transform[0, 1 if vertical else 0, 2] = -4  # shifts by four pixels to the right (down)
+    size = (11, 1) if vertical else (1, 11)  # of the output
     y = warp(x, transform, fill_mode, 9, interpolation, size)
     assert y.ravel().tolist() == expected
 
 
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
-def test_bilinear_blends_with_what_the_fill_mode_says(fill_mode):
+def test_bilinear_interpolation_uses_the_fill_mode_at_the_border(fill_mode):
     x = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1)
     transform = np.eye(3)[None]
     transform[0, 0, 2] = 0.25  # everything a quarter of a pixel to the left
@@ -91,7 +91,7 @@ def test_whole_pixel_moves_copy_every_bit(interpolation, dtype):
     assert y[1].tobytes() == x[1, :, ::-1].tobytes()
 
 
-def test_fill_value_never_shows_inside():
+def test_the_fill_value_does_not_affect_inner_pixels():
     x = np.ones((1, 8, 8, 1), np.float32)
     shift = np.array([[[1, 0, -0.5], [0, 1, 0], [0, 0, 1]]])
     y = warp(x, shift, "constant", 1e30)
@@ -116,7 +116,7 @@ def test_result_does_not_depend_on_the_threads():
     assert results[0] == results[1]
 
 
-def test_any_memory_layout_and_an_empty_batch():
+def test_memory_layouts_and_empty_batches():
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 3))
     transforms = np.tile(np.eye(3), (2, 1, 1))
     transforms[:, 0, 2] = 0.3

@@ -25,6 +25,7 @@ from minidl.common.errors import MinidlError
 from minidl.common.seeding import draw_seed
 from minidl.data.array_checks import as_batch
 from minidl.data.pipeline import Dataset, as_dataset
+from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.losses.base import Loss
 from minidl.models.saving import SavingMixin
 from minidl.optimizers.optimizer import Optimizer
@@ -324,6 +325,7 @@ class Model(SavingMixin):
         """
         return self._run_plan(self.check_inputs(x, require_finite=True))
 
+    @retain_freed_memory(trim=False)  # the next step uses the memory again
     def train_on_batch(
         self,
         x: Any,

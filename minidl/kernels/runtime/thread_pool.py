@@ -2,7 +2,7 @@
 
 Each operation is divided into cache-sized tasks that run on a small pool of Python threads. This
 works because kernels release the GIL, and because BLAS is limited to one thread while minidl
-computes. (Two pools that spin on the same processors make small operations ten times slower.)
+computes. (Two pools that spin on the same processors slow small operations down tenfold.)
 
 >>> from minidl.kernels.runtime import thread_pool
 >>> done = []

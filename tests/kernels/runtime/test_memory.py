@@ -7,7 +7,9 @@ import threading
 import numpy as np
 import pytest
 
+from minidl import Input, Sequential, layers
 from minidl.kernels.runtime import memory
+from minidl.training import find_learning_rate
 
 CODE = """
 import resource
@@ -114,3 +116,19 @@ def test_nothing_happens_without_glibc(monkeypatch):
     with memory.retain_freed_memory():
         assert memory._glibc() is None
     memory._glibc.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda model, x, y: model.fit(x, y, verbose=0),
+        lambda model, x, y: model.train_on_batch(x, y),
+        lambda model, x, y: find_learning_rate(model, x, y, verbose=0),
+    ],
+    ids=["fit", "train_on_batch", "find_learning_rate"],
+)
+def test_training_retains_memory_and_restores_the_thresholds(train, thresholds):
+    model = Sequential([Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    train(model, np.ones((4, 2)), np.ones((4, 1)))
+    assert thresholds == [memory.RETAINING, memory.DEFAULT]

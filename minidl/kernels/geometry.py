@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeVar
 
 __all__ = ["Convolution", "Window"]
+
+Size = TypeVar("Size", int, int | None)  # None: unknown
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,11 @@ class Window:
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
-    @overload
-    def output_size(self, height: int, width: int) -> tuple[int, int]: ...
-
-    @overload
-    def output_size(
-        self, height: int | None, width: int | None
-    ) -> tuple[int | None, int | None]: ...
-
-    def output_size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+    def output_size(self, height: Size, width: Size) -> tuple[Size, Size]:
         """Return (OH, OW): None for an unknown size, below 1 where the window does not fit."""
         return self._outputs_along(0, height), self._outputs_along(1, width)
 
-    def _outputs_along(self, axis: int, size: int | None) -> int | None:
+    def _outputs_along(self, axis: int, size: Size) -> Size:
         """Return the number of window positions along one axis."""
         if size is None:
             return None

@@ -28,7 +28,7 @@ def test_output_sizes_and_padding_equal_a_count_of_positions(
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride", "places", "pads"),
+    ("size", "kernel", "stride", "positions", "pads"),
     [
         (13, 6, 5, 3, (1, 2)),  # the example of TensorFlow's documentation
         (224, 7, 2, 112, (2, 3)),  # the first layer of ResNet: not (3, 3)
@@ -37,9 +37,9 @@ def test_output_sizes_and_padding_equal_a_count_of_positions(
         (5, 1, 3, 2, (0, 0)),  # strides larger than windows: no padding
     ],
 )
-def test_same_padding_is_tensorflows(size, kernel, stride, places, pads):
+def test_same_padding_is_tensorflows(size, kernel, stride, positions, pads):
     window = Window((kernel, kernel), (stride, stride), "same")
-    assert window.output_size(size, size) == (places, places)
+    assert window.output_size(size, size) == (positions, positions)
     assert window.pads(size, size) == pads * 2
 
 

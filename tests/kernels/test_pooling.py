@@ -1,4 +1,4 @@
-"""Max and average pooling against a walk through every window."""
+"""Max and average pooling against loops over every window."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ threads = st.sampled_from([1, 3])
 
 @st.composite
 def cases(draw):
-    """Return (x, dy, window); x are small whole numbers, so that ties are many, none positive."""
+    """Return (x, dy, window); x are small integers, none positive, with many ties."""
     pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
     window = Window(draw(pairs), draw(pairs), draw(st.sampled_from(["valid", "same"])))
     low = (1, 1) if window.padding == "same" else window.kernel_size
@@ -41,7 +41,7 @@ def cases(draw):
 
 @thorough
 @given(cases(), threads)
-def test_max_pool_equals_its_slow_twin(case, count):
+def test_max_pool_equals_the_naive_pooling(case, count):
     x, dy, window = case
     thread_pool.set_num_threads(count)
     y, index = max_pool(x, window, with_index=True)
@@ -50,13 +50,13 @@ def test_max_pool_equals_its_slow_twin(case, count):
     np.testing.assert_array_equal(max_pool(x, window)[0], y)
     dx = max_pool_backward(dy, index, x.shape, window)
     assert dx.dtype == x.dtype
-    # Whole numbers: exact. Of a tie the first pixel gets the gradient, as in the twin.
+    # Integers: exact. In a tie the first pixel gets the gradient, as in the naive pooling.
     np.testing.assert_array_equal(dx, naive_max_pool_backward(x, dy, window))
 
 
 @thorough
 @given(cases(), threads)
-def test_average_pool_equals_its_slow_twin(case, count):
+def test_average_pool_equals_the_naive_pooling(case, count):
     x, dy, window = case
     thread_pool.set_num_threads(count)
     y = average_pool(x, window)
@@ -70,14 +70,14 @@ def test_average_pool_equals_its_slow_twin(case, count):
 
 
 @pytest.mark.parametrize("value", [-5.0, 5.0])
-def test_padding_is_never_counted(value):
+def test_padding_takes_no_part(value):
     x = np.full((1, 3, 3, 2), value)
     window = Window((3, 3), (2, 2), "same")
     assert (max_pool(x, window)[0] == value).all()
     assert (average_pool(x, window) == value).all()
 
 
-def test_minus_infinity_is_a_maximum_too():
+def test_minus_infinity_can_be_the_maximum():
     x = np.full((1, 2, 2, 1), -np.inf)
     y, index = max_pool(x, Window((2, 2), (2, 2)), with_index=True)
     assert y.item() == -np.inf
@@ -85,15 +85,15 @@ def test_minus_infinity_is_a_maximum_too():
 
 
 @pytest.mark.parametrize("with_index", [False, True])
-@pytest.mark.parametrize("place", range(4))
-def test_nan_stays_visible_wherever_it_is(place, with_index):
+@pytest.mark.parametrize("position", range(4))
+def test_nan_is_propagated_from_any_position(position, with_index):
     x = np.arange(4.0)
-    x[place] = np.nan
+    x[position] = np.nan
     y, _ = max_pool(x.reshape(1, 2, 2, 1), Window((2, 2), (2, 2)), with_index)
     assert np.isnan(y.item())
 
 
-def test_a_window_of_more_than_256_pixels_finds_its_last_one():
+def test_the_index_of_a_window_of_more_than_256_pixels():
     x = np.zeros((1, 17, 17, 1))
     x[0, 16, 16] = 1
     window = Window((17, 17))
@@ -101,7 +101,7 @@ def test_a_window_of_more_than_256_pixels_finds_its_last_one():
     np.testing.assert_array_equal(max_pool_backward(y, index, x.shape, window), x)
 
 
-def test_an_image_larger_than_one_task_is_pooled_to_its_end():
+def test_images_larger_than_one_task():
     x = np.random.default_rng(0).normal(size=(2, 40, 40, 64)).astype(np.float32)
     thread_pool.set_num_threads(3)
     blocks = x.reshape(2, 20, 2, 20, 2, 64)
@@ -110,7 +110,7 @@ def test_an_image_larger_than_one_task_is_pooled_to_its_end():
     np.testing.assert_allclose(average_pool(x, window), blocks.mean(axis=(2, 4)), atol=1e-6)
 
 
-def test_a_window_of_more_than_65536_pixels():
+def test_the_index_of_a_window_of_more_than_65536_pixels():
     x = np.zeros((1, 300, 300, 1))
     x[0, 299, 298, 0] = 1.0
     window = Window((300, 300))

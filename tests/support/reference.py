@@ -1,6 +1,6 @@
-"""Slow, obvious twins of minidl's kernels: one window, one row, one number at a time.
+"""Naive versions of minidl's kernels: one window, one row, one number at a time.
 
-Everything is computed in float64 from the definition, with no cleverness to go wrong.
+Everything is computed in float64, directly from the definition.
 """
 
 import math
@@ -11,15 +11,15 @@ import numpy as np
 
 
 def naive_placement(size, kernel, stride, dilation, padding):
-    """Return (places, before, after) of a window along one axis: how often it fits, the padding."""
+    """Return (positions, before, after) of a window along one axis: its count and padding."""
     extent = dilation * (kernel - 1) + 1
     if padding == "valid":
         return len(range(0, size - extent + 1, stride)), 0, 0
-    places = len(range(0, size, stride))  # TensorFlow: a window for every stride-th pixel
+    positions = len(range(0, size, stride))  # TensorFlow: a window for every stride-th pixel
     missing = 0
-    while (places - 1) * stride + extent > size + missing:
+    while (positions - 1) * stride + extent > size + missing:
         missing += 1
-    return places, missing // 2, missing - missing // 2
+    return positions, missing // 2, missing - missing // 2
 
 
 def naive_windows(shape, window):
@@ -40,8 +40,8 @@ def naive_windows(shape, window):
 
 def naive_output_size(shape, window):
     """Return (OH, OW)."""
-    places = [(oy, ox) for oy, ox, _ in naive_windows(shape, window)]
-    return (places[-1][0] + 1, places[-1][1] + 1) if places else (0, 0)
+    positions = [(oy, ox) for oy, ox, _ in naive_windows(shape, window)]
+    return (positions[-1][0] + 1, positions[-1][1] + 1) if positions else (0, 0)
 
 
 def naive_im2col(x, window):
@@ -77,7 +77,7 @@ def naive_conv2d(x, w, window, groups=1):
 
 
 def naive_conv2d_backward(x, w, dy, window, groups=1):
-    """Return (dx, dw): every product of the forward pass hands its gradient to both factors."""
+    """Return (dx, dw): every product of the forward pass passes its gradient to both factors."""
     dx, dw = np.zeros(x.shape), np.zeros(w.shape)
     for n, oy, ox, k, channels, tap, pixel in _terms(x, w, window, groups):
         dx[n, *pixel, channels] += w[*tap, :, k] * np.float64(dy[n, oy, ox, k])
@@ -98,7 +98,7 @@ def _terms(x, w, window, groups):
 
 
 def depthwise_as_grouped(w):
-    """Return the kernel (KH, KW, 1, C*M) with C groups that does what depthwise `w` does."""
+    """Return the kernel (KH, KW, 1, C*M) with C groups that equals the depthwise kernel `w`."""
     return w.reshape(*w.shape[:2], 1, -1)
 
 
@@ -121,7 +121,7 @@ def _pool(x, window, reduce):
 
 
 def naive_max_pool_backward(x, dy, window):
-    """Give each gradient to the first pixel of its window that holds the maximum."""
+    """Add each gradient to the first pixel of its window that holds the maximum."""
     dx = np.zeros(x.shape)
     for n in range(len(x)):
         for oy, ox, taps in naive_windows(x.shape, window):

@@ -153,10 +153,9 @@ def convolve(
     memories = [np.ascontiguousarray(x), out]
     if residual is not None:
         memories.append(np.ascontiguousarray(residual))
-    locations = [TensorLocation(i, 0, memory.shape) for i, memory in enumerate(memories)]
+    source, target, *rest = (TensorLocation(i, 0, a.shape) for i, a in enumerate(memories))
     pipeline = Pipeline(thread_pool.get_num_threads())
-    added = None if residual is None else locations[2]
-    pipeline.convolve(locations[0], prepared, bias, locations[1], relu, added, channel)
+    pipeline.convolve(source, prepared, bias, target, relu, rest[0] if rest else None, channel)
     pipeline.run(memories)
     return out
 

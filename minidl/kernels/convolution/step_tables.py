@@ -27,8 +27,6 @@ __all__ = [
     "WINOGRAD",
 ]
 
-Interval = tuple[int, int]  # the first element and the one after the last
-
 DIRECT, WINOGRAD, MAX_POOL, AVERAGE_POOL = range(4)  # kinds of steps
 
 
@@ -80,9 +78,20 @@ POOLING = _record(("x", TENSOR), ("y", TENSOR), ("window", WINDOW))
 
 
 def make_jobs(
-    blocks: list[Interval], panels: list[Interval] | None = None, groups: int = 1
+    blocks: list[tuple[int, int]], panels: list[tuple[int, int]] | None = None, groups: int = 1
 ) -> np.ndarray:
-    """Return a job for each combination of a block of the output, some panels and a group."""
+    """Return a job for each combination of a block of the output, some panels and a group.
+
+    Parameters
+    ----------
+    blocks, panels : list of (int, int)
+        The first element of each part, and the one after its last.
+    groups : int
+
+    Returns
+    -------
+    jobs : array of JOB
+    """
     jobs = [
         (0, group, *block, *part)
         for group in range(groups)

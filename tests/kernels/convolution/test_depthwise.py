@@ -14,7 +14,7 @@ from minidl.kernels.runtime import thread_pool
 
 @st.composite
 def cases(draw):
-    """Return (x, w, dy, window) with everything drawn."""
+    """Return (x, w, dy, window) drawn at random."""
     pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
     window = Window(draw(pairs), draw(pairs), draw(st.sampled_from(["valid", "same"])), draw(pairs))
     low = (1, 1) if window.padding == "same" else window.extent
@@ -30,7 +30,7 @@ def cases(draw):
 
 @thorough
 @given(cases(), st.sampled_from([1, 3]))
-def test_forward_equals_its_slow_twin(case, threads):
+def test_forward_equals_the_naive_convolution(case, threads):
     x, w, _, window = case
     thread_pool.set_num_threads(threads)
     y = depthwise(x, w, window)
@@ -43,7 +43,7 @@ def test_forward_equals_its_slow_twin(case, threads):
 
 @thorough
 @given(cases(), st.sampled_from([1, 3]), st.booleans())
-def test_backward_equals_its_slow_twin(case, threads, need_dx):
+def test_backward_equals_the_naive_gradients(case, threads, need_dx):
     x, w, dy, window = case
     thread_pool.set_num_threads(threads)
     dx, dw = depthwise_backward(x, w, dy, window, need_dx)
@@ -60,7 +60,7 @@ def test_backward_equals_its_slow_twin(case, threads, need_dx):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_threads_same_bits(dtype):
+def test_equal_threads_give_equal_bits(dtype):
     thread_pool.set_num_threads(3)
     rng = np.random.default_rng(0)
     x, dy = (rng.normal(size=(8, 9, 9, 5)).astype(dtype) for _ in range(2))

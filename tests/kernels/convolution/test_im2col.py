@@ -1,4 +1,4 @@
-"""im2col and col2im against patches cut out one by one, for any run of rows and channels."""
+"""im2col and col2im against patches copied one by one, for any rows and channels."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from minidl.kernels.geometry import Window
 
 @st.composite
 def cases(draw):
-    """Return (x, window, first, rows, channel, depth): a run of patches of some channels."""
+    """Return (x, window, first, rows, channel, depth): some patches of some channels."""
     pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
     window = Window(draw(pairs), draw(pairs), draw(st.sampled_from(["valid", "same"])), draw(pairs))
     low = (1, 1) if window.padding == "same" else window.extent
@@ -46,7 +46,7 @@ def test_im2col_copies_every_patch_bit_for_bit(case):
 @given(cases())
 def test_col2im_adds_every_patch_to_its_pixels(case):
     x, window, first, rows, channel, depth = case
-    # Small whole numbers: sums are exact in any order, so not a bit may differ.
+    # Sums of small integers are exact in any order, so all bits must agree.
     patches = np.zeros(naive_im2col(x, window).shape, x.dtype)
     some = patches[first : first + rows, ..., channel : channel + depth]
     some[...] = np.random.default_rng(1).integers(-9, 9, some.shape)
@@ -59,7 +59,7 @@ def test_col2im_adds_every_patch_to_its_pixels(case):
 @given(cases())
 def test_col2im_is_the_adjoint_of_im2col(case):
     x, window, first, rows, channel, depth = case
-    x = np.abs(x.astype(np.float64))  # positive: the two sums are not small by cancellation
+    x = np.abs(x.astype(np.float64))  # positive, so that no sum is small by cancellation
     cols = np.empty((rows, window.kernel_size[0] * window.kernel_size[1] * depth))
     im2col(x, cols, first, window, channel, depth)
     g = np.random.default_rng(1).uniform(0.5, 1.5, cols.shape)
@@ -69,7 +69,7 @@ def test_col2im_is_the_adjoint_of_im2col(case):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_without_depth_all_channels_are_taken(channels):
+def test_without_depth_all_channels_are_copied(channels):
     x = np.random.default_rng(0).normal(size=(2, 4, 4, channels))
     cols = np.empty((8, 9 * channels))
     im2col(x, cols, 0, Window((3, 3)))

@@ -14,7 +14,7 @@ from minidl.kernels.convolution.winograd_matrices import (
 
 
 @pytest.mark.parametrize(("n", "r"), [(4, 3), (6, 3), (6, 5), (10, 7), (10, 2)])
-def test_they_compute_a_convolution(n, r):
+def test_the_matrices_compute_a_convolution(n, r):
     rng = np.random.default_rng(0)
     d, g = rng.normal(size=n), rng.normal(size=r)
     m = n - r + 1
@@ -28,7 +28,7 @@ def test_the_input_matrix_is_exact_in_single_precision(n):
 
 
 @pytest.mark.parametrize("n", [n for n in POINTS if n > 1])
-def test_pairs_save_products_and_change_nothing(n):
+def test_transforms_in_pairs_equal_the_matrix_product(n):
     rng = np.random.default_rng(0)
     for in_pairs, matrix in [
         (rows_in_pairs, input_matrix(n)),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl import data
-from minidl.cli.options import AddCommand, add_batch_size, add_json
+from minidl.cli.options import AddCommand, add_json, positive
 from minidl.evaluation.classifier import (
     class_names,
     color_mode,
@@ -32,7 +32,13 @@ def add_evaluate_command(add: AddCommand) -> None:
     command = add(evaluate, "test a saved model on a folder of photos")
     command.add_argument("model", metavar="MODEL", help="model file")
     command.add_argument("folder", metavar="DIR", help="folder with one folder of photos per class")
-    add_batch_size(command)
+    command.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="photos per batch (default: %(default)s)",
+    )
     add_json(command)
 
 

@@ -10,13 +10,12 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 from minidl.cli.check import add_check_command
 from minidl.cli.demo import add_demo_command
 from minidl.cli.evaluate import add_evaluate_command
 from minidl.cli.info import add_info_command
+from minidl.cli.options import command_adder
 from minidl.cli.predict import add_predict_command
 from minidl.cli.runs import add_runs_command
 from minidl.cli.train import add_train_command
@@ -64,13 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="minidl", description="Deep learning in NumPy and Numba: train and use classifiers."
     )
     parser.add_argument("--version", action="version", version=f"minidl {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def add(function: Callable[..., Any], text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(function.__name__, help=text, description=text)
-        command.set_defaults(command=function, usage_error=command.error)
-        return command
-
+    add = command_adder(parser.add_subparsers(metavar="COMMAND", required=True))
     for add_command in (
         add_demo_command,
         add_train_command,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "AddCommand",
-    "add_batch_size",
+    "command_adder",
     "add_json",
     "fraction",
     "option_name",
@@ -33,15 +33,15 @@ def add_json(command: argparse.ArgumentParser, text: str = "print JSON") -> None
     command.add_argument("--json", action="store_true", help=text)
 
 
-def add_batch_size(command: argparse.ArgumentParser) -> None:
-    """Add ``--batch-size`` to a command that reads photos."""
-    command.add_argument(
-        "--batch-size",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="photos per batch (default: %(default)s)",
-    )
+def command_adder(commands: argparse._SubParsersAction) -> AddCommand:
+    """Return a function that adds a command, named after the function that runs it."""
+
+    def add(function: Callable[..., Any], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(function.__name__, help=text, description=text)
+        command.set_defaults(command=function, usage_error=command.error)
+        return command
+
+    return add
 
 
 def option_name(destination: str) -> str:

@@ -2,15 +2,9 @@
 
 Numba compiles a kernel for the types of its arguments at the first call, and caches the result on
 disk. Small networks that train and predict in float32 therefore call every kernel once.
-
->>> from minidl.cli.warm_up import warm_up_tasks
->>> [name for name, _ in warm_up_tasks()][:2]
-['convolutions', 'activations']
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -22,7 +16,7 @@ from minidl.models.model import Model
 from minidl.models.sequential import Sequential
 from minidl.optimizers import Optimizer
 
-__all__ = ["warm_up", "warm_up_tasks"]
+__all__ = ["warm_up"]
 
 
 def warm_up(progress: bool = True) -> None:
@@ -35,21 +29,11 @@ def warm_up(progress: bool = True) -> None:
     """
     from tqdm.auto import tqdm
 
-    bar = tqdm(warm_up_tasks(), disable=not progress, unit="kind", dynamic_ncols=True)
-    for name, task in bar:
-        bar.set_description(f"Compiling {name}")
+    tasks = (_convolutions, _activations, _augmentation, _losses, _optimizers)
+    bar = tqdm(tasks, disable=not progress, unit="kind", dynamic_ncols=True)
+    for task in bar:
+        bar.set_description(f"Compiling {task.__name__.lstrip('_')}")
         task()
-
-
-def warm_up_tasks() -> list[tuple[str, Callable[[], None]]]:
-    """Return the kinds of kernels, each with a function that calls them."""
-    return [
-        ("convolutions", _convolutions),
-        ("activations", _activations),
-        ("augmentation", _augmentation),
-        ("losses", _losses),
-        ("optimizers", _optimizers),
-    ]
 
 
 def _train(

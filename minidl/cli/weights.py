@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from minidl.cli.options import AddCommand, add_json
+from minidl.cli.options import AddCommand, add_json, command_adder
 from minidl.common.errors import FileFormatError
 from minidl.common.text_table import format_table
 from minidl.formats.checkpoint import write_checkpoint
@@ -32,16 +31,8 @@ __all__ = ["add_weights_command", "convert", "convert_weights", "fetch", "inspec
 
 def add_weights_command(add: AddCommand) -> None:
     """Add the command to the parser."""
-    actions = add(weights, "inspect, fetch and convert weight files").add_subparsers(
-        metavar="ACTION", required=True
-    )
-
-    def add_action(
-        function: Callable[[argparse.Namespace], None], text: str
-    ) -> argparse.ArgumentParser:
-        action = actions.add_parser(function.__name__, help=text, description=text)
-        action.set_defaults(command=function)
-        return action
+    group = add(weights, "inspect, fetch and convert weight files")
+    add_action = command_adder(group.add_subparsers(metavar="ACTION", required=True))
 
     action = add_action(inspect, "print the tensors of a file and the network that they fit")
     action.add_argument("file", metavar="FILE", help="weight or model file")

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from minidl import layers
 from minidl.common.argument_checks import check_integer, check_number
 from minidl.common.errors import DataError, ShapeError
+from minidl.losses.labels import sparse_labels
 from minidl.models.model import Model
 from minidl.training.logits import final_activation
 
@@ -259,13 +260,10 @@ def apply_temperature(model: Model, temperature: float) -> None:
 
 def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (N, K), K >= 2, and class indices (N,)."""
-    p, classes = np.asarray(probabilities, float), np.asarray(labels)
+    p = np.asarray(probabilities, float)
     p = p[:, None] if p.ndim == 1 else p
-    if p.ndim != 2 or classes.shape != (len(p),):
-        raise ShapeError(
-            f"calibration: expected probabilities (N, K) and labels (N,), received {p.shape} and "
-            f"{classes.shape}"
-        )
+    if p.ndim != 2:
+        raise ShapeError(f"calibration: expected probabilities (N, K), received shape {p.shape}")
     p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
     if not len(p) or not ((p >= -1e-6) & (p <= 1 + 1e-6)).all():
         raise DataError("calibration: expected probabilities from 0 to 1, at least one row")
@@ -275,9 +273,4 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, n
         raise DataError(
             f"calibration: expected rows of probabilities that sum to 1, received sum {worst:g}"
         )
-    expected = f"calibration: expected integer labels 0..{p.shape[1] - 1}"
-    if classes.dtype.kind not in "iubf" or (classes != np.rint(classes)).any():
-        raise DataError(f"{expected}, received others")
-    if classes.min() < 0 or classes.max() >= p.shape[1]:
-        raise DataError(f"{expected}, received {classes.min()}..{classes.max()}")
-    return p, classes.astype(np.int64)
+    return p, sparse_labels("calibration", labels, p)

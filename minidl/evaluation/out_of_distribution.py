@@ -34,7 +34,7 @@ __all__ = ["THRESHOLD", "fit", "is_fitted", "predict"]
 THRESHOLD = 1.0  # a sample with a higher OOD score is unknown
 SHRINKAGE = 0.01  # of the covariance towards a multiple of the identity, so that it is invertible
 BATCH_SIZE = 32
-KEY, FORMER_KEY = "out_of_distribution", "novelty"  # in the metadata; up to version 0.1: the latter
+KEY, FORMER_KEY = "out_of_distribution", "novelty"  # of the metadata; version 0.1 used the latter
 
 
 def fit(

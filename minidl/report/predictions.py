@@ -21,6 +21,7 @@ from minidl.data import Dataset, ImageFolder, as_dataset, load_image
 from minidl.data.pipeline import IterableDataset
 from minidl.evaluation.classifier import class_names, predicted_classes, probabilities
 from minidl.losses import Loss
+from minidl.losses.labels import sparse_labels
 from minidl.metrics import Mean
 from minidl.models.model import Model
 from minidl.report.statistics import Predictions
@@ -181,20 +182,10 @@ def as_classes(y: ArrayLike, count: int) -> np.ndarray:
 
     Raises
     ------
-    DataError
+    ShapeError, DataError
         If the labels have another form or are out of range.
     """
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == count > 1:
-        return y.argmax(axis=1)
-    classes = y.reshape(-1).astype(np.int64)
-    if y.size != len(y) or (classes != y.reshape(-1)).any():
-        raise DataError(
-            f"report: expected one class for each sample, received labels of shape {y.shape}"
-        )
-    if classes.size and not 0 <= classes.min() <= classes.max() < count:
-        raise DataError(
-            f"report: expected labels 0 ... {count - 1}, received "
-            f"{classes.min()} ... {classes.max()}"
-        )
-    return classes
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == count:
+        return labels.argmax(axis=1)
+    return sparse_labels("report", labels, np.empty((len(labels), count)))

@@ -25,7 +25,7 @@ from minidl.cli.main import _parser
         (["train", "x", "--validation-split", "1.5"], ["--validation-split", "'1.5'"]),
         (["train", "x", "--learning-rate", "nan"], ["--learning-rate", "'nan'"]),
         (["train", "x", "--seed", "-1"], ["--seed", "'-1'"]),
-        (["demo", "--colour", "red"], ["--colour"]),
+        (["demo", "--color", "red"], ["--color"]),
     ],
 )
 def test_wrong_command_line_exits_with_2(arguments, words, capsys):
@@ -52,8 +52,8 @@ def test_each_option_has_help_with_its_default():
                 continue
             assert action.help, f"{name} {action.option_strings or action.dest}"
             takes_number = action.type is not None
-            told = "default: " in (action.help or "") or action.dest == "name"
-            assert not takes_number or told, f"{name} {action.dest}"
+            has_default = "default: " in (action.help or "") or action.dest == "name"
+            assert not takes_number or has_default, f"{name} {action.dest}"
     text = " ".join(commands.choices["train"].format_help().split())
     for default in ("30", "96", "32", "0.002", "0.2", "0", "model.h5"):
         assert f"(default: {default}" in text

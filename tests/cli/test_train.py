@@ -78,7 +78,7 @@ def test_resume_with_more_epochs_extends_the_schedule(photos, trained, tmp_path,
     assert run(*resume, "--epochs", 6) == 0
     model = minidl.load_model(path)
     assert model.training_state["epoch"] == 6
-    assert model.metadata["training"]["epochs"] == 6  # what the next --resume goes on to
+    assert model.metadata["training"]["epochs"] == 6  # the default of the next --resume
     assert model.optimizer.learning_rate.decay_steps == 12
     assert model.optimizer.learning_rate.warmup_target == 2e-3
     changes = [np.abs(a - b).max() for a, b in zip(weights(path), weights(trained), strict=True)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minidl import Input, Sequential, layers
+from minidl.cli.options import command_adder
 from minidl.cli.weights import add_weights_command
 from minidl.formats.downloads.registry import Entry, load_registry, weights_folder
 
@@ -24,14 +25,7 @@ def home(tmp_path, monkeypatch):
 def run(*arguments):
     """Run a command as cli.main does, without catching errors."""
     parser = argparse.ArgumentParser(prog="minidl")
-    commands = parser.add_subparsers(required=True)
-
-    def add(function, text):
-        command = commands.add_parser(function.__name__, help=text, description=text)
-        command.set_defaults(command=function)
-        return command
-
-    add_weights_command(add)
+    add_weights_command(command_adder(parser.add_subparsers(required=True)))
     options = parser.parse_args(["weights", *map(str, arguments)])
     return options.command(options) or 0
 

@@ -136,12 +136,12 @@ def test_invalid_arguments_are_refused():
         with refused(ValueError, "bins", repr(bins)):
             expected_calibration_error([0.5], [1], bins)
     for labels in ([0.5, 1], [np.nan, 1], ["0", "1"]):
-        with refused(DataError, "integer labels"):
+        with refused(DataError, "labels"):
             expected_calibration_error([0.5, 0.5], labels)
     with refused(DataError, "sum to 1", "1.5"):
         expected_calibration_error([[0.5, 0.5], [0.5, 1.0]], [0, 1])
-    with refused(ShapeError, "(N, K)", "(3,)"):
-        expected_calibration_error(np.ones((2, 2)), [0, 1, 0])
+    with refused(ShapeError, "(2,)", "(3,)"):
+        expected_calibration_error(np.eye(2), [0, 1, 0])
     with refused(DataError, "0..1", "2"):
         fit_temperature(np.array([0.1, 0.9]), [0, 2])
     with refused(DataError, "from 0 to 1"):

@@ -81,7 +81,7 @@ def test_one_sample_has_no_auc():
 
 
 def test_worst_mistakes_come_first():
-    told = predictions([0, 0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.95, 0.05], [0.45, 0.55]])
-    assert worst_mistakes(told, 5) == [2, 1]
-    assert worst_mistakes(told, 1) == [2]
-    assert least_certain(told, 2) == [3, 1]
+    found = predictions([0, 0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.95, 0.05], [0.45, 0.55]])
+    assert worst_mistakes(found, 5) == [2, 1]
+    assert worst_mistakes(found, 1) == [2]
+    assert least_certain(found, 2) == [3, 1]

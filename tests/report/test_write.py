@@ -223,7 +223,7 @@ def test_validation_metrics_carry_a_warning(tmp_path):
     [
         (lambda x, y: ((x, y) for _ in range(1)), DataError, ["read twice"]),
         (lambda x, y: ArrayDataset(x), DataError, ["labels"]),
-        (lambda x, y: (x, y + 1), DataError, ["0 ... 1", "1 ... 2"]),
+        (lambda x, y: (x, y + 1), DataError, ["labels 0..1"]),
     ],
 )
 def test_unusable_data_are_refused(data, error, words, tmp_path):

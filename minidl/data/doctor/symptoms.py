@@ -6,7 +6,7 @@
 >>> for finding in file_findings([photo], str):
 ...     print(f"{finding.severity}: {finding.message}")
 warning: 1 photo stored as CMYK, converted to RGB: cat.jpg (300x200)
-note: 1 photo PNG by content, not by extension (minidl goes by content): cat.jpg (300x200)
+note: 1 photo in PNG format with another extension (minidl goes by the content): cat.jpg (300x200)
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _symptoms(photo: Photo) -> Iterator[tuple[str, str, str]]:
         text = f"with an aspect ratio above {MAX_ASPECT:g}, distorted when resized to a square"
         yield "extreme aspect ratio", "warning", text
     if not photo.file.lower().endswith(EXTENSIONS.get(photo.format, ())):
-        text = f"{photo.format} by content, not by extension (minidl goes by content)"
+        text = f"in {photo.format} format with another extension (minidl goes by the content)"
         yield "wrong extension", "note", text
     if photo.mode == "L":
         yield "grayscale", "note", "without color"
@@ -121,8 +121,8 @@ def _check_extension(file: str) -> tuple[str, str]:
         return "left out", f"ignored because minidl cannot read {unsupported}; convert it to JPEG"
     if image_format and examine(file).readable:
         extension = EXTENSIONS[image_format][0]
-        text = f"{image_format} by content, but ignored; change its extension to {extension}"
-        return "wrong extension", text
+        reason = f"ignored because of its extension, though in {image_format} format"
+        return "wrong extension", f"{reason}; rename it to {extension}"
     return "", ""
 
 

@@ -76,9 +76,10 @@ def test_wrong_extensions_are_a_note_unless_the_photo_is_ignored(photos):
     assert stray.message == "stray.jpg: ignored because it is in no class folder"
     assert stray.files == (str(photos / "stray.jpg"),)
     assert ignored.message == (
-        "cats/photo.jpg_large: JPEG by content, but ignored; change its extension to .jpg"
+        "cats/photo.jpg_large: ignored because of its extension, though in JPEG format; "
+        "rename it to .jpg"
     )
-    assert "PNG by content" in note.message
+    assert "1 photo in PNG format with another extension" in note.message
     assert report.classes == {"cats": 7, "dogs": 6}
 
 

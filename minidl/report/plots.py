@@ -27,7 +27,7 @@ __all__ = ["confusion", "curves", "decimals", "reliability", "roc", "shorter"]
 SIZE = (4.4, 3.4)  # inches: the full width of a phone
 TALL = (4.4, 3.7)
 FEW = 12  # classes whose names and counts fit
-DIAGONAL = {"color": "black", "linewidth": 0.8, "linestyle": ":", "alpha": 0.6}
+DIAGONAL: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": ":", "alpha": 0.6}
 
 
 def curves(history: Any) -> list[str]:
@@ -109,8 +109,8 @@ def roc(predictions: Predictions, areas: list[float | None]) -> str | None:
         legend = figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     elif colored:
         legend = axes.legend(frameon=False, fontsize=10, loc="center right")
-    for label in legend.get_texts() if colored else ():
-        label.set_parse_math(False)
+    for entry in legend.get_texts() if colored else ():
+        entry.set_parse_math(False)
     return to_svg(figure, "roc", "ROC: true positive rate over false positive rate")
 
 

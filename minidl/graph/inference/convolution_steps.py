@@ -95,7 +95,7 @@ class ConvolutionStep(Step):
         self.layers.insert(0, layer)
 
     def fuse_addition(self, layer: Add, other: int) -> None:
-        """Fuse the addition of the tensor `other`."""
+        """Fuse an addition; `other` is the number of the other summand."""
         self.inputs = (*self.inputs, other)
         self.layers.append(layer)
         # The float32 kernels write each tile of the output once, after they have read `other`.

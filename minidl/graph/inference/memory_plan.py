@@ -224,7 +224,7 @@ class Workspace:
         self.tensors, self.released = memory.tensors, memory.released
         self.arena = arena
         self.values = dict(zip(memory.inputs, xs, strict=True))
-        self._storages: dict[int, np.ndarray] = {}  # by the id of the tensor that owns it
+        self._storages: dict[int, np.ndarray] = {}  # by id of their owners
 
     def storage(self, number: int) -> np.ndarray:
         """Return the whole memory to which tensor `number` is written."""

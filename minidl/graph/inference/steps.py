@@ -43,7 +43,7 @@ class Step:
     ----------
     layer : Layer
     number : int
-        Number of the tensor that the step computes.
+        Number of the output.
     inputs : tuple of int
         Numbers of the tensors that it reads.
 
@@ -83,7 +83,7 @@ class Step:
 
     @property
     def storage(self) -> int:
-        """Number of the tensor in whose memory the output is written."""
+        """Number of the output whose memory this step writes to."""
         return self.number if self.joined_in is None else self.joined_in
 
     def output_shape(self, shapes: Sequence[SizedShape]) -> SizedShape:

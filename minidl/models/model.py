@@ -365,9 +365,9 @@ class Model(SavingMixin):
         1.0
         """
         trainer = self._compiled("train_on_batch")
-        batch = as_batch((x, y, sample_weight), "train_on_batch")
+        x, y, sample_weight = as_batch((x, y, sample_weight), "train_on_batch")
         trainer.reset_metrics()
-        loss = trainer.train_step(*batch, class_weight=class_weight)
+        loss = trainer.train_step(x, y, sample_weight, class_weight)
         return _as_results({"loss": loss, **trainer.metric_results()}, return_dict)
 
     def test_on_batch(

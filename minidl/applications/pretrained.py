@@ -278,7 +278,7 @@ def _cut(whole: Model, until: str) -> SymbolicTensor:
 
 
 def _is_size(n: Any, minimum: int) -> bool:
-    return isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= minimum
+    return isinstance(n, (int, np.integer)) and not isinstance(n, bool) and int(n) >= minimum
 
 
 def _load(

@@ -130,7 +130,7 @@ def _ends(item: dict[str, Any], tensors: list[SymbolicTensor]) -> tuple[Any, Any
     )
 
 
-def revive(value: Any, custom_objects: dict[str, type]) -> Any:
+def revive(value: Any, custom_objects: dict[str, Any]) -> Any:
     """Create objects of custom classes from their saved configurations, at any depth."""
     if isinstance(value, list):
         return [revive(item, custom_objects) for item in value]

@@ -1,4 +1,4 @@
-"""What a weight file holds: its dialect, its tensors, and which network it fits.
+"""Inspection of weight files: format, tensors, and networks with the same tensors.
 
 >>> import tempfile
 >>> from minidl import Input, Sequential, layers
@@ -23,9 +23,10 @@ from minidl.applications import inception_v3, resnet50, vgg16
 from minidl.applications.pretrained import Architecture, without_memory
 from minidl.common.errors import FileFormatError
 from minidl.common.text_table import format_table
+from minidl.formats.file_errors import StrPath
 from minidl.formats.matching import match
 from minidl.formats.reading import read_weight_file
-from minidl.formats.weight_file import WeightFile
+from minidl.formats.weight_file import LayerTensors, WeightFile
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
 from minidl.layers.symbolic import Input
@@ -37,12 +38,12 @@ NETWORKS = {
     "ResNet50": resnet50.ARCHITECTURE,
     "InceptionV3": inception_v3.ARCHITECTURE,
 }
-ALIKE = 0.5  # share of tensors in common from which a network is worth being named
+SIMILAR = 0.5  # minimum share of common tensors of the nearest network
 
 
 @dataclass(frozen=True)
 class TensorReport:
-    """Shape and dtype of one tensor, and where in the file it lies."""
+    """Shape, dtype and path inside the file of one tensor."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -60,7 +61,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Fit:
-    """One of minidl's networks, whole or cut after the layer `until`."""
+    """One of minidl's networks, complete or cut after the layer `until`."""
 
     network: str
     include_top: bool
@@ -68,42 +69,44 @@ class Fit:
     classes: int | None = None
 
     def __str__(self) -> str:
-        top = "with its top" if self.include_top else "without its top"
-        count = f" of {self.classes} classes" if self.classes not in (None, 1000) else ""
-        return (
-            f"{self.network} up to {self.until}" if self.until else f"{self.network} {top}{count}"
-        )
+        if self.until:
+            return f"{self.network} up to {self.until}"
+        classes = f" of {self.classes} classes" if self.classes not in (None, 1000) else ""
+        return f"{self.network} {'with' if self.include_top else 'without'} its top{classes}"
 
-    def call(self, path: Path) -> str:
+    def call(self, path: StrPath) -> str:
         """Return the Python expression that loads the file."""
         arguments = [f"weights={str(path)!r}"]
-        arguments += [] if self.include_top else ["include_top=False"]
-        arguments += [f"until={self.until!r}"] if self.until else []
-        arguments += [f"classes={self.classes}"] if self.classes not in (None, 1000) else []
+        if not self.include_top:
+            arguments.append("include_top=False")
+        if self.until:
+            arguments.append(f"until={self.until!r}")
+        if self.classes not in (None, 1000):
+            arguments.append(f"classes={self.classes}")
         return f"{self.network}({', '.join(arguments)})"
 
 
 @dataclass(frozen=True)
 class WeightReport:
-    """What :func:`inspect_weights` found; ``print`` shows it.
+    """The result of :func:`inspect_weights`; ``print`` shows it.
 
     Attributes
     ----------
     path : Path
     dialect : str
-        What kind of file it is.
+        The kind of file, such as "Keras 2 weights".
     layers : list of LayerReport
         In the file's order.
     parameters : int
-        How many numbers all tensors hold.
+        Number of values in all tensors.
     fits : list of Fit
-        The networks of ``minidl.applications`` that the file fills exactly.
+        The networks of ``minidl.applications`` with exactly these tensors.
     nearest : Fit or None
-        Where it fills none: the one that has most in common with it.
+        Without an exact fit: the network with most tensors in common.
     problem : str
-        What keeps it from filling the nearest.
+        The difference between the file and the nearest network.
     has_architecture : bool
-        Whether the file also describes its model, so that ``load_model`` may rebuild it.
+        Whether the file contains the model's architecture for ``load_model``.
     """
 
     path: Path
@@ -116,7 +119,7 @@ class WeightReport:
     has_architecture: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON can hold it."""
+        """Return the report for JSON."""
         return {**asdict(self), "path": str(self.path)}
 
     def __str__(self) -> str:
@@ -137,45 +140,55 @@ class WeightReport:
         elif not self.fits:
             yield f"Resembles none of the known networks ({', '.join(NETWORKS)})"
         if self.has_architecture:
-            yield f"Describes its model, too: minidl.load_model({str(self.path)!r})"
+            yield f"Contains the model's architecture: minidl.load_model({str(self.path)!r})"
 
 
-def inspect_weights(path) -> WeightReport:
-    """Read a weight file of any dialect and compare it with the networks that minidl has.
+def inspect_weights(path: StrPath) -> WeightReport:
+    """Read a weight file of any dialect and compare it with minidl's networks.
 
     Parameters
     ----------
     path : str or Path
 
+    Returns
+    -------
+    WeightReport
+
     Raises
     ------
-    FileNotFoundError
+    FileNotFoundError, IsADirectoryError
     FileFormatError
-        If the file is damaged, or of a kind that cannot be read.
+        If the file is damaged or of an unsupported format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minidl import Input, Sequential, layers
+    >>> path = tempfile.mkdtemp() + "/a.h5"
+    >>> Sequential([Input((2,)), layers.Dense(3, name="head")]).save_weights(path)
+    >>> inspect_weights(path).dialect
+    'minidl weights'
     """
     file = read_weight_file(path)
-    shapes = _shapes_in(file)
-    outlines = [_outline(name, file) for name in NETWORKS]
-    fits = [
-        cut.fit
-        for outline in outlines
-        for cut in outline
-        if cut.shapes == shapes and not _problem(cut, file)
-    ]
-    nearest = None if fits else _nearest(outlines, shapes)
+    shapes = Counter(
+        (role, array.shape) for layer in file.layers for role, array in layer.tensors.items()
+    )
+    cuts = [cut for name in NETWORKS for cut in _cuts(name, file)]
+    fits = [cut.fit for cut in cuts if cut.shapes == shapes and not _problem(cut, file)]
+    nearest = None if fits else _nearest(cuts, shapes)
     return WeightReport(
         path=Path(path),
         dialect=file.dialect,
         layers=[_report_layer(layer) for layer in file.layers],
         parameters=sum(a.size for layer in file.layers for a in layer.tensors.values()),
         fits=fits,
-        nearest=nearest and nearest.fit,
+        nearest=nearest.fit if nearest else None,
         problem=_problem(nearest, file) if nearest else "",
         has_architecture=file.architecture is not None or file.dialect == "minidl model",
     )
 
 
-def _report_layer(layer) -> LayerReport:
+def _report_layer(layer: LayerTensors) -> LayerReport:
     tensors = {
         role: TensorReport(array.shape, array.dtype.name, layer.places.get(role, ""))
         for role, array in layer.tensors.items()
@@ -185,43 +198,43 @@ def _report_layer(layer) -> LayerReport:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A network as far as one of its layers: what it is called, its tensors' shapes."""
+    """A network up to one of its layers, with the shapes of its tensors by role."""
 
     fit: Fit
     whole: Network
     last: str
-    shapes: Counter
+    shapes: Counter[tuple[str, tuple[int, ...]]]
 
 
 def _problem(cut: _Cut, file: WeightFile) -> str:
-    """Say what keeps the file from filling the network, if anything."""
+    """Return the difference between the file and the network, or ""."""
     network = cut.whole.tap(cut.last)
     try:
         match(network.layers, file, network=network)
     except FileFormatError as error:
-        # The report has said which file and which network.
+        # The report shows file and network already.
         return str(error).rpartition(f": does not fit {network.label}: ")[2]
     return ""
 
 
-def _nearest(outlines: list[list[_Cut]], shapes: Counter) -> _Cut | None:
-    """Return the cut of a network that shares most tensors' shapes with the file."""
+def _nearest(cuts: list[_Cut], shapes: Counter[tuple[str, tuple[int, ...]]]) -> _Cut | None:
+    """Return the cut that shares most tensors with the file (Jaccard index of the shapes)."""
 
-    def likeness(cut: _Cut) -> float:
+    def similarity(cut: _Cut) -> float:
         return (cut.shapes & shapes).total() / max((cut.shapes | shapes).total(), 1)
 
-    best = max((cut for outline in outlines for cut in outline), key=likeness)
-    return best if likeness(best) >= ALIKE else None
+    best = max(cuts, key=similarity)
+    return best if similarity(best) >= SIMILAR else None
 
 
-def _outline(name: str, file: WeightFile) -> list[_Cut]:
-    """Return the cuts of a network at which a user would cut it, the whole of it among them.
+def _cuts(name: str, file: WeightFile) -> list[_Cut]:
+    """Return a network and its parts up to each named layer.
 
-    Of several layers that need the same weights, only the last one with a name of its own is
-    there ("mixed8", not the pooling after it).
+    Of several layers that need the same weights, only the last named one is included ("mixed8",
+    not the pooling after it).
     """
-    architecture, classes = NETWORKS[name], _count_classes(file)
-    whole, last_of_body = _without_memory(architecture, classes)
+    classes = _count_classes(file)
+    whole, last_of_body = _without_memory(NETWORKS[name], classes)
     cuts: dict[frozenset[int], _Cut] = {}
     below: list[frozenset[int]] = []
     for node in whole.nodes:
@@ -233,15 +246,16 @@ def _outline(name: str, file: WeightFile) -> list[_Cut]:
         if not weighted or (node.layer.auto_named and until):
             continue
         if weighted in cuts and not cuts[weighted].fit.until:
-            continue  # the body as a whole, rather than its pooling
+            continue  # the body, rather than its pooling
         final = node.layer is whole.layers[-1]
         fit = Fit(name, includes_top, until, classes if final else None)
-        cuts[weighted] = _Cut(fit, whole, node.layer.name, _shapes_of(kept))
+        shapes = Counter((p.name, p.shape) for layer in kept for p in layer.parameters)
+        cuts[weighted] = _Cut(fit, whole, node.layer.name, shapes)
     return list(cuts.values())
 
 
 def _count_classes(file: WeightFile) -> int:
-    """Return how many outputs the file's last dense layer has."""
+    """Return the number of outputs of the file's last dense layer, or 1000."""
     widths = [
         layer.tensors["kernel"].shape[1]
         for layer in file.layers
@@ -251,7 +265,7 @@ def _count_classes(file: WeightFile) -> int:
 
 
 def _without_memory(architecture: Architecture, classes: int) -> tuple[Network, Layer]:
-    """Return a network whose large parameters have shapes only, and the last layer of its body."""
+    """Return a network whose large parameters have only shapes, and the last layer of its body."""
     size = architecture.default_size
     inputs = Input((size, size, 3))
     x = architecture.body(inputs, without_memory(layers.Conv2D))
@@ -259,13 +273,3 @@ def _without_memory(architecture: Architecture, classes: int) -> tuple[Network, 
     for layer in architecture.top(classes, None, without_memory(layers.Dense)):
         x = layer(x)
     return Network(inputs, x), body
-
-
-def _shapes_of(kept: list[Layer]) -> Counter:
-    return Counter((p.name, p.shape) for layer in kept for p in layer.parameters)
-
-
-def _shapes_in(file: WeightFile) -> Counter:
-    return Counter(
-        (role, array.shape) for layer in file.layers for role, array in layer.tensors.items()
-    )

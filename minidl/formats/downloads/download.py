@@ -1,11 +1,11 @@
-"""Downloading one file, verified: what has broken off goes on where it stopped.
+"""Verified download of one file; an interrupted download resumes.
 
 >>> from minidl.formats.downloads.download import disk_errors
 >>> with disk_errors("weights.h5"):
 ...     raise OSError(28, "No space left on device")
 Traceback (most recent call last):
     ...
-OSError: weights.h5: the disk is full; set MINIDL_HOME to a folder elsewhere
+OSError: weights.h5: the disk is full; set MINIDL_HOME to another folder
 """
 
 from __future__ import annotations
@@ -19,29 +19,36 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from minidl.common.errors import FileFormatError
 from minidl.version import __version__
 
+if TYPE_CHECKING:
+    from minidl.formats.downloads.registry import Entry
+
 __all__ = ["disk_errors", "download"]
 
-ATTEMPTS = 10  # in one call of fetch, as long as each brings the file further
-CHUNK = 1 << 18
+ATTEMPTS = 10  # per call of fetch, as long as each attempt receives data
+CHUNK = 1 << 18  # bytes
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 
 
-def download(entry, path: Path, progress: bool, timeout: float) -> None:
-    """Bring the file of a registry's `entry` to `path`; what is not verified never has that name.
+def download(entry: Entry, path: Path, progress: bool, timeout: float) -> None:
+    """Download the file of a registry's `entry` to `path`, which only a verified file gets.
 
     Parameters
     ----------
     entry : minidl.formats.downloads.registry.Entry
     path : Path
+        A partial download is stored beside it, with the suffix ``.part``.
     progress : bool
+        Whether to draw a progress bar.
     timeout : float
-        How many seconds the server may be silent.
+        Seconds to wait for a response of the server.
 
     Raises
     ------
@@ -58,16 +65,16 @@ def download(entry, path: Path, progress: bool, timeout: float) -> None:
         part.unlink()
         if not resumed:
             raise FileFormatError(
-                f"{entry.key}: what {entry.address} sent {problem}, and was thrown away; try "
+                f"{entry.key}: the file from {entry.address} {problem}, and was deleted; try "
                 f"later, or {entry.by_hand}"
             )
-        resumed = False  # what was there before may have been the wrong part: once more, all of it
+        resumed = False  # the former part may have been wrong: download the whole file once
     with disk_errors(path):
         os.replace(part, path)
 
 
-def _complete(entry, part: Path, progress: bool, timeout: float) -> None:
-    """Ask for what `part` lacks, again and again as long as that brings it further."""
+def _complete(entry: Entry, part: Path, progress: bool, timeout: float) -> None:
+    """Request the missing bytes of `part` until it is complete or no more bytes arrive."""
     for _ in range(ATTEMPTS):
         before = _size(part)
         if entry.bytes is not None and before > entry.bytes:
@@ -86,16 +93,16 @@ def _complete(entry, part: Path, progress: bool, timeout: float) -> None:
             break
     if _size(part) == 0:
         host = urlsplit(entry.address).netloc
-        raise ConnectionError(f"{entry.key}: nothing came from {host} ({reason}); {entry.by_hand}")
+        raise ConnectionError(f"{entry.key}: no data from {host} ({reason}); {entry.by_hand}")
     of = f" of {total:,}" if total else ""
     raise ConnectionError(
-        f"{entry.key}: the download broke off after {_size(part):,}{of} bytes ({reason}); fetch it "
-        f"again to go on from there, or {entry.by_hand}"
+        f"{entry.key}: the download stopped after {_size(part):,}{of} bytes ({reason}); fetch it "
+        f"again to resume, or {entry.by_hand}"
     )
 
 
-def _receive(entry, part: Path, progress: bool, timeout: float) -> int | None:
-    """Append to `part` what one request brings; return the whole file's size, if known."""
+def _receive(entry: Entry, part: Path, progress: bool, timeout: float) -> int | None:
+    """Append the response of one request to `part`; return the whole file's size, if known."""
     from tqdm.auto import tqdm
 
     response, have, announced = _open(entry, _size(part), timeout)
@@ -114,10 +121,15 @@ def _receive(entry, part: Path, progress: bool, timeout: float) -> int | None:
             disk_errors(part, (total or 0) - have),
             open(part, "ab" if have else "wb") as file,
             tqdm(
-                desc=entry.key, total=total, initial=have, unit="B", unit_scale=True,
-                dynamic_ncols=True, disable=None if progress else True,
+                desc=entry.key,
+                total=total,
+                initial=have,
+                unit="B",
+                unit_scale=True,
+                dynamic_ncols=True,
+                disable=None if progress else True,
             ) as bar,
-        ):  # fmt: skip
+        ):
             if (total or 0) - have > shutil.disk_usage(part.parent).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             while total is None or have < total:
@@ -134,8 +146,8 @@ def _receive(entry, part: Path, progress: bool, timeout: float) -> int | None:
     return total
 
 
-def _open(entry, have: int, timeout: float):
-    """Return the response, at which byte it begins, and the whole file's size if it says so."""
+def _open(entry: Entry, have: int, timeout: float) -> tuple[HTTPResponse, int, int | None]:
+    """Return the response, the offset of its first byte, and the whole file's size, if known."""
     headers = {"User-Agent": f"minidl/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -149,10 +161,10 @@ def _open(entry, have: int, timeout: float):
             return _open(entry, 0, timeout)
         meaning = http.client.responses.get(error.code, "")
         raise ConnectionError(
-            f"{entry.key}: {entry.address} answers {error.code} {meaning}; try later, or "
+            f"{entry.key}: {entry.address} responds {error.code} {meaning}; try later, or "
             f"{entry.by_hand}"
         ) from None
-    if response.status != 206:  # the whole file, whatever was asked for
+    if response.status != 206:  # the whole file, although a part may have been requested
         length = response.headers.get("Content-Length", "")
         return response, 0, int(length) if length.isdecimal() else None
     given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
@@ -161,11 +173,13 @@ def _open(entry, have: int, timeout: float):
     response.close()
     if have:
         return _open(entry, 0, timeout)
-    raise ConnectionError(f"{entry.key}: {entry.address} sends a part only; {entry.by_hand}")
+    raise ConnectionError(
+        f"{entry.key}: {entry.address} sends only a part of the file; {entry.by_hand}"
+    )
 
 
 class _Broken(Exception):
-    """The network failed; asking again may help."""
+    """The network failed; another request may succeed."""
 
 
 @contextlib.contextmanager
@@ -181,16 +195,16 @@ def _network_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
-    """Say of what cannot be written which file it is, and what to do."""
+    """Add the file and advice to errors of writing; `needed` is the number of missing bytes."""
     try:
         yield
     except OSError as error:
         if isinstance(error, ConnectionError) or error.errno is None:
             raise
-        what = f"cannot be written ({error.strerror})"
+        problem = f"cannot be written ({error.strerror})"
         if error.errno in DISK_FULL:
-            what = "the disk is full" + (f", {needed:,} bytes are missing" if needed > 0 else "")
-        raise OSError(f"{path}: {what}; set MINIDL_HOME to a folder elsewhere") from error
+            problem = "the disk is full" + (f", {needed:,} bytes are missing" if needed > 0 else "")
+        raise OSError(f"{path}: {problem}; set MINIDL_HOME to another folder") from error
 
 
 def _size(path: Path) -> int:

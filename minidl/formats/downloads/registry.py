@@ -1,7 +1,7 @@
-"""The official weight files: where they are to be had, and how to have them here, verified.
+"""Registry of the official weight files: verified download into a cache.
 
-``registry.json`` names each file's address, size and hashes; :func:`fetch` returns the path of a
-file whose bytes are exactly those. What has broken off goes on where it stopped.
+``registry.json`` contains each file's address, size and hashes. :func:`fetch` returns the path of a
+local file with exactly this content. An interrupted download resumes.
 
 >>> from minidl.formats.downloads.registry import load_registry
 >>> load_registry()["vgg16-notop"].bytes
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from minidl.common.errors import FileFormatError
@@ -31,21 +32,21 @@ __all__ = ["Entry", "cache_folder", "fetch", "load_registry", "weights_folder"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One file that can be had.
+    """One downloadable file.
 
     Attributes
     ----------
     key : str
-        What :func:`fetch` calls it.
+        The argument of :func:`fetch`.
     url : str
     md5 : str
-        The hash that the file's publisher names.
+        The publisher's hash of the file.
     bytes : int or None
-        None where the size is not known.
+        Size of the file, if known.
     sha256 : str or None
     description : str
     file : str
-        Its name in :func:`weights_folder`; by default the last part of the url.
+        File name in :func:`weights_folder`; by default the last component of the URL.
     """
 
     key: str
@@ -56,17 +57,17 @@ class Entry:
     description: str = ""
     file: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "file", self.file or self.url.rsplit("/", 1)[-1])
 
     @property
     def path(self) -> Path:
-        """Where the file lies, or would lie, on this machine."""
+        """The local path of the file, whether it exists or not."""
         return weights_folder() / self.file
 
     @property
     def address(self) -> str:
-        """The url to ask: that of the mirror where ``MINIDL_WEIGHTS_URL`` names one."""
+        """The URL to request: that of the mirror in ``MINIDL_WEIGHTS_URL``, if set."""
         mirror = os.environ.get("MINIDL_WEIGHTS_URL")
         url = mirror.rstrip("/") + urlsplit(self.url).path if mirror else self.url
         if urlsplit(url).scheme not in ("http", "https"):
@@ -75,11 +76,11 @@ class Entry:
 
     @property
     def by_hand(self) -> str:
-        """What to do where no download is possible."""
-        return f"download {self.url} by other means and put it at {self.path}"
+        """Advice for machines without network access."""
+        return f"download {self.url} by other means and save it as {self.path}"
 
     def problem(self, path: Path) -> str | None:
-        """Say what is wrong with the bytes at `path`: the size first, then the hashes."""
+        """Return how size or hash of the file at `path` differ from the entry, or None."""
         size = path.stat().st_size
         if self.bytes not in (None, size):
             return f"has {size:,} bytes, expected {self.bytes:,}"
@@ -105,7 +106,7 @@ def load_registry() -> dict[str, Entry]:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be had again: ``MINIDL_HOME``, else the system's usual one."""
+    """Return the cache folder: ``MINIDL_HOME``, or else the system's folder for caches."""
     home = os.environ.get("MINIDL_HOME")
     if home:
         return Path(home).expanduser().absolute()
@@ -120,7 +121,7 @@ def cache_folder() -> Path:
 
 
 def weights_folder() -> Path:
-    """Return the folder where :func:`fetch` keeps weight files, and looks for them first."""
+    """Return the folder in which :func:`fetch` stores weight files."""
     return cache_folder() / "weights"
 
 
@@ -131,55 +132,60 @@ def fetch(
     progress: bool = True,
     timeout: float = 30.0,
 ) -> Path:
-    """Return the path of a verified weight file; download it where it is not there yet.
+    """Return the path of a verified weight file; download it if it is missing.
 
     Parameters
     ----------
     key : str
         A key of `registry`, such as "resnet50-notop".
     registry : mapping of str to Entry, optional
-        By default that of :func:`load_registry`.
+        By default the result of :func:`load_registry`.
     progress : bool
-        Draw a progress bar where the output is a terminal.
+        Draw a progress bar if the output is a terminal.
     timeout : float
-        How many seconds the server may be silent.
+        Seconds to wait for a response of the server.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     ValueError
         For an unknown key.
     ConnectionError
-        If the file cannot be downloaded; says which file to put where instead. What has come
-        is kept, and the next call goes on from there.
+        If the file cannot be downloaded; the message tells where to save it by hand. Received
+        data is kept, and the next call resumes.
     FileFormatError
-        If the file at hand, or what the server sends, has the wrong size or hash.
+        If the local file, or the server's, has another size or hash.
     OSError
         If the folder cannot be written or the disk is full.
     """
     registry = load_registry() if registry is None else registry
     if key not in registry:
-        raise ValueError(f"expected one of {', '.join(registry)}; received {key!r}")
+        raise ValueError(f"fetch: expected one of {', '.join(registry)}, received {key!r}")
     entry = registry[key]
     path = entry.path
     if not _is_there(entry, path):
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_name(f".{path.name}.lock"), entry, progress):
-            if not _is_there(entry, path):  # another process may have fetched it meanwhile
+            if not _is_there(entry, path):  # another process may have downloaded it
                 download(entry, path, progress, timeout)
-                _is_there(entry, path)  # leaves the note that it was verified
+                _is_there(entry, path)  # writes the note of the verification
     return path
 
 
 def _is_there(entry: Entry, path: Path) -> bool:
-    """Whether the file is there; raise where it is not what it should be.
+    """Return whether the file exists; raise FileFormatError if its content is wrong.
 
-    Hashing takes a second: a note beside the file tells which size and time of change passed.
+    Hashing takes a second. Therefore a note beside the file records the verified size and time of
+    modification.
     """
     if not path.exists():
         return False
     if not path.is_file():
-        raise FileFormatError(f"{path}: expected a file; move away what is there")
+        raise FileFormatError(f"{path}: expected a file; move what has this name")
     note = path.with_name(f".{path.name}.verified")
     state = path.stat()
     seal = json.dumps([state.st_size, state.st_mtime_ns, entry.hashes])
@@ -189,16 +195,16 @@ def _is_there(entry: Entry, path: Path) -> bool:
     problem = entry.problem(path)
     if problem:
         raise FileFormatError(
-            f"{path}: {problem}; delete it to have {entry.key} downloaded from {entry.address}"
+            f"{path}: {problem}; delete it to download {entry.key} from {entry.address}"
         )
-    with contextlib.suppress(OSError):  # a folder that cannot be written costs a hash each time
+    with contextlib.suppress(OSError):  # in a read-only folder, each call hashes
         note.write_text(seal, encoding="utf-8")
     return True
 
 
 @contextlib.contextmanager
 def _locked(path: Path, entry: Entry, progress: bool) -> Iterator[None]:
-    """Be the only process here. The system frees the lock of a process that dies."""
+    """Hold a lock between processes; the system releases it when a process ends."""
     with disk_errors(path):
         file = open(path, "ab")  # noqa: SIM115
     try:
@@ -207,19 +213,19 @@ def _locked(path: Path, entry: Entry, progress: bool) -> Iterator[None]:
                 print(f"{entry.key}: another process downloads it; waiting", file=sys.stderr)
                 progress = False
             time.sleep(0.1)
-            if not _is_at(path, file):  # who had it has finished, and taken the file away
+            if not _is_at(path, file):  # the holder has finished and deleted the file
                 file.close()
                 file = open(path, "ab")  # noqa: SIM115
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # Windows does not delete what is open
+            with contextlib.suppress(OSError):  # Windows does not delete open files
                 path.unlink()
     finally:
         file.close()
 
 
-def _try_lock(file) -> bool:
+def _try_lock(file: BinaryIO) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -230,12 +236,12 @@ def _try_lock(file) -> bool:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # A file system without locks: two downloads may spoil each other, which the hash shows.
+        # A file system without locks: the hash detects two downloads that interfere.
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True
 
 
-def _is_at(path: Path, file) -> bool:
+def _is_at(path: Path, file: BinaryIO) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minidl.common.errors import FileFormatError
@@ -41,12 +41,12 @@ def _is_layer(item: Any) -> bool:
     return has_class and isinstance(item.get("config"), (dict, list))
 
 
-def is_model(config: dict[str, Any]) -> bool:
+def is_model(config: Mapping[str, Any]) -> bool:
     """Return whether a layer's configuration is that of an inner model."""
     return isinstance(config["config"], list) or "layers" in config["config"]
 
 
-def layer_name(config: dict[str, Any]) -> str:
+def layer_name(config: Mapping[str, Any]) -> str:
     """Return the name in a layer's configuration, or ""."""
     inner = config["config"]
     return str(config.get("name") or (isinstance(inner, dict) and inner.get("name")) or "")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from minidl import layers
@@ -106,7 +107,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def input_sizes(config: dict[str, Any]) -> list[int | None] | None:
+def input_sizes(config: Mapping[str, Any]) -> list[int | None] | None:
     """Return the shape of one sample in a layer's configuration, or None."""
     for key in ("batch_input_shape", "batch_shape"):
         shape = plain(config.get(key))

@@ -35,9 +35,9 @@ def parse(
 ) -> argparse.Namespace:
     """Read the command line; `text` is the example's docstring.
 
-    `weights` names the network of an example with pretrained weights; ``add(parser)`` adds the options
-    of one example. `drawn` names the cartoons that are drawn without --data. `photos` and `other_test`
-    tell whether the example has the options --data and --also-test.
+    `weights` names the network of an example with pretrained weights; ``add(parser)`` adds the
+    options of one example. `drawn` names the cartoons that are drawn without --data. `photos` and
+    `other_test` tell whether the example has the options --data and --also-test.
     """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -41,13 +41,13 @@ def main() -> None:
     matplotlib.rcParams["svg.hashsalt"] = "minidl"
     figure = Figure((8.6, 3.4), layout="constrained")
     axes = figure.subplots()
-    for k, (engine, colour) in enumerate(ENGINES.items()):
+    for k, (engine, color) in enumerate(ENGINES.items()):
         for i, name in enumerate(SHOWN):
             own, value = rows[name][0], rows[name][k]
             if value is None:
                 continue
             label = engine if i == 0 else None
-            bar = axes.bar(i + 0.2 * (k - 1.5), value / own, 0.18, color=colour, label=label)
+            bar = axes.bar(i + 0.2 * (k - 1.5), value / own, 0.18, color=color, label=label)
             axes.bar_label(bar, [f"{value:g}"], fontsize=7, padding=2, color="#777777")
     axes.axhline(1, color="#777777", lw=0.8, ls=":")
     axes.set_xticks(range(len(SHOWN)), SHOWN.values(), color="#777777")

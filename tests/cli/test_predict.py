@@ -60,7 +60,7 @@ def test_explain_overwrites_no_photo(trained, photos, tmp_path, capsys):
         (tmp_path / "photo.png", "would be lost"),  # as the first of --explain *.png
         (tmp_path / "no" / "such.png", "does not exist"),
         (tmp_path / "new.jpg", "ends in .png"),
-        ("", "expected the name"),
+        ("", "expected a file name"),
     ):
         assert word in refused(capsys, "predict", trained, files[0], "--explain", place)
     arguments = (tmp_path / "photo.png", "--explain", tmp_path / "photo.png")
@@ -135,7 +135,7 @@ def test_unreadable_files_are_reported_and_skipped(trained, photo, tmp_path, cap
 def test_files_that_are_not_models_are_refused(photo, trained, tmp_path, capsys):
     half = tmp_path / "half.h5"
     half.write_bytes(trained.read_bytes()[: trained.stat().st_size // 2])
-    assert "damaged or cut off" in refused(capsys, "predict", half, photo)
+    assert "damaged or truncated" in refused(capsys, "predict", half, photo)
     assert "no such file" in refused(capsys, "predict", tmp_path / "nowhere.h5", photo)
     (tmp_path / "note.h5").write_text("no model")
     assert "not a minidl" in refused(capsys, "predict", tmp_path / "note.h5", photo)

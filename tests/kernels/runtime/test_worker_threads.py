@@ -19,8 +19,8 @@ def workers(request):
     created.stop()
 
 
-def worker_count():
-    return sum(thread.name == "minidl" for thread in threading.enumerate())
+def workers_alive():
+    return {thread for thread in threading.enumerate() if thread.name == "minidl"}
 
 
 def test_tasks_run_on_the_workers_and_on_the_caller(workers):
@@ -82,11 +82,11 @@ def test_idle_workers_keep_no_reference_to_the_last_task(workers):
 
 
 def test_stop_ends_the_threads():
-    before = worker_count()
+    before = workers_alive()  # those of other tests may end at any time
     workers = Workers(3)
-    assert worker_count() == before + 3
+    started = workers_alive() - before
+    assert len(started) == 3
     workers.stop()
-    deadline = time.monotonic() + TIMEOUT
-    while worker_count() > before and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert worker_count() == before
+    for thread in started:
+        thread.join(TIMEOUT)
+    assert not any(thread.is_alive() for thread in started)

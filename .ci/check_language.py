@@ -38,7 +38,7 @@ GLOSSARY = {
     r"\bmakes? small\b": "loss functions",
     r"\bthousand million\b": "billion",
     r"\bas (it|they) (lies?|stands?)\b|\bwhere (it|they) (lies?|stands?)\b": "in place, position",
-    r"\bOf the tensor\b": "Index of the tensor",
+    r"\bOf the tensor that\b": "Index of the tensor",
     r"\bwhence\b|\bthe dice\b": "plain words",
     r"\bspeaks? for a class\b": "supports a class",
     r"\b(will|may) flatter\b": "is overestimated",

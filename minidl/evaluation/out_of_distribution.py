@@ -34,7 +34,8 @@ __all__ = ["THRESHOLD", "fit", "is_fitted", "predict"]
 THRESHOLD = 1.0  # a sample with a higher OOD score is unknown
 SHRINKAGE = 0.01  # of the covariance towards a multiple of the identity, so that it is invertible
 BATCH_SIZE = 32
-KEY, FORMER_KEY = "out_of_distribution", "novelty"  # of the metadata; version 0.1 used the latter
+KEY = "out_of_distribution"  # of the metadata
+FORMER_KEY = "novelty"  # of version 0.1; language: ok
 
 
 def fit(

@@ -80,11 +80,12 @@ def test_scores_survive_saving(tmp_path):
 def test_metadata_of_version_0_1_are_read():
     model, x, _ = fitted()
     expected = out_of_distribution.predict(model, x)[1]
-    model.metadata["novelty"] = model.metadata.pop("out_of_distribution")
+    former = "novelty"  # language: ok
+    model.metadata[former] = model.metadata.pop("out_of_distribution")
     assert out_of_distribution.is_fitted(model)
     np.testing.assert_array_equal(out_of_distribution.predict(model, x)[1], expected)
     out_of_distribution.fit(model, x + 1, np.arange(len(x)) % 2, layer="features")
-    assert "novelty" not in model.metadata
+    assert former not in model.metadata
 
 
 def test_constant_feature_is_accepted():

@@ -104,7 +104,7 @@ def nested(lib):
 
 
 def normalized(lib):
-    """Batch normalisation in each of its variants; the shape comes with the data."""
+    """Batch normalization in each of its variants; the shape comes with the data."""
     layers = lib.layers
     model = lib.Sequential(
         [

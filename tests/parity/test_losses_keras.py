@@ -28,15 +28,15 @@ def keras_value_and_gradient(loss, y_true, y_pred, weights):
     batch=st.integers(1, 6),
     classes=st.integers(1, 5),
     weighted=st.booleans(),
-    normalised=st.booleans(),
+    normalized=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_losses_and_gradients(kind, logits, smoothing, batch, classes, weighted, normalised, seed):
+def test_losses_and_gradients(kind, logits, smoothing, batch, classes, weighted, normalized, seed):
     rng = np.random.default_rng(seed)
     classes = max(classes, 2) if kind in ("categorical", "sparse") else classes
     size = (batch, classes)
     y_pred = rng.normal(0, 3, size) if logits else rng.uniform(0.02, 0.98, size)
-    if normalised and kind in ("categorical", "sparse") and not logits:
+    if normalized and kind in ("categorical", "sparse") and not logits:
         y_pred /= y_pred.sum(axis=1, keepdims=True)
     y_pred = y_pred.astype("float32")
     integers = rng.integers(0, classes, batch)
@@ -47,7 +47,7 @@ def test_losses_and_gradients(kind, logits, smoothing, batch, classes, weighted,
         ours = losses.BinaryCrossentropy(logits, smoothing)
         theirs = keras.losses.BinaryCrossentropy(logits, smoothing)
         y_true = rng.integers(0, 2, (batch, classes)).astype("float32")
-        if classes == 1 and normalised:
+        if classes == 1 and normalized:
             y_true = y_true[:, 0]
     elif kind == "categorical":
         ours = losses.CategoricalCrossentropy(logits, smoothing)

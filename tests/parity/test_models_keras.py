@@ -55,7 +55,7 @@ def branching(lib):
 
 
 def normalized(lib):
-    """Batch normalisation after convolution and dense layer; one-hot labels."""
+    """Batch normalization after convolution and dense layer; one-hot labels."""
     layers = lib.layers
     return lib.Sequential(
         [
@@ -74,7 +74,7 @@ def normalized(lib):
 
 
 def frozen(lib):
-    """A frozen base with batch normalisation, used as a layer; a new top."""
+    """A frozen base with batch normalization, used as a layer; a new top."""
     layers = lib.layers
     x = lib.Input((8, 8, 3))
     y = layers.Conv2D(4, 3, name="conv")(x)

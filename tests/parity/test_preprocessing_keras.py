@@ -1,7 +1,7 @@
 """The preprocessing layers draw the same pictures as Keras' for the same factors.
 
 The tolerance is 1e-5 of the pixels' range, 255: Keras computes coordinates in float32, off by
-up to 1e-5 of a pixel on these sizes, and neighbouring random pixels differ by up to the range.
+up to 1e-5 of a pixel on these sizes, and neighboring random pixels differ by up to the range.
 """
 
 import numpy as np

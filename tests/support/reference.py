@@ -151,13 +151,13 @@ def naive_batch_norm(x, gamma, beta, epsilon):
 def naive_batch_norm_backward(dy, x, gamma, epsilon):
     """Return (dx, dgamma, dbeta), the chain rule step by step through mean and variance."""
     x, dy = np.float64(x), np.float64(dy)
-    rows, centred = len(x), x - np.mean(x, axis=0)
+    rows, centered = len(x), x - np.mean(x, axis=0)
     deviation = np.sqrt(np.var(x, axis=0) + epsilon)
     dn = dy * gamma
-    dvariance = np.sum(dn * centred, axis=0) * -0.5 / deviation**3
-    dmean = -np.sum(dn, axis=0) / deviation  # through the variance nothing: sum(centred) = 0
-    dx = dn / deviation + dvariance * 2 * centred / rows + dmean / rows
-    return dx, np.sum(dy * centred / deviation, axis=0), np.sum(dy, axis=0)
+    dvariance = np.sum(dn * centered, axis=0) * -0.5 / deviation**3
+    dmean = -np.sum(dn, axis=0) / deviation  # through the variance nothing: sum(centered) = 0
+    dx = dn / deviation + dvariance * 2 * centered / rows + dmean / rows
+    return dx, np.sum(dy * centered / deviation, axis=0), np.sum(dy, axis=0)
 
 
 def naive_softmax(x):

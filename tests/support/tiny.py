@@ -13,12 +13,12 @@ def blobs(count=40, features=4, classes=2, seed=0):
     """Return x and labels of normal clouds, one for each class, that a small net can tell apart."""
     rng = np.random.default_rng(seed)
     y = np.arange(count) % classes
-    centres = np.random.default_rng(99).normal(size=(classes, features)) * 2
-    return (centres[y] + rng.normal(size=(count, features))).astype(np.float32), y
+    centers = np.random.default_rng(99).normal(size=(classes, features)) * 2
+    return (centers[y] + rng.normal(size=(count, features))).astype(np.float32), y
 
 
 def pictures(count=24, size=8, seed=0):
-    """Return noisy grey-to-white images (0-255) and the label: is the left half brighter?"""
+    """Return noisy gray-to-white images (0-255) and the label: is the left half brighter?"""
     rng = np.random.default_rng(seed)
     y = np.arange(count) % 2
     x = rng.uniform(0, 120, (count, size, size, 3))

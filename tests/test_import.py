@@ -1,18 +1,20 @@
-"""What ``import minidl`` costs, and that all public names are there and documented."""
+"""Import time of minidl, its public names and their documentation, and imports of the root."""
 
+import ast
 import importlib
 import inspect
 import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import minidl
 
+PACKAGE = Path(minidl.__file__).parent
 HEAVY = ("numba", "h5py", "PIL", "matplotlib", "tqdm", "threadpoolctl")
-
 
 NAMES = """
     Input Model Sequential layers losses metrics optimizers callbacks data io training datasets
@@ -37,14 +39,14 @@ NAMES = """
 """
 
 
-def in_a_new_process(code):
+def run_in_new_process(code):
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     return json.loads(result.stdout)
 
 
-def test_importing_is_quick_and_imports_nothing_heavy():
+def test_import_is_fast_and_loads_no_heavy_module():
     code = (
         "import json, sys, time\n"
         "import numpy\n"
@@ -53,12 +55,12 @@ def test_importing_is_quick_and_imports_nothing_heavy():
         "seconds = time.perf_counter() - start\n"
         f"print(json.dumps([seconds, [n for n in {HEAVY} if n in sys.modules]]))\n"
     )
-    runs = [in_a_new_process(code) for _ in range(3)]
+    runs = [run_in_new_process(code) for _ in range(3)]
     assert all(heavy == [] for _, heavy in runs)
     assert min(seconds for seconds, _ in runs) < 0.3
 
 
-def test_building_a_model_is_quick_and_compiles_nothing():
+def test_building_a_model_is_fast_and_compiles_nothing():
     code = (
         "import json, sys, time\n"
         "import numpy\n"
@@ -70,14 +72,14 @@ def test_building_a_model_is_quick_and_compiles_nothing():
         "seconds = time.perf_counter() - start\n"
         f"print(json.dumps([seconds, [n for n in {HEAVY} if n in sys.modules]]))\n"
     )
-    seconds, heavy = min(in_a_new_process(code) for _ in range(2))
+    seconds, heavy = min(run_in_new_process(code) for _ in range(2))
     assert "numba" not in heavy
     assert "h5py" not in heavy
     assert "matplotlib" not in heavy
     assert seconds < 1.0
 
 
-def test_the_names_of_the_public_api_are_there():
+def test_public_names_exist():
     for name in NAMES.split():
         value = minidl
         for part in name.split("."):
@@ -117,3 +119,56 @@ def test_every_name_in_all_exists():
     for module in modules():
         for name in getattr(module, "__all__", []):
             assert hasattr(module, name), f"{module.__name__}.{name}"
+
+
+def root_imports(path):
+    """Return the lines of a module that use the root package instead of a module below it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            # `import minidl.data` binds the root; `import minidl.data as data` binds the module.
+            uses_root = [
+                item.name == "minidl" or (item.name.startswith("minidl.") and not item.asname)
+                for item in node.names
+            ]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == "minidl":
+            uses_root = [not is_module(item.name) for item in node.names]
+        else:
+            continue
+        if any(uses_root):
+            found.append(node.lineno)
+    return found
+
+
+def is_module(name):
+    return (PACKAGE / name / "__init__.py").exists() or (PACKAGE / f"{name}.py").exists()
+
+
+def test_no_module_below_the_root_imports_the_root():
+    """import-linter cannot check this, because the root package is the container of its layers."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path not in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
+        for line in root_imports(path)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("import minidl", [1]),
+        ("def f():\n    import minidl.data", [2]),
+        ("from minidl import Model", [1]),
+        ("from minidl import layers, load_model", [1]),
+        ("from minidl import layers, losses", []),
+        ("import minidl.data as data", []),
+        ("from minidl.models.model import Model", []),
+        ('"""\n>>> import minidl\n"""', []),
+    ],
+)
+def test_root_imports_finds_each_form(code, lines, tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert root_imports(path) == lines

@@ -18,7 +18,6 @@ from support.tiny import (
 
 import minidl
 from minidl import Input, Sequential, callbacks, layers, losses, metrics, optimizers
-from minidl.common.errors import DataError
 from minidl.data import Dataset
 from minidl.layers.regularizers import L1, L2
 from minidl.optimizers.schedules import CosineDecay
@@ -84,45 +83,6 @@ def test_validation_data_in_each_form(kind):
     assert history["val_accuracy"] == [pytest.approx(expected["accuracy"])]
 
 
-def test_validation_data_go_before_a_split():
-    seen = []
-    look = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
-    model = classifier()
-    history = model.fit(
-        X, Y, validation_split=0.5, validation_data=(X[:9], Y[:9]), batch_size=8,
-        callbacks=[look], verbose=0,
-    ).history  # fmt: skip
-    assert len(seen) == 5  # nothing is held back
-    expected = model.evaluate(X[:9], Y[:9], return_dict=True)["loss"]
-    assert history["val_loss"] == [pytest.approx(expected, rel=1e-6)]
-
-
-def with_names(*names):
-    data = minidl.data.ArrayDataset(X, Y)
-    data.class_names = names
-    return data
-
-
-def test_the_model_remembers_the_names_of_the_classes(tmp_path):
-    model = classifier()
-    model.fit(with_names("cat", "dog"), verbose=0)
-    model.save(tmp_path / "a.h5")
-    assert minidl.load_model(tmp_path / "a.h5").metadata == {"class_names": ["cat", "dog"]}
-    model.fit(with_names("chat", "chien"), verbose=0)
-    assert model.metadata["class_names"] == ["cat", "dog"]  # the first, or the user's own
-
-
-def test_other_classes_in_the_validation_data_are_refused():
-    model = classifier()
-    before = model.get_weights()
-    with refused(DataError, "validation_data", "['cat', 'dog']", "['dog', 'cat']"):
-        model.fit(with_names("cat", "dog"), validation_data=with_names("dog", "cat"), verbose=0)
-    assert_same_arrays(model.get_weights(), before)
-    assert model.metadata == {}
-    model.fit(with_names("cat", "dog"), validation_data=(X, Y), verbose=0)
-    model.fit(with_names("cat", "dog"), validation_data=with_names("cat", "dog"), verbose=0)
-
-
 def test_a_batch_size_is_for_arrays():
     model, data = classifier(), minidl.data.ArrayDataset(X, Y)
     for method in (model.fit, model.evaluate, model.predict):
@@ -150,26 +110,6 @@ def test_costly_metrics_are_computed_once_an_epoch():
     assert batch_logs == [["loss", "accuracy"]] * 10
     assert len(history.history["auc"]) == 2
     assert len(model.train_on_batch(X, Y)) == 3
-
-
-def test_validation_now_and_then():
-    history = (
-        classifier()
-        .fit(X, Y, epochs=5, validation_data=(X, Y), validation_freq=2, verbose=0)
-        .history
-    )
-    assert len(history["loss"]) == 5
-    assert len(history["val_loss"]) == 2
-
-
-def test_validation_steps_limit_the_batches():
-    model = classifier()
-    model.optimizer.learning_rate = 0.0
-    history = model.fit(
-        X, Y, validation_data=(X, Y), validation_batch_size=8, validation_steps=1, verbose=0
-    ).history
-    expected = model.evaluate(X[:8], Y[:8], return_dict=True)["loss"]
-    assert history["val_loss"] == [pytest.approx(expected, rel=1e-6)]
 
 
 def test_steps_per_epoch_cut_an_endless_source():
@@ -204,13 +144,6 @@ def test_a_dataset_is_asked_for_each_epoch_and_closed():
     assert data.closed == 3
     model.predict(data, steps=1)
     assert data.closed == 4
-
-
-def test_initial_epoch_counts_on():
-    seen = []
-    watch = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
-    classifier().fit(X, Y, initial_epoch=2, epochs=5, callbacks=[watch], verbose=0)
-    assert seen == [2, 3, 4]
 
 
 def test_a_loss_that_is_not_finite_is_said_out_loud():
@@ -643,16 +576,6 @@ def test_the_best_weights_are_not_kept_twice_when_training_has_ended(tmp_path):
     resumed.fit(X, Y, epochs=4, callbacks=[again], resume=True, verbose=0)
     assert again.best_epoch == 0
     assert_same_arrays(resumed.get_weights(), best)
-
-
-def test_a_flat_loss_is_said_out_loud():
-    model = Sequential([Input((2,)), layers.Dense(3, activation="relu"), layers.Dense(1)])
-    model.layers[0].set_weights([np.zeros((2, 3)), -np.ones(3)])  # every ReLU is dead
-    model.layers[1].set_weights([np.ones((3, 1)), np.zeros(1)])
-    model.layers[1].trainable = False
-    model.compile("sgd", "mse")
-    with pytest.warns(UserWarning, match="stayed at exactly 1 for an epoch"):
-        model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0)
 
 
 def test_a_loss_derived_from_cross_entropy_keeps_its_own_gradient():

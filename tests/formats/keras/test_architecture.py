@@ -13,7 +13,6 @@ import minidl
 from minidl import Input, Model, Sequential, layers
 from minidl.common.errors import FileFormatError
 from minidl.formats.keras.architecture import rebuild_keras
-from minidl.formats.keras.layers import make_layer, parameter_count
 
 # One network: a stem, a shared convolution called twice, a sum, and a classifier.
 KINDS = {
@@ -215,43 +214,6 @@ def test_several_inputs_and_outputs():
 
 # Single layers
 
-CASES = {
-    "ReLU": {"max_value": 6.0, "negative_slope": {"type": "ndarray", "value": 0.1}},
-    "LeakyReLU": {"alpha": 0.25},
-    "Dropout": {"p": 0.5},
-    "ZeroPadding2D": {"padding": [[1, 0], [0, 2]], "data_format": "channels_last"},
-    "MaxPooling2D": {"pool_size": [2, 2], "border_mode": "valid", "dim_ordering": "tf"},
-    "AveragePooling2D": {"pool_size": 3, "strides": 1, "padding": "same"},
-    "GlobalMaxPooling2D": {"keepdims": True},
-    "DepthwiseConv2D": {"kernel_size": 3, "depth_multiplier": 2, "groups": 1},
-    "Rescaling": {"scale": {"class_name": "__numpy__", "config": {"value": [1, 2, 3]}}},
-    "RandomRotation": {"factor": [-0.1, 0.1], "value_range": [0, 255], "data_format": None},
-    "RandomFlip": {"mode": "horizontal", "data_format": "channels_last", "seed": 3},
-    "Reshape": {"target_shape": {"class_name": "__tuple__", "items": [9, -1]}},
-    "Softmax": {"axis": -1},
-    "Flatten": {"data_format": "channels_last"},
-    "Activation": {"activation": {"class_name": "function", "config": "relu"}},
-    "Dense": {"units": 3, "activation": {"class_name": "ReLU", "config": {"max_value": 6.0}}},
-}
-
-
-@pytest.mark.parametrize("kind", CASES)
-def test_arguments_of_each_kind(kind):
-    layer = make_layer(kind, {"name": "a", "trainable": False, "dtype": "float64", **CASES[kind]})
-    assert type(layer) is getattr(layers, kind)
-    assert (layer.name, layer.trainable, layer.dtype, layer.auto_named) == (
-        "a", False, np.float64, False,
-    )  # fmt: skip
-    layer(np.zeros((1, 6, 6, 3)))
-
-
-def test_arguments_are_not_lost():
-    assert make_layer("LeakyReLU", {"alpha": 0.25}).negative_slope == 0.25
-    assert make_layer("ReLU", CASES["ReLU"]).max_value == 6.0
-    assert make_layer("Dense", CASES["Dense"]).activation.max_value == 6.0
-    assert make_layer("BatchNormalization", {"epsilon": 1e-5, "center": False}).center is False
-    assert make_layer("Reshape", CASES["Reshape"]).target_shape == (9, -1)
-
 
 @pytest.mark.parametrize(
     ("kind", "config", "words"),
@@ -381,26 +343,6 @@ def test_a_model_may_have_as_many_parameters_as_its_file():
     rebuild_keras(chain(START, DENSE), "a.h5", max_parameters=8)
     with refused(FileFormatError, "'head'", "more parameters"):
         rebuild_keras(chain(START, DENSE), "a.h5", max_parameters=7)
-
-
-SIZED = {
-    "Dense": {"units": 5},
-    "Conv2D": {"filters": 6, "kernel_size": [2, 3], "groups": 2},
-    "DepthwiseConv2D": {"kernel_size": 2, "depth_multiplier": 3},
-    "BatchNormalization": {},
-    "ReLU": {},
-}
-
-
-@pytest.mark.parametrize("kind", SIZED)
-@pytest.mark.parametrize("flag", ["use_bias", "scale", "center", None])
-def test_parameters_are_counted_before_a_layer_is_built(kind, flag):
-    own = ("scale", "center") if kind == "BatchNormalization" else ("use_bias",)
-    given = {flag: False} if flag in own and kind != "ReLU" else {}
-    layer = make_layer(kind, {"name": "a", **SIZED[kind], **given})
-    count = parameter_count(layer, (None, 7, 7, 4))
-    layer(np.zeros((1, 7, 7, 4)))
-    assert count == layer.count_params()
 
 
 def test_models_nested_without_end_are_refused():

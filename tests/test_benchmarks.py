@@ -1,4 +1,4 @@
-"""The benchmarks: each script runs on tiny sizes and writes a complete report.
+"""Benchmark scripts: each runs on tiny sizes and writes a complete report.
 
 Peers are tested if this environment contains them, or that of the interpreter in the environment
 variable MINIDL_PEER_PYTHON.

@@ -1,4 +1,4 @@
-"""``weights/convert.py``: any file becomes minidl's own, the same bits, and loads as before."""
+"""``weights/convert.py``: conversion of weight files without loss."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The core of docs/core.md stays small: its files exist and keep the budget of code lines."""
+"""The core described in docs/core.md: its files exist, and its code lines stay in budget."""
 
 import ast
 import io

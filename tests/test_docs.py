@@ -1,4 +1,4 @@
-"""docs/: every code block runs, every shown output is the real one, every file is on the map."""
+"""Documentation pages: code blocks, shown outputs, commands, links and the file map."""
 
 import importlib.util
 import re
@@ -24,7 +24,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory with the photos that the pages speak of."""
+    """A working directory with the photos of the pages."""
     x, y = datasets.cartoon_pets(24, size=64, seed=0)
     for i, (image, label) in enumerate(zip(x, y, strict=True)):
         part = "test" if i < 8 else "train"
@@ -36,20 +36,20 @@ def folder(tmp_path, monkeypatch):
 
 
 @each_page
-def test_every_python_block_runs_and_prints_what_is_shown(page, folder):
+def test_python_blocks_print_the_shown_output(page, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the page on errors provokes them
         run(page.read_text(encoding="utf-8"), page.name)
 
 
 @each_page
-def test_every_command_is_one_that_minidl_understands(page):
+def test_commands_are_valid(page):
     for line in commands(page.read_text(encoding="utf-8")):
         _parser().parse_args(shlex.split(line))
 
 
 @each_page
-def test_links_and_pictures_lead_somewhere(page):
+def test_links_and_pictures_exist(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (DOCS / target).exists(), target
 
@@ -71,7 +71,7 @@ def test_every_module_has_a_first_line_for_the_map():
         assert file_map.first_line(path), path
 
 
-def test_nothing_is_loaded_from_elsewhere():
+def test_pages_load_no_external_files():
     settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "font: false" in settings
     assert "http" not in settings

@@ -1,4 +1,4 @@
-"""The example scripts: each runs on a folder of photos, prints its figures and draws them."""
+"""Example scripts: each runs on a folder of photos, prints its results and plots them."""
 
 import argparse
 import importlib
@@ -24,9 +24,13 @@ SCRIPTS = sorted(EXAMPLES.glob("[01]*.py"))
 def run(script, *arguments, cwd, **environment):
     command = [sys.executable, str(script), *map(str, arguments)]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=120,
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +65,19 @@ def test_an_example_trains_on_a_pretrained_network(script, photos, weights, tmp_
         path for name, path in weights.items() if name.lower() in script.stem.replace("_", "")
     ]
     done = run(
-        script, "--data", photos, "--image-size", 75, "--epochs", 1, "--weights", file,
-        "--also-test", photos / "test", cwd=tmp_path,
-    )  # fmt: skip
+        script,
+        "--data",
+        photos,
+        "--image-size",
+        75,
+        "--epochs",
+        1,
+        "--weights",
+        file,
+        "--also-test",
+        photos / "test",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     (summary,) = [json.loads(path.read_text()) for path in (tmp_path / "outputs").glob("*.json")]
     (accuracy,) = summary["accuracy"]
@@ -81,9 +95,17 @@ def test_an_example_trains_on_a_pretrained_network(script, photos, weights, tmp_
 
 def test_an_example_without_weights_says_which_file_to_get(photos, tmp_path):
     done = run(
-        SCRIPTS[5], "--data", photos, "--image-size", 75, "--epochs", 1, cwd=tmp_path,
-        MINIDL_HOME=tmp_path, MINIDL_WEIGHTS_URL="http://127.0.0.1:9",
-    )  # fmt: skip
+        SCRIPTS[5],
+        "--data",
+        photos,
+        "--image-size",
+        75,
+        "--epochs",
+        1,
+        cwd=tmp_path,
+        MINIDL_HOME=tmp_path,
+        MINIDL_WEIGHTS_URL="http://127.0.0.1:9",
+    )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "resnet50" in line
@@ -92,9 +114,17 @@ def test_an_example_without_weights_says_which_file_to_get(photos, tmp_path):
 
 def test_models_are_compared_and_missing_weights_are_reported(photos, weights, tmp_path):
     done = run(
-        SCRIPTS[7], "--data", photos, "--image-size", 75, "--epochs", 1, "--weights",
-        weights["InceptionV3"], cwd=tmp_path,
-    )  # fmt: skip
+        SCRIPTS[7],
+        "--data",
+        photos,
+        "--image-size",
+        75,
+        "--epochs",
+        1,
+        "--weights",
+        weights["InceptionV3"],
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.endswith((" s", "no weights"))]
     table = {row[:22].strip(): row[22:] for row in rows if not row.startswith("Epoch")}

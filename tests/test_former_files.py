@@ -1,4 +1,4 @@
-"""Files written before the modules moved still load, predict the same and go on training."""
+"""Files saved by version 0.1 load, predict the same and continue training."""
 
 from pathlib import Path
 

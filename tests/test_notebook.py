@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and what comes out is what its text claims."""
+"""The notebook: every cell runs, and the outputs support the statements of its text."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models, histories, figures and bars in a notebook, as a real kernel shows them."""
+"""Display of models, histories, figures and progress bars in a real notebook kernel."""
 
 import re
 

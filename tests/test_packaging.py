@@ -1,4 +1,4 @@
-"""What an installation contains: pyproject.toml lists the packages by hand."""
+"""Packages in pyproject.toml: every folder of minidl is installed."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""README.md tells the truth: its Python runs, its command lines parse, its files exist."""
+"""README.md: Python blocks run, commands parse, and linked files exist."""
 
 import re
 import shlex

@@ -165,9 +165,10 @@ def test_metadata_comes_back(folder):
 def test_a_compiled_model_trains_on_as_if_nothing_had_happened(optimizer, folder):
     model = picture_net()
     model.compile(
-        optimizer, losses.BinaryCrossentropy(label_smoothing=0.1),
+        optimizer,
+        losses.BinaryCrossentropy(label_smoothing=0.1),
         metrics=["accuracy", metrics.Precision(0.4), losses.MeanSquaredError()],
-    )  # fmt: skip
+    )
     x, y = pictures()
     model.fit(x, y, epochs=2, verbose=0)
     loaded = saved_and_loaded(model, folder)
@@ -180,9 +181,11 @@ def test_a_compiled_model_trains_on_as_if_nothing_had_happened(optimizer, folder
 def test_several_outputs_stay_compiled(folder):
     model = two_by_two()
     model.compile(
-        "adam", ["mse", "sparse_categorical_crossentropy"], metrics=[[], ["accuracy"]],
+        "adam",
+        ["mse", "sparse_categorical_crossentropy"],
+        metrics=[[], ["accuracy"]],
         loss_weights=[0.3, 0.7],
-    )  # fmt: skip
+    )
     data = [X, X[:, :2]], [Y, Y]
     model.fit(*data, verbose=0)
     loaded = saved_and_loaded(model, folder)
@@ -262,9 +265,12 @@ OWN = {
 
 def own_model():
     model = Sequential(
-        [Input((4,)), Scale(3.0), layers.Dense(1, kernel_regularizer=Cubic(0.1),
-         bias_initializer=Sevens())]
-    )  # fmt: skip
+        [
+            Input((4,)),
+            Scale(3.0),
+            layers.Dense(1, kernel_regularizer=Cubic(0.1), bias_initializer=Sevens()),
+        ]
+    )
     model.compile(SignDescent(Halving()), AbsoluteError(), metrics=[Largest(), "mse"])
     model.fit(X, Y, verbose=0)
     return model

@@ -294,8 +294,9 @@ def damages(draw):
             del data[start:stop]
         elif kind == "swap":
             data[start : start + 512], data[stop : stop + 512] = (
-                data[stop : stop + 512], data[start : start + 512],
-            )  # fmt: skip
+                data[stop : stop + 512],
+                data[start : start + 512],
+            )
         elif kind == "append":
             data += junk
         return bytes(data)

@@ -97,9 +97,14 @@ def test_layers_without_names_match_by_the_rank_of_their_numbers(
 
 def test_kinds_of_keras_1_and_of_early_tensorflow(tmp_path):
     network = Sequential(
-        [Input((5, 5, 2)), layers.Conv2D(3, 3), layers.BatchNormalization(), layers.Flatten(),
-         layers.Dense(2)]
-    )  # fmt: skip
+        [
+            Input((5, 5, 2)),
+            layers.Conv2D(3, 3),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
     content = random_layers(network)
     for kinds in (
         ["convolution2d_1", "batchnormalization_1", "dense_1"],
@@ -352,10 +357,14 @@ def test_a_file_of_another_network_is_evident(tmp_path):
     kernel = {"kernel": np.ones((1, 1, 2, 2), "f4"), "bias": np.ones(2, "f4")}
     write_keras1([(name, kernel) for name in names], tmp_path / "vgg16.h5")
     assert_refused(
-        residual_block(), tmp_path / "vgg16.h5", "(Keras 1 weights): does not fit Model 'resnet50'",
-        "missing tensors for conv1_conv (kernel, bias), conv1_bn", "block1_conv1, block1_conv2",
-        "unexpected layers", "VGG16",
-    )  # fmt: skip
+        residual_block(),
+        tmp_path / "vgg16.h5",
+        "(Keras 1 weights): does not fit Model 'resnet50'",
+        "missing tensors for conv1_conv (kernel, bias), conv1_bn",
+        "block1_conv1, block1_conv2",
+        "unexpected layers",
+        "VGG16",
+    )
 
 
 def changed(content, layer, change):

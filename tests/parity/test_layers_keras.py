@@ -56,9 +56,14 @@ def windows(strides):
 )
 def test_conv2d(window, kernel_size, groups, filters, use_bias, activation, shape, seed):
     ours, theirs = both(
-        "Conv2D", filters * groups, kernel_size, **window,
-        groups=groups, use_bias=use_bias, activation=activation,
-    )  # fmt: skip
+        "Conv2D",
+        filters * groups,
+        kernel_size,
+        **window,
+        groups=groups,
+        use_bias=use_bias,
+        activation=activation,
+    )
     check_layer(ours, theirs, normal(seed, *shape[:3], shape[3] * groups), seed=seed)
 
 
@@ -80,9 +85,13 @@ def test_conv2d_same_with_stride_two_pads_on_the_same_sides(kernel_size, size):
 )
 def test_depthwise_conv2d(window, kernel_size, depth_multiplier, use_bias, activation, shape, seed):
     ours, theirs = both(
-        "DepthwiseConv2D", kernel_size, **window,
-        depth_multiplier=depth_multiplier, use_bias=use_bias, activation=activation,
-    )  # fmt: skip
+        "DepthwiseConv2D",
+        kernel_size,
+        **window,
+        depth_multiplier=depth_multiplier,
+        use_bias=use_bias,
+        activation=activation,
+    )
     check_layer(ours, theirs, normal(seed, *shape), seed=seed)
 
 

@@ -149,9 +149,14 @@ def test_validation_split_with_sample_weights():
 def test_validation_data_every_second_epoch(options):
     weights = np.linspace(2, 0, 20, dtype="float32")
     check_same_training(
-        classifiers(), X, CLASSES, validation_data=(X[:20], CLASSES[:20], weights),
-        validation_freq=2, epochs=4, **options,
-    )  # fmt: skip
+        classifiers(),
+        X,
+        CLASSES,
+        validation_data=(X[:20], CLASSES[:20], weights),
+        validation_freq=2,
+        epochs=4,
+        **options,
+    )
 
 
 def test_initial_epoch():
@@ -197,9 +202,13 @@ def test_early_stopping_restores_the_best_weights():
 
     # On the way to 5 the predictions come past 3, where the validation loss is least.
     history = check_same_training(
-        models(1, None, loss="mse"), X, np.full((50, 1), 5.0), epochs=30, callbacks=callbacks,
+        models(1, None, loss="mse"),
+        X,
+        np.full((50, 1), 5.0),
+        epochs=30,
+        callbacks=callbacks,
         validation_data=(X, np.full((50, 1), 3.0)),
-    )  # fmt: skip
+    )
     assert 0 < np.argmin(history["val_loss"]) == len(history["val_loss"]) - 3
 
 

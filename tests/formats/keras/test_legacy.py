@@ -230,9 +230,10 @@ def test_official_files_for_theano_are_refused_by_name(tmp_path, name):
 def test_channels_first_is_refused(tmp_path, config, words):
     layer = {"class_name": "Conv2D", "config": config}
     write_keras2(
-        random_layers(small_net()), tmp_path / "a.h5",
+        random_layers(small_net()),
+        tmp_path / "a.h5",
         config={"class_name": "Sequential", "config": [layer]},
-    )  # fmt: skip
+    )
     with refused(FileFormatError, "a.h5", *words):
         read(tmp_path / "a.h5")
 

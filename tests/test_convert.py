@@ -80,7 +80,7 @@ def test_the_script_fails_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_bits_and_dtype_stay(tmp_path, dtype):
+def test_conversion_keeps_values_and_dtype(tmp_path, dtype):
     source, target = tmp_path / "keras.h5", tmp_path / "minidl.h5"
     write_keras2(source, network(), dtype)
     convert_weights(source, target)
@@ -122,7 +122,7 @@ def test_layers_of_one_name_in_two_models_are_refused(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_file_leaves_nothing_behind(tmp_path):
+def test_a_damaged_file_leaves_no_output(tmp_path):
     source, target = tmp_path / "keras.h5", tmp_path / "out.h5"
     write_keras2(source, network())
     source.write_bytes(source.read_bytes()[:3000])

@@ -93,7 +93,7 @@ def test_an_example_trains_on_a_pretrained_network(script, photos, weights, tmp_
         np.testing.assert_array_equal(loaded["block1_conv1/kernel"], expected)
 
 
-def test_an_example_without_weights_says_which_file_to_get(photos, tmp_path):
+def test_missing_weights_are_named(photos, tmp_path):
     done = run(
         SCRIPTS[5],
         "--data",
@@ -153,7 +153,7 @@ def test_an_example_reports_each_seed_and_the_mean(script, photos, tmp_path):
     assert model.input_shape == (None, 40, 40, 3)
 
 
-def test_an_example_tells_the_accuracy_without_the_photos_that_are_in_train(photos, tmp_path):
+def test_accuracy_is_also_reported_without_leaked_photos(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "data")
     copies = sorted((tmp_path / "data" / "test" / "cats").iterdir())[:2]
     for file in copies:
@@ -188,7 +188,7 @@ def test_an_example_tells_the_accuracy_without_the_photos_that_are_in_train(phot
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_an_example_is_short_and_explains_itself(script, tmp_path):
+def test_examples_are_short_and_have_help(script, tmp_path):
     assert len(script.read_text().splitlines()) < 160
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -237,7 +237,7 @@ def test_four_species_are_counted_and_drawn(tmp_path):
     assert (tmp_path / "outputs" / "species-seed0.png").stat().st_size > 10_000
 
 
-def test_a_layer_and_a_loss_of_ones_own_are_checked_before_they_are_compared(photos, tmp_path):
+def test_custom_layer_and_loss_pass_the_gradient_check(photos, tmp_path):
     done = run(SCRIPTS[10], "--data", photos, "--epochs", 1, "--image-size", 40, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     checked, agrees, *compared = done.stdout.splitlines()
@@ -246,7 +246,7 @@ def test_a_layer_and_a_loss_of_ones_own_are_checked_before_they_are_compared(pho
     assert len([line for line in compared if "mean test accuracy" in line]) == 4
 
 
-def test_two_branches_answer_twice(tmp_path):
+def test_two_branches_have_two_outputs(tmp_path):
     done = run(SCRIPTS[11], "--epochs", 1, "--image-size", 32, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "of the species" in done.stdout
@@ -256,14 +256,14 @@ def test_two_branches_answer_twice(tmp_path):
     assert (species.shape, turned.shape) == ((2, 4), (2, 1))
 
 
-def test_the_network_that_ships_is_a_base_without_a_download(photos, tmp_path):
+def test_the_bundled_network_is_a_base_without_a_download(photos, tmp_path):
     done = run(SCRIPTS[12], "--data", photos, "--epochs", 1, "--image-size", 40, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "seed 0: on PetsNet 0." in done.stdout or "seed 0: on PetsNet 1." in done.stdout
     assert done.stdout.splitlines()[-1].startswith("mean test accuracy: on PetsNet")
 
 
-def test_an_ablation_names_what_is_left_out(photos, tmp_path):
+def test_an_ablation_names_the_omitted_part(photos, tmp_path):
     script = EXAMPLES / "pets_ablation.py"
     done = run(script, "--data", photos, "--image-size", 32, "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,7 @@ def test_metadata_of_a_former_model_is_kept():
     assert minidl.load_model(FILES / "functional.h5").metadata["class_names"] == ["a", "b", "c"]
 
 
-def test_a_former_training_goes_on_with_its_optimizer_state(expected):
+def test_a_former_training_continues_with_its_optimizer_state(expected):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (24, 12, 12, 3)).astype("float32")
     y = rng.integers(0, 3, 24)

@@ -59,7 +59,7 @@ def test_every_cell_runs_and_the_claims_hold(tmp_path):
     assert not list(tmp_path.iterdir()), "the notebook leaves files behind"
 
 
-def test_stored_outputs_are_whole_and_fit_to_be_published():
+def test_stored_outputs_are_complete_and_publishable():
     notebook = read_notebook()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -71,7 +71,7 @@ def test_stored_outputs_are_whole_and_fit_to_be_published():
     assert NOTEBOOK.stat().st_size < 1_500_000
 
 
-def test_links_lead_somewhere():
+def test_links_exist():
     text = "\n".join(c.source for c in read_notebook().cells if c.cell_type == "markdown")
     headings = {match.replace(" ", "-") for match in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
     links = re.findall(r"\]\(([^)\s]+)\)", text)

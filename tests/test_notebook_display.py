@@ -63,7 +63,7 @@ def test_a_history_is_its_curves_and_a_table(cells):
     assert re.search(r"2 epochs in \d+\.\d s", html)
 
 
-def test_figures_show_themselves_without_pyplot(cells):
+def test_figures_display_without_pyplot(cells):
     for cell in (cells[4], cells[5]):
         assert len(shown(cell)["image/png"]) > 1000
 

@@ -38,14 +38,14 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
         np.testing.assert_allclose(p, model.predict(image)[0], atol=1e-5)  # this row, this file
 
 
-def test_command_lines_are_ones_that_minidl_understands():
+def test_commands_parse():
     lines = re.findall(r"^minidl (\w+ ?.*)$", README, re.MULTILINE)
     assert {line.split()[0] for line in lines} >= {"train", "evaluate", "predict", "info"}
     for line in lines:
         _parser().parse_args(shlex.split(line.split("#")[0]))
 
 
-def test_what_it_says_of_the_drawings_is_what_is_said(monkeypatch, capsys):
+def test_prediction_examples_show_the_real_output(monkeypatch, capsys):
     (line,) = re.findall(r"^docs/demo.png: .*$", README, re.MULTILINE)
     monkeypatch.chdir(ROOT)
     assert main(["predict", "docs/demo.png"]) == 0
@@ -60,7 +60,7 @@ def test_linked_files_exist(target):
     assert (ROOT / target).exists()
 
 
-def test_set_up_commands_are_where_ci_finds_them():
+def test_setup_commands_have_the_marks_that_ci_reads():
     for name in ("demo", "tests"):
         found = re.search(rf"<!-- ci: {name} -->\n```\n((?:.+\n)+)```\n<!-- ci: end -->", README)
         assert found, f"the command of {name} has to stand between its marks"

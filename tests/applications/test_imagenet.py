@@ -1,4 +1,4 @@
-"""ImageNet's classes, its preprocessing, and what predictions mean."""
+"""ImageNet: class names, preprocessing and decoding of predictions."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def test_preprocess_input(mode, dtype):
     assert not np.shares_memory(x, y)
 
 
-def test_preprocess_input_takes_one_image_and_read_only_ones():
+def test_preprocess_input_accepts_one_image_and_read_only_arrays():
     x = images()[0]
     x.flags.writeable = False
     np.testing.assert_allclose(imagenet.preprocess_input(x), expected(x, "caffe"), atol=3e-5)
@@ -80,7 +80,7 @@ def test_class_names_are_unique():
     assert {names[638], names[639]} == {"maillot_n03710637", "maillot_n03710721"}
 
 
-def test_class_names_are_a_list_of_ones_own():
+def test_class_names_returns_a_new_list():
     imagenet.class_names().clear()
     assert len(imagenet.class_names()) == 1000
 

@@ -1,4 +1,4 @@
-"""PetsNet as a network; what its trained weights can do is in test_pets_weights.py."""
+"""PetsNet: architecture and arguments; test_pets_weights.py tests its trained weights."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def photos(size=(48, 40), n=2):
     return np.random.default_rng(0).integers(0, 256, (n, *size, 3), "uint8")
 
 
-def test_it_is_small_and_takes_images_of_any_size():
+def test_size_and_arbitrary_image_sizes():
     net = PetsNet(weights=None)
     assert net.count_params() <= 1_500_000
     assert net.input_shape == (None, None, None, 3)
@@ -34,7 +34,7 @@ def test_the_map_is_a_sixteenth_of_the_image(size):
     )
 
 
-def test_classes_of_ones_own():
+def test_custom_classes():
     net = PetsNet(weights=None, classes=5)
     np.testing.assert_allclose(net.predict(photos(), verbose=0).sum(axis=1), 1, atol=1e-5)
 
@@ -74,7 +74,7 @@ def test_saved_at_half_precision_and_loaded_it_predicts_the_same_within_rounding
     np.testing.assert_allclose(loaded.predict(x, verbose=0), net.predict(x, verbose=0), atol=2e-3)
 
 
-def test_mistakes_are_named():
+def test_invalid_arguments_are_refused():
     with refused(ValueError, "2 classes", "classes=3", "include_top=False"):
         PetsNet(classes=3)
     with refused(ValueError, "at least 32", "(31, 32, 3)"):

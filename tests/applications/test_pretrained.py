@@ -1,4 +1,4 @@
-"""The arguments of the networks: what is refused, and which weights are asked for."""
+"""Arguments of the pretrained networks: validation and the choice of weight files."""
 
 import inspect
 import sys
@@ -20,7 +20,7 @@ def test_all_networks_share_their_parameters():
 
 
 @each_network
-def test_input_shapes_that_no_network_takes(build):
+def test_invalid_input_shapes_are_refused(build):
     n = MINIMUM[build]
     for shape in [
         (n - 1, n, 3), (n, n - 1, 3), (n, n, 1), (n, n, None), (n, n), (n, n, 3, 1), n, "32",
@@ -54,13 +54,13 @@ def test_input_shapes_that_no_network_takes(build):
         ),
     ],
 )
-def test_arguments_that_are_wrong_or_contradict_one_another(arguments, message):
+def test_invalid_and_contradictory_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         VGG16(**{"weights": None, **arguments})
     assert "\n" not in str(error.value)
 
 
-def test_what_weights_can_be(tmp_path):
+def test_weights_argument(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="vgg16: expected weights None, .*; imagnet: there is no such file"
     ):
@@ -116,7 +116,7 @@ def test_the_smallest_official_file_with_all_layers_is_taken(asked, build, argum
     assert len({layer.name for layer in asked.whole}) == len(asked.whole)
 
 
-def test_no_time_is_spent_on_random_numbers_that_a_file_replaces(asked):
+def test_weights_that_a_file_replaces_are_not_initialized(asked):
     network = InceptionV3(include_top=False)
     assert not any(p.value.any() for p in network.weights if p.name == "kernel")
 
@@ -138,7 +138,7 @@ def test_class_names_come_with_the_weights(asked, tmp_path):
     assert asked.keys == ["resnet50", "resnet50-notop", "resnet50-notop", "resnet50"]
 
 
-def test_a_file_of_ones_own_is_loaded(tmp_path):
+def test_a_custom_file_is_loaded(tmp_path):
     source = VGG16(weights=None, until="block2_pool")
     source.save_weights(tmp_path / "weights.h5")
     network = VGG16(weights=str(tmp_path / "weights.h5"), until="block2_pool")
@@ -160,7 +160,7 @@ def test_a_file_of_the_whole_network_serves_a_part_of_it(tmp_path):
     assert whole.output_shape == (None, 7)
 
 
-def test_real_weights_see_what_keras_sees(shared_data):
+def test_real_weights_predict_as_in_keras(shared_data):
     weights = shared_data / "weights"
     file = weights / "inception_v3_weights_tf_dim_ordering_tf_kernels_notop_mixed8.h5"
     expected = np.load(weights / "inception_v3_mixed8_expected.npz")

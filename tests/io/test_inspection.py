@@ -1,4 +1,4 @@
-"""inspect_weights: what a file holds, which network it fills, and what is missing for that."""
+"""inspect_weights: content of a file, the matching network, and mismatches."""
 
 import json
 
@@ -79,7 +79,7 @@ def test_the_real_file_is_inception_up_to_mixed8(shared_data):
         ("InceptionV3", {"include_top": False, "until": "mixed4"}, "InceptionV3 up to mixed4"),
     ],
 )
-def test_each_network_is_known_whole_and_cut(tmp_path, network, options, words):
+def test_whole_and_truncated_networks_are_recognized(tmp_path, network, options, words):
     path = write_keras2(tmp_path / "a.h5", build(network, **options))
     report = inspect_weights(path)
     assert [str(fit) for fit in report.fits] == [words]
@@ -92,7 +92,7 @@ def test_each_network_is_known_whole_and_cut(tmp_path, network, options, words):
     assert not model.get_weights()[0].any()
 
 
-def test_minidls_own_files_are_known_too(tmp_path, inception):
+def test_files_of_minidl_are_recognized(tmp_path, inception):
     inception.save_weights(tmp_path / "weights.h5")
     inception.save(tmp_path / "model.h5")
     for name in ("weights.h5", "model.h5"):
@@ -124,7 +124,7 @@ def rename(tensors, old, new):
     ],
     ids=["missing", "renamed", "surplus", "misshapen"],
 )
-def test_what_keeps_a_file_from_fitting_is_said(tmp_path, change, words):
+def test_mismatches_are_reported(tmp_path, change, words):
     model = build("VGG16", include_top=False, until="block3_pool")
     path = write_keras2(tmp_path / "a.h5", model, change)
     report = inspect_weights(path)
@@ -137,7 +137,7 @@ def test_what_keeps_a_file_from_fitting_is_said(tmp_path, change, words):
     )
 
 
-def test_a_classifier_on_a_known_network_is_near_it(tmp_path):
+def test_a_classifier_on_a_known_network_is_similar_to_it(tmp_path):
     def head(tensors):
         tensors.update({"my_head/kernel": (512, 2), "my_head/bias": (2,)})
 
@@ -147,7 +147,7 @@ def test_a_classifier_on_a_known_network_is_near_it(tmp_path):
     assert "my_head" in report.problem
 
 
-def test_a_network_of_ones_own_is_listed_all_the_same(tmp_path):
+def test_an_unknown_network_is_listed(tmp_path):
     model = Sequential([Input((4,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")])
     report = inspect_weights(write_keras2(tmp_path / "a.h5", model))
     assert (report.fits, report.nearest, report.problem) == ([], None, "")
@@ -163,7 +163,7 @@ def test_a_file_without_tensors(tmp_path):
     assert "0 tensors" in str(report)
 
 
-def test_the_report_goes_into_json(tmp_path, inception):
+def test_the_report_is_json_serializable(tmp_path, inception):
     report = inspect_weights(write_keras2(tmp_path / "a.h5", inception))
     document = json.loads(json.dumps(report.to_dict()))
     assert document["fits"][0]["network"] == "InceptionV3"
@@ -171,7 +171,7 @@ def test_the_report_goes_into_json(tmp_path, inception):
     assert document["nearest"] is None
 
 
-def test_what_cannot_be_read_is_refused(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.h5"):
         inspect_weights(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("no weights here")

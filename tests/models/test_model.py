@@ -1,4 +1,4 @@
-"""A model's user: compiles, trains, evaluates, predicts, and makes every mistake there is."""
+"""Model: compile, fit, evaluate and predict, and the errors of each."""
 
 import copy
 import pickle
@@ -25,7 +25,7 @@ from minidl.common.errors import DataError, ShapeError
 X, Y = blobs()
 
 
-def test_a_model_learns_and_evaluate_says_so():
+def test_training_improves_the_evaluation():
     model = classifier()
     before = model.evaluate(X, Y, return_dict=True)
     model.compile(optimizers.Adam(0.05), "binary_crossentropy", metrics=["accuracy"])
@@ -35,7 +35,7 @@ def test_a_model_learns_and_evaluate_says_so():
     assert accuracy > 0.9
 
 
-def test_what_evaluate_returns():
+def test_return_values_of_evaluate():
     model = classifier()
     as_list = model.evaluate(X, Y)
     assert model.evaluate(X, Y, return_dict=True) == dict(

@@ -1,4 +1,4 @@
-"""Grad-CAM against Keras' well-known recipe for it, with TensorFlow's own gradients."""
+"""Grad-CAM compared with the Keras recipe, which uses TensorFlow's gradients."""
 
 import pytest
 

@@ -221,7 +221,7 @@ def test_a_trained_model_is_read_without_its_training_state(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_programs_in_a_file_are_refused_by_name(name, tmp_path):
+def test_layers_with_code_are_refused_by_name(name, tmp_path):
     x = keras.Input((4,))
     odd = {
         "Lambda": keras.layers.Lambda(lambda x: 2 * x, name="odd")(x),

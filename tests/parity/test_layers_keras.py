@@ -98,7 +98,7 @@ def test_depthwise_conv2d(window, kernel_size, depth_multiplier, use_bias, activ
 @pytest.mark.parametrize(
     ("name", "arguments"), [("Dense", [5]), ("Conv2D", [5, 2]), ("DepthwiseConv2D", [2])]
 )
-def test_softmax_after_a_product(name, arguments):
+def test_softmax_after_a_matmul(name, arguments):
     check_layer(*both(name, *arguments, activation="softmax"), normal(0, 2, 5, 4, 3))
 
 
@@ -268,7 +268,7 @@ def test_rescaling_of_bytes():
 
 
 @given(rate=st.integers(0, 99).map(lambda n: n / 100), seed=SEEDS)
-def test_dropout_rests_outside_training(rate, seed):
+def test_dropout_is_identity_outside_training(rate, seed):
     check_layer(*both("Dropout", rate), normal(seed, 3, 4))
 
 

@@ -108,7 +108,7 @@ def test_metrics_over_batches(name, arguments, weighted):
     assert ours.result() == pytest.approx(float(theirs.result()), rel=1e-5)
 
 
-def test_auc_agrees_where_keras_has_thresholds_enough():
+def test_auc_agrees_with_enough_thresholds():
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 2, 400)
     scores = (rng.integers(0, 100, 400) / 100 * 0.7 + labels * 0.2).astype("float32")

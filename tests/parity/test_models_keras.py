@@ -88,7 +88,7 @@ def frozen(lib):
 
 
 def partly_frozen(lib):
-    """A frozen layer between trainable ones, and a shared layer; regularised kernels."""
+    """A frozen layer between trainable ones, and a shared layer; regularized kernels."""
     layers = lib.layers
     x = lib.Input((7,))
     y = layers.Dense(8, activation="tanh", kernel_regularizer="l2", name="low")(x)

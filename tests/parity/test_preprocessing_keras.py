@@ -146,7 +146,7 @@ def test_rescaling(arguments):
 
 
 @pytest.mark.parametrize("name", ["RandomRotation", "RandomZoom", "RandomBrightness"])
-def test_the_layers_rest_outside_training(name):
+def test_layers_are_identity_outside_training(name):
     x = photos()
     for y in both(name, x, 0.5, training=False):
         assert np.array_equal(y, x)

@@ -81,7 +81,7 @@ def check_same_results(pair, *data, **options):
         (3, "sigmoid", "binary_crossentropy", ONE_HOT),
     ],
 )
-def test_accuracy_is_the_one_that_fits(name, units, activation, loss, labels):
+def test_accuracy_follows_the_output(name, units, activation, loss, labels):
     check_same_results(models(units, activation, loss=loss, metrics=[name]), X, labels)
 
 

@@ -229,7 +229,8 @@ class Workspace:
     def storage(self, number: int) -> np.ndarray:
         """Return the whole memory to which tensor `number` is written."""
         tensor = self.tensors[number].storage
-        assert tensor is not None
+        if tensor is None:
+            raise RuntimeError(f"tensor {number}: expected storage of its own, received none")
         array = self._storages.get(id(tensor))
         if array is None:
             if tensor.offset is None:

@@ -80,7 +80,7 @@ def _pauses(microseconds: float) -> int:
 def _pauses_per_microsecond() -> float:
     zero = np.zeros(1, np.int64)
     seconds = []
-    for _ in range(4):  # the first run compiles; the fastest one was not interrupted
+    for _ in range(20):  # the first run compiles; the fastest one was not interrupted
         start = time.perf_counter()
         _spin_until_equal(zero.ctypes.data, 1, 1000)
         seconds.append(time.perf_counter() - start)

@@ -280,9 +280,9 @@ class Network(Graph, WeightsOwner):
         >>> Sequential([Input((3,)), layers.ReLU()]).infer(np.array([[-1, 0, 2]]))
         array([[0., 0., 2.]], dtype=float32)
         """
-        return self._run_plan(self.check_inputs(x))
+        return self.run_plan(self.check_inputs(x))
 
-    def _run_plan(self, xs: list[np.ndarray]) -> Any:
+    def run_plan(self, xs: list[np.ndarray]) -> Any:
         """Return the outputs for checked inputs."""
         with thread_pool.computing():
             ys = self._plan.run(xs)

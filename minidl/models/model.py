@@ -323,7 +323,11 @@ class Model(SavingMixin):
         >>> Sequential([Input((2,)), layers.ReLU()]).predict_on_batch(np.array([[-1.0, 1.0]]))
         array([[0., 1.]], dtype=float32)
         """
-        return self._run_plan(self.check_inputs(x, require_finite=True))
+        return self.run_plan(self.check_inputs(x, require_finite=True))
+
+    def run_plan(self, xs: list[np.ndarray]) -> Any:
+        """Return the outputs for checked inputs."""
+        return super().run_plan(xs) if self.trainer is None else self.trainer.predict(xs)
 
     @retain_freed_memory(trim=False)  # the next step uses the memory again
     def train_on_batch(

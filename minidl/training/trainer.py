@@ -183,6 +183,15 @@ class Trainer:
             self._update_metrics(y, outputs)
         return loss
 
+    def predict(self, xs: list[np.ndarray]) -> Any:
+        """Return the model's outputs for checked inputs.
+
+        They come from the network that :meth:`test_step` uses, so that evaluation and prediction
+        share one inference plan with its prepared weights.
+        """
+        ys = self._predictions(self.network.run_plan(xs))
+        return ys[0] if self.model.single_output else ys
+
     def _network_for(self, x: Any) -> LogitsNetwork:
         """Return the network, after building a Sequential that had no input shape so far."""
         if not self.model.built:
@@ -278,11 +287,7 @@ class Trainer:
 
     def _update_metrics(self, y: Any, outputs: Any) -> None:
         """Add one batch to the metrics, which receive probabilities instead of logits."""
-        ys, activations = self._labels(y), self.network.activations
-        predictions = [
-            z if activation is None else activation.infer(z)
-            for z, activation in zip(self._outputs(outputs), activations, strict=True)
-        ]
+        ys, predictions = self._labels(y), self._predictions(outputs)
         if not self.metrics:
             self.metrics = [
                 [get_metric(name, np.shape(p), loss, t) for name in names]
@@ -293,6 +298,13 @@ class Trainer:
         for group, t, p in zip(self.metrics, ys, predictions, strict=True):
             for metric in group:
                 metric.update_state(t, p)
+
+    def _predictions(self, outputs: Any) -> list[np.ndarray]:
+        """Apply the activations that were split off to the outputs of :attr:`network`."""
+        return [
+            z if activation is None else activation.infer(z)
+            for z, activation in zip(self._outputs(outputs), self.network.activations, strict=True)
+        ]
 
     def _outputs(self, outputs: Any) -> list[np.ndarray]:
         return [outputs] if self.model.single_output else outputs

@@ -21,6 +21,8 @@ import minidl
 from minidl import Input, Model, Sequential, layers, losses, metrics, optimizers
 from minidl.applications import small_cnn
 from minidl.common.errors import DataError, ShapeError
+from minidl.graph.inference import convolution_steps
+from minidl.kernels.convolution.dispatch import prepare_kernel
 
 X, Y = blobs()
 
@@ -481,3 +483,42 @@ def test_same_seed_same_network():
         return picture_net().get_weights()
 
     assert_same_arrays(made(), made())
+
+
+def test_evaluation_and_prediction_share_their_prepared_weights(monkeypatch):
+    prepared = []
+
+    def count(*arguments):
+        prepared.append(arguments)
+        return prepare_kernel(*arguments)
+
+    monkeypatch.setattr(convolution_steps, "prepare_kernel", count)
+    model = Sequential(
+        [
+            Input((8, 8, 3)),
+            layers.Conv2D(4, 3),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile("sgd", "binary_crossentropy")
+    x, y = np.random.default_rng(0).normal(size=(6, 8, 8, 3)), np.arange(6) % 2
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert len(prepared) == 1
+
+
+@pytest.mark.parametrize(
+    "units, activation, loss",
+    [
+        (1, "sigmoid", "binary_crossentropy"),
+        (3, "softmax", "sparse_categorical_crossentropy"),
+        (1, None, "mse"),
+    ],
+)
+def test_compile_changes_no_prediction(units, activation, loss):
+    model = Sequential([Input((5,)), layers.Dense(4, "tanh"), layers.Dense(units, activation)])
+    x = np.random.default_rng(0).normal(size=(7, 5))
+    before = model.predict(x, verbose=0)
+    model.compile("sgd", loss)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)

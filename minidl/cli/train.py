@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -291,7 +291,7 @@ def _write_report(
     """Write a report on the test photos, or on the validation photos if there are none."""
     from minidl.report import write
 
-    tested, part = validation, "validation"
+    part, tested = "validation", cast(data.ImageFolder, validation)  # checked before the training
     if options.test:
         part = "test"
         tested = data.ImageFolder(
@@ -301,7 +301,6 @@ def _write_report(
             shuffle=False,
             class_names=training.class_names,
         )
-    assert tested is not None  # ensured before the training
     write(
         path,
         model,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -117,8 +117,7 @@ class ConvolutionStep(Step):
             )
         return shape
 
-    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
-        assert out is not None
+    def run(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
         algorithm = self.algorithm(xs[0].shape)
         convolve(
             xs[0],
@@ -143,8 +142,8 @@ class ConvolutionStep(Step):
 
     def append_to(self, pipeline: Pipeline, xs: list[TensorLocation], y: TensorLocation) -> None:
         shape = xs[0].shape
-        prepared = self._prepare_kernel(self.algorithm(shape), shape[0])
-        assert prepared is not None  # float32 outputs do not use im2col
+        # Not None, because only im2col has no prepared kernel, and float32 steps do not use it.
+        prepared = cast(PreparedKernel, self._prepare_kernel(self.algorithm(shape), shape[0]))
         residual = xs[1] if len(xs) > 1 else None
         pipeline.convolve(xs[0], prepared, self.bias, y, self.relu, residual, self.channel)
 
@@ -198,8 +197,7 @@ class DepthwiseStep(ConvolutionStep):
     def supports_pipeline(self, shape: SizedShape) -> bool:
         return False
 
-    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
-        assert out is not None
+    def run(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
         depthwise(xs[0], self.kernel, self.convolution, out)
         add_bias(out.reshape(-1, out.shape[-1]), self.bias, self.relu)
         return self._apply_activation(out)

@@ -90,8 +90,8 @@ class Step:
         """Return the output's shape; raise ShapeError if the inputs do not fit."""
         raise NotImplementedError(f"{type(self).__name__}.output_shape")
 
-    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
-        """Return the output, which is `out` if ``writes_out``."""
+    def run(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
+        """Write the output to `out` and return it."""
         raise NotImplementedError(f"{type(self).__name__}.run")
 
     def execute(self, workspace: Workspace) -> None:
@@ -101,13 +101,13 @@ class Step:
             values[j] if j in self.in_place else as_dtype(values[j], self.dtype)
             for j in self.inputs
         ]
-        if self.writes_out:
-            self.run(xs, workspace.storage(self.number))
-            workspace.publish(self.number)
-        else:
-            values[self.number] = self.run(xs, None)
+        self._run_in(workspace, xs)
         for number in workspace.released[self.number]:
             values.pop(number, None)
+
+    def _run_in(self, workspace: Workspace, xs: list[np.ndarray]) -> None:
+        self.run(xs, workspace.storage(self.number))
+        workspace.publish(self.number)
 
     def supports_pipeline(self, shape: SizedShape) -> bool:
         """Whether the step can be a part of a pipeline, for a first input of `shape`."""
@@ -137,10 +137,17 @@ class LayerStep(Step):
         layer = self.layers[0]
         return tuple(layer.compute_output_shape(layer.as_input(shapes)))
 
-    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
+    def run(self, xs: list[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
+        """Return the output, which is `out` if ``writes_out``."""
         layer = self.layers[0]
         x = layer.as_input(xs)
         return layer.infer(x, out) if self.writes_out else layer.infer(x)
+
+    def _run_in(self, workspace: Workspace, xs: list[np.ndarray]) -> None:
+        if self.writes_out:
+            super()._run_in(workspace, xs)
+        else:
+            workspace.values[self.number] = self.run(xs)
 
     def supports_pipeline(self, shape: SizedShape) -> bool:
         return type(self.layers[0]) in POOLINGS and self.dtype == np.float32
@@ -173,7 +180,7 @@ class PaddedPoolStep(Step):
         padding, pool = self.layers
         return tuple(pool.compute_output_shape(padding.compute_output_shape(shapes[0])))
 
-    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
+    def run(self, xs: list[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
         return max_pool(xs[0], self.window, out=out)[0]
 
     def supports_pipeline(self, shape: SizedShape) -> bool:
@@ -191,8 +198,7 @@ class JoinStep(Step):
     def output_shape(self, shapes: Sequence[SizedShape]) -> SizedShape:
         return tuple(self.layers[0].compute_output_shape(list(shapes)))
 
-    def run(self, xs: list[np.ndarray], out: np.ndarray | None) -> np.ndarray:
-        assert out is not None
+    def run(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
         channel = self.channel
         for number, x in zip(self.inputs, xs, strict=True):
             end = channel + x.shape[-1]

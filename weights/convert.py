@@ -1,8 +1,8 @@
-"""Turn any weight file that minidl can read into minidl's own kind: the same bits, checksummed.
+"""Conversion of weight files to minidl's format: the same bits, with a checksum.
 
     python weights/convert.py FILE OUT
 
-`OUT` then goes wherever a weight file does: ``InceptionV3(weights="OUT")``,
+`OUT` can be used like any weight file: ``InceptionV3(weights="OUT")``,
 ``model.load_weights("OUT")``. The command ``minidl weights convert FILE OUT`` does the same.
 """
 
@@ -13,10 +13,8 @@ from minidl.cli.weights import convert
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Convert one file; return 1, and print one line, where that cannot be done."""
-    parser = argparse.ArgumentParser(
-        description="Write the weights of a file of any kind as a minidl file."
-    )
+    """Convert one file; print one line and return 1 if it fails."""
+    parser = argparse.ArgumentParser(description="Convert a weight file to minidl's format.")
     parser.add_argument("file", metavar="FILE", help="weight or model file")
     parser.add_argument("out", metavar="OUT", help="the file to write")
     try:

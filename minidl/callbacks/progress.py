@@ -134,7 +134,7 @@ def display_mode(verbose: int | str) -> str:
     >>> display_mode(2)
     'lines'
     """
-    check_choice("fit", "verbose", verbose, ("auto", 0, 1, 2))
+    check_choice("progress", "verbose", verbose, ("auto", 0, 1, 2))
     if verbose == "auto":
         verbose = 1 if sys.stderr.isatty() or _in_notebook_with_widgets() else 2
     return ("nothing", "bar", "lines")[int(verbose)]

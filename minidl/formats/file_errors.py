@@ -54,7 +54,7 @@ def file_errors(
 def check_file(path: StrPath) -> None:
     """Raise FileNotFoundError or IsADirectoryError unless `path` is a file."""
     if Path(path).is_dir():
-        raise IsADirectoryError(f"{path}: expected a file, found a folder")
+        raise IsADirectoryError(f"{path}: expected a file, received a folder")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
 

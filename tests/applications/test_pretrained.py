@@ -65,7 +65,7 @@ def test_weights_argument(tmp_path):
         FileNotFoundError, match="vgg16: expected weights None, .*; imagnet: there is no such file"
     ):
         VGG16(weights="imagnet")
-    with pytest.raises(IsADirectoryError, match="found a folder"):
+    with pytest.raises(IsADirectoryError, match="received a folder"):
         VGG16(weights=tmp_path)
     with pytest.raises(TypeError, match="expected weights None, 'imagenet' or a path, received 7"):
         VGG16(weights=7)

@@ -185,7 +185,7 @@ def _is_there(entry: Entry, path: Path) -> bool:
     if not path.exists():
         return False
     if not path.is_file():
-        raise FileFormatError(f"{path}: expected a file; move what has this name")
+        raise FileFormatError(f"{path}: expected a file, received a folder. Move the folder.")
     note = path.with_name(f".{path.name}.verified")
     state = path.stat()
     seal = json.dumps([state.st_size, state.st_mtime_ns, entry.hashes])

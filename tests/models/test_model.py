@@ -509,7 +509,7 @@ def test_evaluation_and_prediction_share_their_prepared_weights(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "units, activation, loss",
+    ("units", "activation", "loss"),
     [
         (1, "sigmoid", "binary_crossentropy"),
         (3, "softmax", "sparse_categorical_crossentropy"),

@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from minidl.common.former_names import install as _install_former_names
+from minidl.common.optional_formats import register_format as _register_format
 from minidl.version import __version__
 
 _NAMES = {
@@ -41,6 +42,7 @@ _MODULES = {
     "layers": "minidl.layers",
     "losses": "minidl.losses",
     "metrics": "minidl.metrics",
+    "onnx": "minidl.onnx",
     "optimizers": "minidl.optimizers",
     "out_of_distribution": "minidl.evaluation.out_of_distribution",
     "plotting": "minidl.common.plotting",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
         layers,
         losses,
         metrics,
+        onnx,
         optimizers,
         report,
         training,
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from minidl.models.sequential import Sequential
 
 _install_former_names()
+_register_format(".onnx", "minidl.onnx")
 
 
 def __getattr__(name: str) -> Any:

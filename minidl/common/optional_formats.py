@@ -1,0 +1,66 @@
+"""Optional file formats: packages found by the extension of a file and loaded when first used.
+
+A model does not import the packages of such formats, which are above it in the order of imports.
+The root of minidl registers them by name; without their folder, everything else works.
+
+>>> import minidl
+>>> from minidl.common.optional_formats import format_of
+>>> format_of("pets.onnx").__name__
+'minidl.onnx'
+>>> format_of("pets.h5") is None
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+from minidl.common.errors import MinidlError
+
+__all__ = ["format_of", "register_format", "registered_extensions"]
+
+_packages: dict[str, str] = {}
+
+
+def register_format(extension: str, package: str) -> None:
+    """Let a package read and write the files with an extension.
+
+    Parameters
+    ----------
+    extension : str
+        Such as ".onnx", in lower case.
+    package : str
+        Name of the package, which is not imported yet. It may offer ``export_model(model, path,
+        **options)`` for ``Model.export``, and ``load_model(path)`` for ``minidl.load_model``.
+    """
+    _packages[extension] = package
+
+
+def registered_extensions() -> list[str]:
+    """Return the extensions of optional formats."""
+    return sorted(_packages)
+
+
+def format_of(path: str | os.PathLike[str]) -> ModuleType | None:
+    """Return the package for a file by its extension, None if no package is registered for it.
+
+    Raises
+    ------
+    MinidlError
+        If the package is registered but missing from this installation.
+    """
+    package = _packages.get(Path(path).suffix.lower())
+    if package is None:
+        return None
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MinidlError(
+            f"{path}: expected an installation with the package {package}, which is missing. "
+            "Install minidl again."
+        ) from None

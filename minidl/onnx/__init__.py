@@ -1,0 +1,1 @@
+"""ONNX files: the format, without a dependency on the onnx package."""

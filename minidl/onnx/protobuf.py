@@ -138,11 +138,13 @@ class Message:
     @classmethod
     def wire_fields(cls) -> tuple[WireField, ...]:
         """Return the table of fields in the order of their numbers."""
-        return _table(cls)
+        key: Any = cls
+        return _table(key)
 
     def to_chunks(self) -> list[Buffer]:
         """Return the encoded message in pieces, without a copy of large byte fields."""
         chunks: list[Buffer] = []
+        cls: Any = type(self)
         for row in self.wire_fields():
             value = getattr(self, row.name)
             if isinstance(row.kind, np.dtype):
@@ -151,7 +153,7 @@ class Message:
             elif row.repeats:
                 for item in value:
                     _append(chunks, row, item)
-            elif value is not None and value != _default(type(self), row.name):
+            elif value is not None and value != _default(cls, row.name):
                 _append(chunks, row, value)
         return chunks
 

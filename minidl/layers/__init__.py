@@ -29,9 +29,12 @@ from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from minidl.layers.dense import Dense, Flatten, Reshape
 from minidl.layers.dropout import Dropout
 from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
+from minidl.layers.local_response import LocalResponseNormalization
 from minidl.layers.merging import Add, Concatenate
 from minidl.layers.normalization import BatchNormalization
 from minidl.layers.parameter import Parameter
+from minidl.layers.parametric_relu import PReLU
+from minidl.layers.permute import Permute
 from minidl.layers.pooling import (
     AveragePooling2D,
     GlobalAveragePooling2D,
@@ -62,8 +65,11 @@ __all__ = [
     "InputLayer",
     "Layer",
     "LeakyReLU",
+    "LocalResponseNormalization",
     "MaxPooling2D",
+    "PReLU",
     "Parameter",
+    "Permute",
     "RandomBrightness",
     "RandomContrast",
     "RandomCrop",

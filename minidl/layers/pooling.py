@@ -8,10 +8,12 @@ array([3.])
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from minidl.common.argument_checks import check_pair
 from minidl.common.errors import ShapeError
 from minidl.kernels import pooling
 from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
@@ -19,6 +21,8 @@ from minidl.layers.capabilities import Capabilities
 from minidl.layers.convolution import Size, check_data_format, make_window, window_output_size
 
 __all__ = ["AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MaxPooling2D"]
+
+Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
 
 class _Pooling2D(Layer):
@@ -29,7 +33,8 @@ class _Pooling2D(Layer):
     pool_size : int or (int, int)
     strides : int or (int, int), optional
         By default the pool size.
-    padding : {"valid", "same"}
+    padding : {"valid", "same"} or ((top, bottom), (left, right))
+        In pixels; less than the pool size.
     data_format : {"channels_last"}, optional
     **kwargs
         See :class:`Layer`.
@@ -39,16 +44,33 @@ class _Pooling2D(Layer):
         self,
         pool_size: Size = (2, 2),
         strides: Size | None = None,
-        padding: str = "valid",
+        padding: Padding = "valid",
         data_format: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.data_format = check_data_format(self, data_format)
         strides = pool_size if strides is None else strides
-        self.window = make_window(self, "pool_size", pool_size, strides, padding)
+        name = padding if isinstance(padding, str) else "valid"
+        self.window = make_window(self, "pool_size", pool_size, strides, name)
         self.pool_size, self.strides = self.window.kernel_size, self.window.strides
-        self.padding = self.window.padding
+        self.padding: Any = self.window.padding
+        if not isinstance(padding, str):
+            vertical, horizontal = self.padding = self._check_sides(padding)
+            self.window = replace(self.window, padding=(*vertical, *horizontal))
+
+    def _check_sides(self, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return ((top, bottom), (left, right)); each window must contain a pixel of the image."""
+        try:
+            vertical, horizontal = (check_pair(self.label, "padding", side, 0) for side in padding)
+        except (TypeError, ValueError):
+            vertical = horizontal = self.pool_size
+        if max(vertical) >= self.pool_size[0] or max(horizontal) >= self.pool_size[1]:
+            raise ValueError(
+                f"{self.label}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) "
+                f"less than the pool size {self.pool_size}, received {padding!r}"
+            )
+        return vertical, horizontal
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         size = window_output_size(self, self.window, input_shape)
@@ -63,7 +85,8 @@ class MaxPooling2D(_Pooling2D):
     pool_size : int or (int, int)
     strides : int or (int, int), optional
         By default the pool size.
-    padding : {"valid", "same"}
+    padding : {"valid", "same"} or ((top, bottom), (left, right))
+        In pixels; less than the pool size.
     data_format : {"channels_last"}, optional
     **kwargs
         See :class:`Layer`.
@@ -100,7 +123,8 @@ class AveragePooling2D(_Pooling2D):
     pool_size : int or (int, int)
     strides : int or (int, int), optional
         By default the pool size.
-    padding : {"valid", "same"}
+    padding : {"valid", "same"} or ((top, bottom), (left, right))
+        In pixels; less than the pool size.
     data_format : {"channels_last"}, optional
     **kwargs
         See :class:`Layer`.

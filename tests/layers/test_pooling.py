@@ -97,3 +97,19 @@ def test_global_pooling_rejects_other_shapes(cls):
         ShapeError, match=r"'pool': expected .* pixels, received shape \(1, 0, 3, 1\)"
     ):
         cls(name="pool")(np.ones((1, 0, 3, 1)))
+
+
+def test_explicit_padding_takes_no_part():
+    sides = ((1, 0), (0, 1))
+    layer = MaxPooling2D(2, padding=sides)
+    np.testing.assert_array_equal(layer(-IMAGE)[0, :, :, 0], [[-1, -3], [-4, -6]])
+    mean = AveragePooling2D(2, padding=sides)
+    np.testing.assert_array_equal(mean(IMAGE)[0, :, :, 0], [[1.5, 3], [6, 7.5]])
+    assert layer.padding == sides
+    assert mean.compute_output_shape(IMAGE.shape) == (1, 2, 2, 1)
+
+
+@pytest.mark.parametrize("padding", [((2, 0), (0, 0)), ((0, 0), (0, -1)), (1,), (1, 2, 3), "full"])
+def test_padding_must_leave_a_pixel_in_each_window(padding):
+    with pytest.raises(ValueError, match="padding"):
+        MaxPooling2D(2, padding=padding)

@@ -103,7 +103,9 @@ def depthwise_conv2d(draw):
 
 @st.composite
 def pooling(draw, cls, numbers):
-    layer = cls(draw(PAIRS), draw(st.none() | PAIRS), draw(PADDINGS))
+    size = draw(PAIRS)
+    sides = st.tuples(*(st.tuples(*[st.integers(0, n - 1)] * 2) for n in size))
+    layer = cls(size, draw(st.none() | PAIRS), draw(PADDINGS | sides))
     return layer, numbers(draw, image_shape(draw, layer.window.extent))
 
 
@@ -135,6 +137,27 @@ def dropout(draw):
     noise_shape = draw(st.none() | st.tuples(*[st.sampled_from([None, 1])] * len(shape)))
     rate, seed = draw(st.sampled_from([0, 0.2, 0.7])), draw(st.none() | st.integers(0, 9))
     return layers.Dropout(rate, noise_shape, seed), smooth(draw, shape)
+
+
+@st.composite
+def prelu(draw):
+    shape = draw(SHAPES)
+    shared = draw(st.none() | st.sets(st.integers(1, len(shape) - 1)).map(sorted))
+    return layers.PReLU("random_normal", shared_axes=shared), off_grid(draw, shape)
+
+
+@st.composite
+def local_response_normalization(draw):
+    sizes, numbers = st.integers(1, 6), st.sampled_from([0.5, 1.0, 2.0])
+    arguments = (draw(strategy) for strategy in (sizes, numbers, numbers, numbers))
+    return layers.LocalResponseNormalization(*arguments), smooth(draw, draw(SHAPES))
+
+
+@st.composite
+def permute(draw):
+    shape = draw(SHAPES)
+    dims = draw(st.permutations(range(1, len(shape))))
+    return layers.Permute(dims), smooth(draw, shape)
 
 
 @st.composite
@@ -243,7 +266,10 @@ CASES = {
     layers.ImageNetPreprocessing: imagenet_preprocessing(),
     layers.InputLayer: input_layer(),
     layers.LeakyReLU: elementwise(layers.LeakyReLU, off_grid, negative_slope=SLOPES),
+    layers.LocalResponseNormalization: local_response_normalization(),
     layers.MaxPooling2D: pooling(layers.MaxPooling2D, distinct),
+    layers.PReLU: prelu(),
+    layers.Permute: permute(),
     layers.RandomBrightness: on_images(layers.RandomBrightness, **COLOR),
     layers.RandomContrast: on_images(layers.RandomContrast, **COLOR),
     layers.RandomCrop: on_images(

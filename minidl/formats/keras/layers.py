@@ -50,7 +50,12 @@ _NEUTRAL = {
     "mode": (0,),
     "renorm_momentum": (0.99,),
 }
-_MINIDL_ONLY = (Layer, layers.AffineChain, layers.ImageNetPreprocessing)
+_MINIDL_ONLY = (
+    Layer,
+    layers.AffineChain,
+    layers.ImageNetPreprocessing,
+    layers.LocalResponseNormalization,
+)
 _CODE = ("Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod")
 
 
@@ -134,6 +139,9 @@ def parameter_count(layer: Layer, shape: Any) -> int:
         return (math.prod(layer.kernel_size) + bias) * channels * layer.depth_multiplier
     if isinstance(layer, layers.BatchNormalization):
         return (2 + bool(layer.scale) + bool(layer.center)) * channels
+    if isinstance(layer, layers.PReLU):
+        shared = layer.shared_axes or ()
+        return math.prod(n or 1 for i, n in enumerate(shape) if i and i not in shared)
     return 0
 
 

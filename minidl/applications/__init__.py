@@ -6,10 +6,26 @@
 """
 
 from minidl.applications import imagenet
+from minidl.applications.efficientnet_lite import (
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+)
 from minidl.applications.inception_v3 import InceptionV3
 from minidl.applications.pets_net import PetsNet
 from minidl.applications.resnet50 import ResNet50
 from minidl.applications.small_cnn import augmentation, small_cnn
 from minidl.applications.vgg16 import VGG16
 
-__all__ = ["InceptionV3", "PetsNet", "ResNet50", "VGG16", "augmentation", "imagenet", "small_cnn"]
+__all__ = [
+    "EfficientNetLite0",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
+    "InceptionV3",
+    "PetsNet",
+    "ResNet50",
+    "VGG16",
+    "augmentation",
+    "imagenet",
+    "small_cnn",
+]

@@ -31,9 +31,9 @@ def preprocess_input(x: npt.ArrayLike, mode: str = "caffe") -> np.ndarray:
     ----------
     x : array (..., 3)
         Raw RGB values from 0 to 255. The array is not changed.
-    mode : {"caffe", "tf", "torch"}
+    mode : {"caffe", "tf", "torch", "lite"}
         See :class:`~minidl.layers.ImageNetPreprocessing`: "caffe" for VGG16 and ResNet50,
-        "tf" for InceptionV3.
+        "tf" for InceptionV3, "lite" for EfficientNetLite0 to 2.
 
     Returns
     -------

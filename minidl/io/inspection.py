@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl import layers
-from minidl.applications import inception_v3, resnet50, vgg16
+from minidl.applications import efficientnet_lite, inception_v3, resnet50, vgg16
 from minidl.applications.pretrained import Architecture, without_memory
 from minidl.common.errors import FileFormatError
 from minidl.common.text_table import format_table
@@ -37,6 +37,9 @@ NETWORKS = {
     "VGG16": vgg16.ARCHITECTURE,
     "ResNet50": resnet50.ARCHITECTURE,
     "InceptionV3": inception_v3.ARCHITECTURE,
+    "EfficientNetLite0": efficientnet_lite.LITE0,
+    "EfficientNetLite1": efficientnet_lite.LITE1,
+    "EfficientNetLite2": efficientnet_lite.LITE2,
 }
 SIMILAR = 0.5  # minimum share of common tensors of the nearest network
 

@@ -30,6 +30,7 @@ CONSTANTS = {
         [255 * 0.229, 255 * 0.224, 255 * 0.225],
         [0.485 / 0.229, 0.456 / 0.224, 0.406 / 0.225],
     ),
+    "lite": ([128, 128, 128], [127 / 128] * 3),
 }
 
 
@@ -40,10 +41,11 @@ class ImageNetPreprocessing(Layer):
 
     Parameters
     ----------
-    mode : {"caffe", "tf", "torch"}
+    mode : {"caffe", "tf", "torch", "lite"}
         "caffe": channel order BGR, minus the mean color of ImageNet (VGG16, ResNet50);
         "tf": from -1 to 1 (InceptionV3);
-        "torch": from 0 to 1, then mean 0 and standard deviation 1 over ImageNet.
+        "torch": from 0 to 1, then mean 0 and standard deviation 1 over ImageNet;
+        "lite": ``(x - 127) / 128`` (EfficientNet-Lite).
     **kwargs
         See :class:`Layer`.
 

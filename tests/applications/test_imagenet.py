@@ -52,7 +52,9 @@ def test_caffe_is_the_default_and_turns_red_into_the_last_channel():
 
 
 def test_preprocessing_refuses_unknown_modes_and_other_channels():
-    with pytest.raises(ValueError, match="mode to be 'caffe', 'tf' or 'torch', received 'tfx'"):
+    with pytest.raises(
+        ValueError, match="mode to be 'caffe', 'tf', 'torch' or 'lite', received 'tfx'"
+    ):
         imagenet.preprocess_input(images(), mode="tfx")
     with pytest.raises(ValueError, match="expected mode"):
         ImageNetPreprocessing(["tf"])

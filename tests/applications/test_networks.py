@@ -1,17 +1,24 @@
-"""VGG16, ResNet50 and InceptionV3: parameter counts, shapes, preprocessing and ``until``."""
+"""All networks: parameter counts, shapes, preprocessing and ``until``."""
 
 import numpy as np
 import pytest
 
 import minidl
 from minidl import Sequential, layers
-from minidl.applications import VGG16, InceptionV3, ResNet50, imagenet
+from minidl.applications import (
+    VGG16,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+    InceptionV3,
+    ResNet50,
+    imagenet,
+)
 from minidl.training.logits import final_activation
 
-NETWORKS = [VGG16, ResNet50, InceptionV3]
-DEFAULT_SIZE = {VGG16: 224, ResNet50: 224, InceptionV3: 299}
-SMALL = {VGG16: 32, ResNet50: 32, InceptionV3: 75}
-MODE = {VGG16: "caffe", ResNet50: "caffe", InceptionV3: "tf"}
+NETWORKS = [VGG16, ResNet50, InceptionV3, EfficientNetLite0]
+SMALL = {InceptionV3: 75}  # by default 32
+MODE = {VGG16: "caffe", ResNet50: "caffe", InceptionV3: "tf", EfficientNetLite0: "lite"}
 each_network = pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 
 
@@ -25,28 +32,31 @@ def photos(size, n=2):
         (VGG16, 138_357_544, 14_714_688, 0),
         (ResNet50, 25_636_712, 23_587_712, 53_120),
         (InceptionV3, 23_851_784, 21_802_784, 34_432),
+        (EfficientNetLite0, 4_694_024, 3_413_024, 42_016),
+        (EfficientNetLite1, 5_470_344, 4_189_344, 53_664),
+        (EfficientNetLite2, 6_150_168, 4_869_168, 58_096),
     ],
 )
 def test_parameter_counts(build, with_top, without_top, statistics):
     network = build(weights=None)
     assert network.count_params() == with_top
     assert sum(p.value.size for p in network.non_trainable_weights) == statistics
-    assert network.input_shape == (None, DEFAULT_SIZE[build], DEFAULT_SIZE[build], 3)
     assert network.output_shape == (None, 1000)
     assert final_activation(network) == "softmax"
     assert build(weights=None, include_top=False).count_params() == without_top
 
 
 @pytest.mark.parametrize(
-    ("build", "at_default", "at_150"),
+    ("build", "size", "at_default", "at_150"),
     [
-        (VGG16, (7, 7, 512), (4, 4, 512)),
-        (ResNet50, (7, 7, 2048), (5, 5, 2048)),
-        (InceptionV3, (8, 8, 2048), (3, 3, 2048)),
+        (VGG16, 224, (7, 7, 512), (4, 4, 512)),
+        (ResNet50, 224, (7, 7, 2048), (5, 5, 2048)),
+        (InceptionV3, 299, (8, 8, 2048), (3, 3, 2048)),
+        (EfficientNetLite0, 224, (7, 7, 1280), (5, 5, 1280)),
     ],
 )
-def test_feature_shapes(build, at_default, at_150):
-    size = DEFAULT_SIZE[build]
+def test_feature_shapes(build, size, at_default, at_150):
+    assert build(weights=None).input_shape == (None, size, size, 3)
     for shape, expected in [
         ((size, size, 3), at_default),
         ((150, 150, 3), at_150),
@@ -60,7 +70,7 @@ def test_feature_shapes(build, at_default, at_150):
 
 @each_network
 def test_predict_on_the_smallest_input_size(build):
-    size = SMALL[build]
+    size = SMALL.get(build, 32)
     network = build(weights=None, include_top=False, input_shape=(size, size, 3))
     y = network.predict(photos(size))
     assert y.shape == (2, 1, 1, network.output_shape[3])
@@ -69,7 +79,7 @@ def test_predict_on_the_smallest_input_size(build):
 
 @each_network
 def test_random_weights_depend_on_the_seed(build):
-    shape = (SMALL[build], SMALL[build], 3)
+    shape = (SMALL.get(build, 32), SMALL.get(build, 32), 3)
     made = []
     for seed in (1, 1, 2):
         minidl.set_random_seed(seed)
@@ -80,7 +90,7 @@ def test_random_weights_depend_on_the_seed(build):
 
 @each_network
 def test_include_preprocessing_equals_preprocess_input(build):
-    size = SMALL[build]
+    size = SMALL.get(build, 32)
     arguments = {"weights": None, "include_top": False, "input_shape": (size, size, 3)}
     minidl.set_random_seed(0)
     included = build(**arguments)
@@ -98,7 +108,7 @@ def test_include_preprocessing_equals_preprocess_input(build):
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 @each_network
 def test_pooling(build, pooling):
-    size = 2 * SMALL[build]
+    size = 2 * SMALL.get(build, 32)
     arguments = {"weights": None, "include_top": False, "input_shape": (size, size, 3)}
     minidl.set_random_seed(0)
     features = build(**arguments).predict(photos(size))
@@ -114,10 +124,11 @@ def test_pooling(build, pooling):
         (VGG16, "block3_pool", ("block4_conv1", "fc1"), 256),
         (ResNet50, "conv3_block4_out", ("conv4_block1_0_conv", "predictions"), 512),
         (InceptionV3, "mixed2", ("mixed3", "conv2d_26"), 288),
+        (EfficientNetLite0, "block5c_add", ("block6a_expand_conv", "predictions"), 112),
     ],
 )
 def test_until_equals_tap_of_the_whole_network(build, until, omitted, channels):
-    shape = (SMALL[build], SMALL[build], 3)
+    shape = (SMALL.get(build, 32), SMALL.get(build, 32), 3)
     minidl.set_random_seed(0)
     whole = build(weights=None, include_top=False, input_shape=shape)
     minidl.set_random_seed(0)
@@ -126,7 +137,7 @@ def test_until_equals_tap_of_the_whole_network(build, until, omitted, channels):
     assert names[-1] == until
     assert not set(omitted) & set(names)
     assert part.output_shape[3] == channels
-    x = photos(SMALL[build])
+    x = photos(SMALL.get(build, 32))
     np.testing.assert_array_equal(part.predict(x), whole.tap(until).predict(x))
 
 
@@ -138,7 +149,7 @@ def test_until_without_the_top_accepts_any_image_size():
 
 @each_network
 def test_save_and_load_a_model_with_the_network_inside(build, tmp_path):
-    size = SMALL[build]
+    size = SMALL.get(build, 32)
     base = build(weights=None, input_shape=(size, size, 3), include_top=False, pooling="avg")
     base.trainable = False
     model = Sequential([base, layers.Dense(3, activation="softmax")])

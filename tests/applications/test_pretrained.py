@@ -7,10 +7,26 @@ import types
 import numpy as np
 import pytest
 
-from minidl.applications import VGG16, InceptionV3, PetsNet, ResNet50, imagenet
+from minidl.applications import (
+    VGG16,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+    InceptionV3,
+    PetsNet,
+    ResNet50,
+    imagenet,
+)
 
-NETWORKS = [VGG16, ResNet50, InceptionV3]
-MINIMUM = {VGG16: 32, ResNet50: 32, InceptionV3: 75}
+NETWORKS = [
+    VGG16,
+    ResNet50,
+    InceptionV3,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+]
+MINIMUM = {InceptionV3: 75}  # by default 32
 each_network = pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 
 
@@ -21,7 +37,7 @@ def test_all_networks_share_their_parameters():
 
 @each_network
 def test_invalid_input_shapes_are_refused(build):
-    n = MINIMUM[build]
+    n = MINIMUM.get(build, 32)
     for shape in [
         (n - 1, n, 3), (n, n - 1, 3), (n, n, 1), (n, n, None), (n, n), (n, n, 3, 1), n, "32",
         (float(n), n, 3), (True, n, 3), ("a", n, 3), (),

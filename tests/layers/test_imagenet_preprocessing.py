@@ -18,6 +18,7 @@ RGB = np.array([[10.0, 100.0, 250.0]])
             "torch",
             (RGB / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
         ),
+        ("lite", (RGB - 127) / 128),
     ],
 )
 def test_each_mode_matches_its_formula(mode, expected):
@@ -38,7 +39,7 @@ def test_integers_become_float32_and_float64_stays():
 
 @pytest.mark.parametrize("mode", ["vgg", None, 1])
 def test_other_modes_are_refused(mode):
-    with pytest.raises(ValueError, match=f"mode to be 'caffe', 'tf' or 'torch', received {mode!r}"):
+    with pytest.raises(ValueError, match=f"'caffe', 'tf', 'torch' or 'lite', received {mode!r}"):
         ImageNetPreprocessing(mode)
 
 

@@ -113,7 +113,9 @@ def convert_weights(source: str | Path, target: str | Path) -> WeightFile:
                     "file cannot hold. Load it into a model and call save_weights."
                 )
             arrays[name] = array
-    origin = {"file": source.name, "dialect": file.dialect}
+    origin: dict[str, str | bool] = {"file": source.name, "dialect": file.dialect}
+    if file.channels_first:
+        origin["channels_first"] = True
     write_checkpoint(target, {"kind": "weights", "converted_from": origin}, arrays)
     return file
 

@@ -25,6 +25,7 @@ import numpy as np
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath
 from minidl.formats.keras.v3 import UNNAMED, name_layers
+from minidl.formats.pytorch.layout import fit_to_layer, flattened_features
 from minidl.formats.reading import read_weight_file
 from minidl.formats.weight_file import (
     LayerTensors,
@@ -104,6 +105,13 @@ def match(
         raise matcher.error(_differences(missing, surplus, matcher.problems))
     # Layers outside the model are compared only if their rank was used.
     compared = matcher.layers + [layer for layer in matcher.others if layer.auto_named]
+    if file.channels_first:
+        flattened = {} if network is None else flattened_features(network)
+        pairs |= {
+            id(layer): fit_to_layer(layer, pairs[id(layer)], flattened)
+            for layer in compared
+            if id(layer) in pairs
+        }
     problems = [p for layer in compared if id(layer) in pairs for p in _misfits(layer, pairs)]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

@@ -19,15 +19,21 @@ from pathlib import Path
 import numpy as np
 
 from minidl.common.errors import FileFormatError
-from minidl.formats.checkpoint import MARK, SEAL_SIZE, read_checkpoint
+from minidl.formats.checkpoint import MARK as OWN_MARK
+from minidl.formats.checkpoint import SEAL_SIZE, read_checkpoint
 from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
 from minidl.formats.hdf5 import SIGNATURE, open_hdf5
 from minidl.formats.keras.legacy import read_legacy
+from minidl.formats.pytorch.legacy_container import MAGIC
+from minidl.formats.pytorch.zip_container import is_pytorch
 from minidl.formats.weight_file import LayerTable, WeightFile, role_of
 
 __all__ = ["read_weight_file"]
 
-_SUPPORTED = "minidl reads its own files, Keras' .h5, .weights.h5 and .keras, and safetensors"
+_SUPPORTED = (
+    "minidl reads its own files, Keras' .h5, .weights.h5 and .keras, safetensors, and PyTorch's "
+    "state dicts (.pth)"
+)
 # Other files that users take for weight files, by their first bytes.
 _REFUSED = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
@@ -48,7 +54,8 @@ def read_weight_file(path: StrPath) -> WeightFile:
     Parameters
     ----------
     path : str or Path
-        A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), or safetensors.
+        A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), safetensors, or a state
+        dict of PyTorch (``.pth``).
 
     Returns
     -------
@@ -67,12 +74,16 @@ def read_weight_file(path: StrPath) -> WeightFile:
             head = file.read(SEAL_SIZE + len(SIGNATURE))
         if not head:
             raise FileFormatError("the file is empty; get it again")
-        if head.startswith(MARK):
+        if head.startswith(OWN_MARK):
             return _read_native(path)
         if head.startswith(SIGNATURE):
             return _read_hdf5(path)
         if head.startswith(b"PK\x03\x04"):
             return _read_zip(path)
+        if head.startswith(MAGIC):
+            from minidl.formats.pytorch.state_dict import read_state_dict
+
+            return read_state_dict(path)
         length = int.from_bytes(head[:8], "little")
         if head[8:9] == b"{" and 2 <= length <= os.path.getsize(path) - 8:
             from minidl.formats.safetensors import read_safetensors
@@ -104,8 +115,11 @@ def _read_native(path: Path) -> WeightFile:
         check_finite(array, tensor_path)
         scope, name, role = _split(tensor_path)
         table.add(scope, name, role, array, key)
-    kind = document.get("kind", "weights") if isinstance(document, dict) else "weights"
-    return WeightFile(path, f"minidl {kind}", table.layers)
+    document = document if isinstance(document, dict) else {}
+    kind, origin = document.get("kind", "weights"), document.get("converted_from")
+    # A converted file keeps the order in which its network flattens features.
+    channels_first = isinstance(origin, dict) and origin.get("channels_first") is True
+    return WeightFile(path, f"minidl {kind}", table.layers, channels_first=channels_first)
 
 
 def _split(path: str) -> tuple[str, str, str]:
@@ -144,11 +158,10 @@ def _read_zip(path: Path) -> WeightFile:
         from minidl.formats.keras.v3 import read_archive
 
         return read_archive(path)
-    if any(name.endswith("data.pkl") for name in members):
-        raise FileFormatError(
-            "a PyTorch file (a pickle, which can run arbitrary code when it is read); save its "
-            "tensors with safetensors"
-        )
+    if is_pytorch(members):
+        from minidl.formats.pytorch.state_dict import read_state_dict
+
+        return read_state_dict(path)
     if any(name.endswith(".npy") for name in members):
         raise FileFormatError(f"NumPy arrays (.npz), not a weight file; {_SUPPORTED}")
     raise FileFormatError(f"a zip archive, but not of Keras (no config.json); {_SUPPORTED}")

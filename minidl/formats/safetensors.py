@@ -29,6 +29,7 @@ import numpy as np
 
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
+from minidl.formats.number_types import widen_bfloat16
 from minidl.formats.weight_file import LayerTable, WeightFile, role_of
 
 __all__ = ["read_safetensors"]
@@ -140,7 +141,7 @@ def _read_tensor(file: BinaryIO, start: int, name: str, entry: dict[str, Any]) -
         raise FileFormatError(f"truncated within tensor {name!r}")
     array = np.frombuffer(data, _DTYPES[entry["dtype"]])
     if entry["dtype"] == "BF16":  # the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
+        array = widen_bfloat16(array)
     check_finite(array, name)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.reshape(entry["shape"])

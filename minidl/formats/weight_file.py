@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.errors import FileFormatError
+from minidl.formats.pytorch.renaming import minidl_names
 
 __all__ = [
     "LayerTable",
@@ -128,12 +129,20 @@ class WeightFile:
         The layers that have tensors, in the file's order.
     architecture : dict or None
         The model's configuration as Keras writes it, where the file has one.
+    ignored : tuple of str
+        Entries of the file that are not weights, such as the counters of PyTorch's
+        normalizations.
+    channels_first : bool
+        Whether the network that wrote the file has its channels before rows and columns, as
+        PyTorch's; it flattens features in that order.
     """
 
     path: Path
     dialect: str
     layers: list[LayerTensors]
     architecture: Mapping[str, Any] | None = None
+    ignored: tuple[str, ...] = ()
+    channels_first: bool = False
 
     @property
     def label(self) -> str:
@@ -174,15 +183,19 @@ def kind_and_number(name: str) -> tuple[str, int]:
 
 
 def modern_names(entries: list[LayerTensors]) -> Iterator[str]:
-    """Yield for each layer its name in today's ResNet50, or its own name.
+    """Yield for each layer its name in minidl's networks, or its own name.
 
-    The ResNet50 file of 2016 has other names in another order. Loading it by position would
-    silently exchange kernels of equal shape.
+    PyTorch's networks have other names, see :mod:`minidl.formats.pytorch.renaming`. The ResNet50
+    file of 2016 has other names in another order. Loading it by position would silently exchange
+    kernels of equal shape.
     """
+    known = minidl_names(entry.name for entry in entries)
     is_former = any(_RESNET_LAYER.fullmatch(entry.name) for entry in entries)
     for entry in entries:
         found = _RESNET_LAYER.fullmatch(entry.name)
-        if found:
+        if entry.name in known:
+            yield known[entry.name]
+        elif found:
             kind, stage, block, branch = found.groups()
             number = ord(block) - ord("a") + 1
             part = {"res": "conv", "bn": "bn"}[kind]

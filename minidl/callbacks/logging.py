@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
 from minidl.callbacks.callback import Callback, Logs, numbers_in
+from minidl.common.atomic_files import write_file
 
 __all__ = ["CSVLogger"]
 
@@ -38,21 +40,24 @@ class CSVLogger(Callback):
         super().__init__()
         self.path, self.separator, self.append = Path(filename), separator, append
         self.columns: list[str] | None = None
+        self.text = ""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         appends = self.append or self.params.get("resume")
         if appends and self.path.exists() and self.path.stat().st_size > 0:
-            with self.path.open(newline="") as file:
-                self.columns = next(csv.reader(file, delimiter=self.separator))
+            self.text = self.path.read_text(encoding="utf-8")
+            self.columns = next(csv.reader(io.StringIO(self.text), delimiter=self.separator))
         else:
-            self.columns = None
-            self.path.write_text("")
+            self.columns, self.text = None, ""
+            write_file(self.path, self.text)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         row = {"epoch": epoch, **numbers_in(logs)}
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
-            if self.columns is None:
-                self.columns = list(row)
-                writer.writerow(self.columns)
-            writer.writerow([row.get(column, "") for column in self.columns])
+        lines = io.StringIO()
+        writer = csv.writer(lines, delimiter=self.separator, lineterminator="\n")
+        if self.columns is None:
+            self.columns = list(row)
+            writer.writerow(self.columns)
+        writer.writerow([row.get(column, "") for column in self.columns])
+        self.text += lines.getvalue()
+        write_file(self.path, self.text)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from minidl import data
 from minidl.cli.options import AddCommand, add_json
+from minidl.common.atomic_files import write_file
 from minidl.common.errors import DataError
 from minidl.common.output_paths import check_output
 from minidl.data.doctor.doctor import find_leaks
@@ -78,9 +78,9 @@ def _write_fix_list(report: CheckReport, path: str) -> int:
             files.append(file)
     text = "".join(f"{file}\n" for file in files)
     try:
-        Path(path).write_text(text, "utf-8", "surrogateescape")
+        write_file(path, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
-        raise DataError(f"--fix-list: cannot write {path!r} ({error.strerror})") from None
+        raise DataError(f"--fix-list: {error}") from None
     return len(files)
 
 

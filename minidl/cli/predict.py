@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.applications.pets_net import pets_file
 from minidl.cli.options import AddCommand, add_json
+from minidl.common.atomic_files import atomic_file
 from minidl.common.errors import DataError
 from minidl.common.image_extensions import IMAGE_EXTENSIONS
 from minidl.common.output_paths import check_output
@@ -185,6 +186,7 @@ def _write_explanations(
     metadata = PngInfo()
     metadata.add_text("Software", SOFTWARE)
     try:
-        sheet.save(path, pnginfo=metadata)
-    except (OSError, ValueError) as error:
-        raise DataError(f"--explain: cannot write {path!r} ({error})") from None
+        with atomic_file(path) as file:
+            sheet.save(file, "PNG", pnginfo=metadata)
+    except OSError as error:
+        raise DataError(f"--explain: {error}") from None

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl.callbacks import Callback, CSVLogger, ModelCheckpoint
+from minidl.common.atomic_files import write_file
 from minidl.common.environment import environment
 from minidl.common.errors import DataError, FileFormatError
 from minidl.common.finite_json import finite
@@ -248,7 +249,7 @@ def _value(path: Path, content: dict[str, Any], name: str, *types: type) -> Any:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(finite(content), indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_file(path, text + "\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.common.atomic_files import atomic_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -233,8 +235,9 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure in the format of the file's extension, and create its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with _missing_glyphs_ignored():
-        figure.savefig(path, dpi=110)
+    path = Path(path) if Path(path).suffix else Path(path).with_suffix(".png")
+    with _missing_glyphs_ignored(), atomic_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=110)
 
 
 def style_axes(axes: Axes) -> None:

@@ -2,8 +2,8 @@
 
 The document describes the model and the state of its training; each array has its own name. The
 first 512 bytes, which HDF5 leaves to the user, hold a checksum of the rest. Damage is therefore
-found before anything is read. Files are written under a temporary name, flushed and renamed: after
-a crash, either the former file or the new one is complete.
+found before anything is read. Files are written atomically: after a failure, either the former file
+or the new one is complete.
 
 >>> import tempfile, numpy as np
 >>> from minidl.formats.checkpoint import read_checkpoint, write_checkpoint
@@ -15,17 +15,16 @@ a crash, either the former file or the new one is complete.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from minidl.common.atomic_files import write_file
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, file_errors
 
@@ -50,25 +49,23 @@ def write_checkpoint(
     Raises
     ------
     OSError
-        If the folder does not exist or cannot be written.
+        If the folder does not exist or cannot be written, or the disk is full. The former file
+        is unchanged.
     """
     import h5py
 
-    path = Path(path)
-    temporary = _temporary_beside(path)
-    try:
-        with h5py.File(temporary, "w", userblock_size=SEAL_SIZE) as file:
-            file.attrs["version"] = VERSION
-            file["document"] = json.dumps(document)
-            group = file.create_group("arrays", track_order=True)
-            for name, array in arrays.items():
-                group.create_dataset(name, data=array)
-        _seal(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    # HDF5 crashes if a write fails while it closes a file, so it writes into memory.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", userblock_size=SEAL_SIZE) as file:
+        file.attrs["version"] = VERSION
+        file["document"] = json.dumps(document)
+        group = file.create_group("arrays", track_order=True)
+        for name, array in arrays.items():
+            group.create_dataset(name, data=array)
+    content = memory.getbuffer()
+    seal = MARK + hashlib.blake2b(content[SEAL_SIZE:]).hexdigest().encode()
+    content[: len(seal)] = seal
+    write_file(path, content)
 
 
 def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -142,31 +139,6 @@ def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [unpack(v, arrays) for v in value]
     return value
-
-
-def _temporary_beside(path: Path) -> str:
-    """Create an empty file in the same folder, which can later be renamed to `path`."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file name, received a folder")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    temporary = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        # 0o666: the system removes what the user's umask forbids.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise type(error)(f"{path}: cannot be written ({error.strerror})") from None
-    return temporary
-
-
-def _seal(path: str) -> None:
-    """Write mark and checksum into the first bytes, and flush the file to the disk."""
-    with open(path, "r+b") as file:
-        seal = MARK + _checksum(file)
-        file.seek(0)
-        file.write(seal)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _check_seal(path: StrPath) -> None:

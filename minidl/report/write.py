@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.argument_checks import check_integer
+from minidl.common.atomic_files import write_file
 from minidl.common.errors import DataError
 from minidl.common.finite_json import finite
 from minidl.common.output_paths import require_writable
@@ -141,7 +142,7 @@ def write(
             "Machine": facts.machine_facts(),
         },
     )
-    Path(path).write_text(render(content), encoding="utf-8")
+    write_file(path, render(content))
     return figures
 
 

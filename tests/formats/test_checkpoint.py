@@ -353,8 +353,8 @@ def test_every_single_bit_of_the_seal_matters(content, tmp_path):
 @pytest.mark.parametrize(
     ("where", "error"),
     [
-        ("minidl.formats.checkpoint.os.replace", OSError("no space left")),
-        ("minidl.formats.checkpoint.os.fsync", OSError("device gone")),
+        ("minidl.common.atomic_files.os.replace", OSError("no space left")),
+        ("minidl.common.atomic_files.os.fsync", OSError("device gone")),
         ("h5py.Group.create_dataset", MemoryError("no memory")),
         ("h5py.Group.create_dataset", KeyboardInterrupt()),
     ],
@@ -390,6 +390,33 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(content, tmp_path
     )
     process = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert process.returncode == 7
+    assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of the file size")
+def test_a_full_disk_at_every_size_is_an_error_and_not_a_crash(content, tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes(content)
+    code = (
+        "import resource, sys, minidl\n"
+        "model = minidl.load_model(sys.argv[1])\n"
+        "for limit in range(0, int(sys.argv[2]), int(sys.argv[2]) // 100):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
+        "    try:\n"
+        "        model.save(sys.argv[1])\n"
+        "    except OSError as error:\n"
+        "        print(error)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(len(content))],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    lines = process.stdout.splitlines()
+    assert len(lines) >= 100
+    assert all("disk is full" in line for line in lines)
+    assert files(tmp_path) == ["model.h5"]
     assert path.read_bytes() == content
 
 

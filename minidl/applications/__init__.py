@@ -12,8 +12,9 @@ from minidl.applications.efficientnet_lite import (
     EfficientNetLite2,
 )
 from minidl.applications.inception_v3 import InceptionV3
+from minidl.applications.mobilenet_v2 import MobileNetV2
 from minidl.applications.pets_net import PetsNet
-from minidl.applications.resnet50 import ResNet50
+from minidl.applications.resnet import ResNet18, ResNet34, ResNet50
 from minidl.applications.small_cnn import augmentation, small_cnn
 from minidl.applications.vgg16 import VGG16
 
@@ -22,7 +23,10 @@ __all__ = [
     "EfficientNetLite1",
     "EfficientNetLite2",
     "InceptionV3",
+    "MobileNetV2",
     "PetsNet",
+    "ResNet18",
+    "ResNet34",
     "ResNet50",
     "VGG16",
     "augmentation",

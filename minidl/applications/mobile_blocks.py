@@ -21,7 +21,7 @@ from minidl.applications.pretrained import LayerFactory
 from minidl.layers.base import Layer
 from minidl.layers.symbolic import SymbolicTensor
 
-__all__ = ["MobileUnits", "Names", "make_divisible"]
+__all__ = ["MobileUnits", "Names", "make_divisible", "strided_padding"]
 
 # Names of the convolution, the normalization and the activation; None leaves the activation out.
 Names = tuple[str, str, str | None]
@@ -47,23 +47,36 @@ class MobileUnits:
     momentum: float = 0.99
 
     def conv(
-        self, x: SymbolicTensor, filters: int, size: int, strides: int, names: Names
+        self,
+        x: SymbolicTensor,
+        filters: int,
+        size: int,
+        strides: int,
+        names: Names,
+        padding: str = "same",
     ) -> SymbolicTensor:
         """Append a convolution, its normalization and, if named, its activation.
 
         Parameters
         ----------
         x : SymbolicTensor
-        filters, size, strides : int
-            As for Conv2D; the padding is "same".
+        filters, size, strides, padding
+            As for Conv2D.
         names : (str, str, str or None)
         """
         layer = self.conv_factory(
-            filters, size, strides=strides, padding="same", use_bias=False, name=names[0]
+            filters, size, strides=strides, padding=padding, use_bias=False, name=names[0]
         )
         return self._normalized(layer(x), names)
 
-    def depthwise(self, x: SymbolicTensor, size: int, strides: int, names: Names) -> SymbolicTensor:
+    def depthwise(
+        self,
+        x: SymbolicTensor,
+        size: int,
+        strides: int,
+        names: Names,
+        pad_name: str | None = None,
+    ) -> SymbolicTensor:
         """Append a depthwise convolution, its normalization and, if named, its activation.
 
         Parameters
@@ -72,9 +85,15 @@ class MobileUnits:
         size, strides : int
             As for DepthwiseConv2D; the padding is "same".
         names : (str, str, str or None)
+        pad_name : str, optional
+            Name of a separate layer that pads before strides of 2, as Keras' networks do.
         """
+        padding = "same"
+        if pad_name is not None and strides == 2:
+            x = layers.ZeroPadding2D(strided_padding(x, size), name=pad_name)(x)
+            padding = "valid"
         layer = layers.DepthwiseConv2D(
-            size, strides=strides, padding="same", use_bias=False, name=names[0]
+            size, strides=strides, padding=padding, use_bias=False, name=names[0]
         )
         return self._normalized(layer(x), names)
 
@@ -83,6 +102,21 @@ class MobileUnits:
             x
         )
         return x if names[2] is None else self.activation(name=names[2])(x)
+
+
+def strided_padding(x: SymbolicTensor, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the padding ((top, bottom), (left, right)) before a convolution with strides of 2.
+
+    It equals "same" for images of a known size. Unknown sizes count as even, as in Keras.
+
+    Examples
+    --------
+    >>> from minidl import Input
+    >>> strided_padding(Input((224, 75, 3)), 3)
+    ((0, 1), (1, 1))
+    """
+    height, width = ((size // 2 - (1 if n is None else 1 - n % 2), size // 2) for n in x.shape[1:3])
+    return height, width
 
 
 def make_divisible(channels: float, divisor: int = 8, minimum: int | None = None) -> int:

@@ -260,7 +260,7 @@ def _add_empty_weight(
     trainable: bool = True,
     **options: Any,
 ) -> Parameter:
-    empty = np.broadcast_to(np.float32(0), shape)
+    empty = np.zeros(shape, np.float32)  # the system provides its memory when it is written
     layer.parameters.append(Parameter(name, empty, trainable, layer=layer))
     return layer.parameters[-1]
 

@@ -19,6 +19,7 @@ from types import ModuleType
 __all__ = ["FORMER_NAMES", "install"]
 
 FORMER_NAMES = {
+    "minidl.applications.resnet50": "minidl.applications.resnet",
     "minidl.calibration": "minidl.evaluation.calibration",
     "minidl.errors": "minidl.common.errors",
     "minidl.explain": "minidl.evaluation.explain",

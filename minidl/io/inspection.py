@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl import layers
-from minidl.applications import efficientnet_lite, inception_v3, resnet50, vgg16
+from minidl.applications import efficientnet_lite, inception_v3, mobilenet_v2, resnet, vgg16
 from minidl.applications.pretrained import Architecture, without_memory
 from minidl.common.errors import FileFormatError
 from minidl.common.text_table import format_table
@@ -33,13 +33,21 @@ from minidl.layers.symbolic import Input
 
 __all__ = ["Fit", "LayerReport", "TensorReport", "WeightReport", "inspect_weights"]
 
+# The networks, and those that one function builds for different arguments.
 NETWORKS = {
     "VGG16": vgg16.ARCHITECTURE,
-    "ResNet50": resnet50.ARCHITECTURE,
+    "ResNet50": resnet.RESNET50,
     "InceptionV3": inception_v3.ARCHITECTURE,
     "EfficientNetLite0": efficientnet_lite.LITE0,
     "EfficientNetLite1": efficientnet_lite.LITE1,
     "EfficientNetLite2": efficientnet_lite.LITE2,
+    "ResNet18": resnet.RESNET18,
+    "ResNet34": resnet.RESNET34,
+    "ResNet50, variant='torchvision'": resnet.RESNET50_TORCHVISION,
+    **{
+        f"MobileNetV2, alpha={alpha}": mobilenet_v2.architecture(alpha)
+        for alpha in mobilenet_v2.ALPHAS
+    },
 }
 SIMILAR = 0.5  # minimum share of common tensors of the nearest network
 
@@ -79,14 +87,15 @@ class Fit:
 
     def call(self, path: StrPath) -> str:
         """Return the Python expression that loads the file."""
-        arguments = [f"weights={str(path)!r}"]
+        network, *variant = self.network.split(", ")
+        arguments = [f"weights={str(path)!r}", *variant]
         if not self.include_top:
             arguments.append("include_top=False")
         if self.until:
             arguments.append(f"until={self.until!r}")
         if self.classes not in (None, 1000):
             arguments.append(f"classes={self.classes}")
-        return f"{self.network}({', '.join(arguments)})"
+        return f"{network}({', '.join(arguments)})"
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ class WeightReport:
         if self.nearest:
             yield f"Fits no known network; the nearest is {self.nearest}: {self.problem}"
         elif not self.fits:
-            yield f"Resembles none of the known networks ({', '.join(NETWORKS)})"
+            yield f"Resembles none of the known networks ({', '.join(_functions())})"
         if self.has_architecture:
             yield f"Contains the model's architecture: minidl.load_model({str(self.path)!r})"
 
@@ -189,6 +198,11 @@ def inspect_weights(path: StrPath) -> WeightReport:
         problem=_problem(nearest, file) if nearest else "",
         has_architecture=file.architecture is not None or file.dialect == "minidl model",
     )
+
+
+def _functions() -> list[str]:
+    """Return the names of the functions that build the networks."""
+    return list(dict.fromkeys(name.partition(",")[0] for name in NETWORKS))
 
 
 def _report_layer(layer: LayerTensors) -> LayerReport:

@@ -1,5 +1,7 @@
 """All networks: parameter counts, shapes, preprocessing and ``until``."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -11,14 +13,24 @@ from minidl.applications import (
     EfficientNetLite1,
     EfficientNetLite2,
     InceptionV3,
+    MobileNetV2,
+    ResNet18,
+    ResNet34,
     ResNet50,
     imagenet,
 )
 from minidl.training.logits import final_activation
 
-NETWORKS = [VGG16, ResNet50, InceptionV3, EfficientNetLite0]
+NETWORKS = [VGG16, ResNet50, InceptionV3, EfficientNetLite0, ResNet18, MobileNetV2]
 SMALL = {InceptionV3: 75}  # by default 32
-MODE = {VGG16: "caffe", ResNet50: "caffe", InceptionV3: "tf", EfficientNetLite0: "lite"}
+MODE = {
+    VGG16: "caffe",
+    ResNet50: "caffe",
+    InceptionV3: "tf",
+    EfficientNetLite0: "lite",
+    ResNet18: "torch",
+    MobileNetV2: "tf",
+}
 each_network = pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 
 
@@ -29,6 +41,15 @@ def photos(size, n=2):
 @pytest.mark.parametrize(
     ("build", "with_top", "without_top", "statistics"),
     [
+        (ResNet18, 11_699_112, 11_186_112, 9_600),
+        (ResNet34, 21_814_696, 21_301_696, 17_024),
+        (partial(ResNet50, variant="torchvision"), 25_610_152, 23_561_152, 53_120),
+        (partial(MobileNetV2, alpha=0.35), 1_691_208, 410_208, 14_080),
+        (partial(MobileNetV2, alpha=0.5), 1_987_224, 706_224, 18_544),
+        (partial(MobileNetV2, alpha=0.75), 2_663_064, 1_382_064, 26_640),
+        (MobileNetV2, 3_538_984, 2_257_984, 34_112),
+        (partial(MobileNetV2, alpha=1.3), 5_431_048, 3_766_048, 44_256),
+        (partial(MobileNetV2, alpha=1.4), 6_156_712, 4_363_712, 47_936),
         (VGG16, 138_357_544, 14_714_688, 0),
         (ResNet50, 25_636_712, 23_587_712, 53_120),
         (InceptionV3, 23_851_784, 21_802_784, 34_432),
@@ -53,6 +74,8 @@ def test_parameter_counts(build, with_top, without_top, statistics):
         (ResNet50, 224, (7, 7, 2048), (5, 5, 2048)),
         (InceptionV3, 299, (8, 8, 2048), (3, 3, 2048)),
         (EfficientNetLite0, 224, (7, 7, 1280), (5, 5, 1280)),
+        (ResNet18, 224, (7, 7, 512), (5, 5, 512)),
+        (MobileNetV2, 224, (7, 7, 1280), (5, 5, 1280)),
     ],
 )
 def test_feature_shapes(build, size, at_default, at_150):
@@ -125,6 +148,8 @@ def test_pooling(build, pooling):
         (ResNet50, "conv3_block4_out", ("conv4_block1_0_conv", "predictions"), 512),
         (InceptionV3, "mixed2", ("mixed3", "conv2d_26"), 288),
         (EfficientNetLite0, "block5c_add", ("block6a_expand_conv", "predictions"), 112),
+        (ResNet18, "conv3_block2_out", ("conv4_block1_0_conv", "predictions"), 128),
+        (MobileNetV2, "block_12_add", ("block_13_expand", "predictions"), 96),
     ],
 )
 def test_until_equals_tap_of_the_whole_network(build, until, omitted, channels):

@@ -27,6 +27,7 @@ import numpy as np
 from minidl.common.atomic_files import write_file
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, file_errors
+from minidl.formats.hdf5 import open_hdf5, read_arrays, read_string
 
 __all__ = ["is_native", "pack", "read_checkpoint", "unpack", "write_checkpoint"]
 
@@ -83,27 +84,22 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarray
     ------
     FileNotFoundError, IsADirectoryError
     FileFormatError
-        If the file is damaged or was not written by minidl.
+        If the file is damaged, was not written by minidl, or refers to other files.
     """
-    import h5py
-
     check_file(path)
-    arrays: dict[str, np.ndarray] = {}
-
-    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
     with file_errors(path, "restore it from a copy"):
         _check_seal(path)
-        with h5py.File(path, "r") as file:
+        # The checksum finds damage; open_hdf5 refuses hostile files, whose checksum may be right.
+        with open_hdf5(path, user_block=SEAL_SIZE) as file:
             if int(file.attrs["version"]) > VERSION:
                 raise FileFormatError(
                     f"expected file version {VERSION}, received {file.attrs['version']} of a newer "
                     "minidl; update minidl"
                 )
-            document = json.loads(file["document"][()])
-            file["arrays"].visititems(add)
+            document = json.loads(read_string(file["document"], "document"))
+            if not isinstance(document, dict):
+                raise FileFormatError("expected a JSON object as document")
+            arrays = read_arrays(file["arrays"])
     return document, arrays
 
 

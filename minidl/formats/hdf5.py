@@ -33,11 +33,19 @@ from minidl.formats.file_errors import StrPath, check_file, check_finite, file_e
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SIGNATURE", "open_hdf5", "read_names", "read_tensor", "read_text"]
+__all__ = [
+    "SIGNATURE",
+    "open_hdf5",
+    "read_arrays",
+    "read_names",
+    "read_string",
+    "read_tensor",
+    "read_text",
+]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS, MAX_DEPTH = 100_000, 32
-MAX_TOTAL, MAX_ATTRIBUTE = 8 * 2**30, 64 * 2**20  # bytes
+MAX_ATTRIBUTE = 64 * 2**20  # bytes
 MAX_SEARCH = 16 * 2**30  # bytes to search for references to strings: some seconds
 # Zeros compress well: small files may claim 64 MiB, larger ones 64 times their size.
 SMALL, MAX_EXPANSION = 64 * 2**20, 64
@@ -47,7 +55,9 @@ HEAP_DAMAGE = "the strings of the HDF5 file (global heap) are damaged; get it ag
 
 
 @contextlib.contextmanager
-def open_hdf5(source: StrPath | BinaryIO, path: StrPath | None = None) -> Iterator[h5py.File]:
+def open_hdf5(
+    source: StrPath | BinaryIO, path: StrPath | None = None, user_block: int = 0
+) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, after all checks.
 
     Inside the ``with`` statement, too, every failure of h5py becomes a FileFormatError.
@@ -57,6 +67,8 @@ def open_hdf5(source: StrPath | BinaryIO, path: StrPath | None = None) -> Iterat
     source : str, Path or binary file object
     path : str or Path, optional
         Name of a file object in messages.
+    user_block : int
+        Number of bytes before the HDF5 data, a multiple of 512. Addresses start after them.
 
     Yields
     ------
@@ -80,12 +92,12 @@ def open_hdf5(source: StrPath | BinaryIO, path: StrPath | None = None) -> Iterat
             raw = opened = source
         stack.enter_context(file_errors(cast(StrPath, source) if path is None else path))
         size = raw.seek(0, os.SEEK_END)
-        _check_superblock(raw)
-        heaps = _heaps(raw, size)
+        _check_superblock(raw, user_block)
+        heaps = _heaps(raw, size, user_block)
         raw.seek(0)
         file = stack.enter_context(h5py.File(opened, "r"))
         _check_tree(file, size)
-        _check_references(raw, heaps)
+        _check_references(raw, heaps, user_block)
         yield file
 
 
@@ -116,6 +128,41 @@ def read_tensor(dataset: h5py.Dataset, place: str) -> np.ndarray:
         dataset.read_direct(array)
     check_finite(array, place)
     return array
+
+
+def read_arrays(group: h5py.Group) -> dict[str, np.ndarray]:
+    """Return the arrays of integers, truth values or floats below a group, by path.
+
+    Raises
+    ------
+    FileFormatError
+        For other types and incomplete arrays.
+    """
+    import h5py
+
+    arrays: dict[str, np.ndarray] = {}
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.dtype.kind not in "biuf" or item.shape is None:
+            raise FileFormatError(f"array {name!r}: expected numbers, received {item.dtype}")
+        if not _is_complete(item):
+            raise FileFormatError(f"array {name!r} is incomplete; get the file again")
+        arrays[name] = item[()]
+
+    group.visititems(add)
+    return arrays
+
+
+def read_string(dataset: h5py.Dataset, place: str) -> str:
+    """Return a dataset that holds one string; raise FileFormatError for another one."""
+    import h5py
+
+    is_text = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind == "O"
+    if not is_text or dataset.shape != () or not h5py.check_string_dtype(dataset.dtype):
+        raise FileFormatError(f"{place!r}: expected one string")
+    return _decoded(dataset[()])
 
 
 def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
@@ -171,9 +218,9 @@ def _decoded(value: str | bytes) -> str:
 # Checks of the bytes before h5py opens the file
 
 
-def _check_superblock(raw: BinaryIO) -> None:
+def _check_superblock(raw: BinaryIO, start: int) -> None:
     """Raise FileFormatError unless the file begins as HDF5 with addresses of 8 bytes."""
-    raw.seek(0)
+    raw.seek(start)
     head = raw.read(16)
     if not head.startswith(SIGNATURE):
         raise FileFormatError("not an HDF5 file (its signature is missing)")
@@ -183,19 +230,19 @@ def _check_superblock(raw: BinaryIO) -> None:
         raise FileFormatError("the header of the HDF5 file is damaged; get it again")
 
 
-def _heaps(raw: BinaryIO, size: int) -> dict[int, dict[int, int]]:
+def _heaps(raw: BinaryIO, size: int, start: int) -> dict[int, dict[int, int]]:
     """Return the global heaps, in which HDF5 stores strings, by address.
 
     A heap is a sequence of strings with their lengths. A wrong length sends the C library into an
     endless loop.
     """
     heaps = {}
-    for address in _occurrences(raw, HEAP_MARK):
-        raw.seek(address + 8)
+    for offset in _occurrences(raw, HEAP_MARK):
+        raw.seek(offset + 8)
         length = int.from_bytes(raw.read(8), "little")
-        if SMALLEST_HEAP <= length <= size - address:  # otherwise HDF5 itself refuses the heap
-            raw.seek(address)
-            heaps[address] = _heap_objects(raw.read(length))
+        if SMALLEST_HEAP <= length <= size - offset:  # otherwise HDF5 itself refuses the heap
+            raw.seek(offset)
+            heaps[offset - start] = _heap_objects(raw.read(length))
         if len(heaps) * size > MAX_SEARCH:
             raise FileFormatError("the file holds more strings than a weight file needs")
     return heaps
@@ -217,14 +264,14 @@ def _heap_objects(heap: bytes) -> dict[int, int]:
     return lengths
 
 
-def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]]) -> None:
+def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], start: int) -> None:
     """Refuse references to strings of gigabytes, which HDF5 would allocate first.
 
     A reference is the string's length, the heap's address and the string's number. Only a length
     that no string has indicates damage, because files contain remains of former references. The
     older format, which Keras writes, aligns references; elsewhere the bytes occur by chance.
     """
-    raw.seek(len(SIGNATURE))
+    raw.seek(start + len(SIGNATURE))
     aligned = raw.read(1)[0] < 2  # version of the superblock
     for address, lengths in heaps.items():
         for offset in _occurrences(raw, address.to_bytes(8, "little")):
@@ -259,7 +306,7 @@ def _check_tree(file: h5py.File, size: int) -> None:
     """Refuse anything but groups and plain arrays of plausible size."""
     import h5py
 
-    stack = [(file["/"], "", 0)]
+    stack, limit = [(file["/"], "", 0)], _limit(size)
     seen, total = {h5py.h5o.get_info(stack[0][0].id).addr}, 0
     while stack:
         group, prefix, depth = stack.pop()
@@ -283,8 +330,15 @@ def _check_tree(file: h5py.File, size: int) -> None:
                 stack.append((item, f"{place}/", depth + 1))
             else:
                 raise FileFormatError(f"{place!r} is neither a group nor an array")
-            if total > MAX_TOTAL:
-                raise FileFormatError(f"the file claims to hold more than {MAX_TOTAL} bytes")
+            if total > limit:
+                raise FileFormatError(
+                    f"claims to hold more than {limit} bytes, too many for a file of {size} bytes"
+                )
+
+
+def _limit(size: int) -> int:
+    """Return the number of bytes that a file of `size` bytes may expand to."""
+    return max(SMALL, MAX_EXPANSION * size)
 
 
 def _checked_size(dataset: h5py.Dataset, place: str, size: int) -> int:
@@ -302,7 +356,7 @@ def _checked_size(dataset: h5py.Dataset, place: str, size: int) -> int:
         raise FileFormatError(
             f"{place!r}: expected the filters gzip or shuffle, received {filters}"
         )
-    width, limit = dataset.id.get_type().get_size(), max(SMALL, MAX_EXPANSION * size)
+    width, limit = dataset.id.get_type().get_size(), _limit(size)
     chunk = storage.get_chunk() if storage.get_layout() == h5py.h5d.CHUNKED else ()
     for shape in (dataset.shape or (), chunk):
         if math.prod(shape) * width > limit:

@@ -1,5 +1,6 @@
 """Model files: written whole or not at all, and never half read, whatever happened to them."""
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.checks import thorough
+from support.hostile_hdf5 import HOSTILE, never_written
 from support.tiny import assert_same_arrays, blobs, classifier, refused
 
 import minidl
@@ -391,6 +393,56 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(content, tmp_path
     process = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert process.returncode == 7
     assert path.read_bytes() == content
+
+
+def sealed_anew(path, change):
+    """Change a file as an attacker can, who computes the checksum of the result."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+    data = bytearray(path.read_bytes())
+    digest = hashlib.blake2b(data[checkpoint.SEAL_SIZE :]).hexdigest().encode()
+    data[: checkpoint.SEAL_SIZE] = (checkpoint.MARK + digest).ljust(checkpoint.SEAL_SIZE, b"\0")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_strangers_file_with_a_valid_checksum_reads_and_claims_nothing(content, tmp_path, how):
+    path = tmp_path / "model.h5"
+    path.write_bytes(content)
+    change, word = HOSTILE[how]
+    sealed_anew(path, lambda file: change(file["arrays"]))
+    with refused(FileFormatError, "model.h5", word):
+        minidl.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (never_written, "incomplete"),
+        (lambda group: group.__setitem__("x", "text"), "expected numbers"),
+        (lambda group: group.__setitem__("x", np.ones(2, complex)), "expected numbers"),
+    ],
+)
+def test_arrays_that_minidl_never_writes_are_refused(content, tmp_path, change, word):
+    path = tmp_path / "model.h5"
+    path.write_bytes(content)
+    sealed_anew(path, lambda file: change(file["arrays"]))
+    with refused(FileFormatError, "model.h5", "'x'", word):
+        minidl.load_model(path)
+
+
+@pytest.mark.parametrize("document", [np.ones(2), ["a", "b"], "[1]", b"{"])
+def test_a_document_of_another_kind_is_refused(content, tmp_path, document):
+    path = tmp_path / "model.h5"
+    path.write_bytes(content)
+
+    def change(file):
+        del file["document"]
+        file["document"] = document
+
+    sealed_anew(path, change)
+    with refused(FileFormatError, "model.h5"):
+        minidl.load_model(path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of the file size")

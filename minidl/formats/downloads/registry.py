@@ -1,7 +1,8 @@
-"""Registry of the official weight files: verified download into a cache.
+"""Registry of the official weight files: installed packages, and verified download into a cache.
 
-``registry.json`` contains each file's address, size and hashes. :func:`fetch` returns the path of a
-local file with exactly this content. An interrupted download resumes.
+``registry.json`` contains each file's address, size, hashes and license. :func:`fetch` returns the
+path of a local file with exactly this content: from an installed package that contains it, else
+from the cache, else downloaded. An interrupted download resumes.
 
 >>> from minidl.formats.downloads.registry import load_registry
 >>> load_registry()["vgg16-notop"].bytes
@@ -14,6 +15,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import sys
@@ -39,23 +41,32 @@ class Entry:
     key : str
         The argument of :func:`fetch`.
     url : str
-    md5 : str
-        The publisher's hash of the file.
+    md5 : str or None
+        The publisher's hash of the file, or `sha256`.
     bytes : int or None
         Size of the file, if known.
     sha256 : str or None
     description : str
     file : str
         File name in :func:`weights_folder`; by default the last component of the URL.
+    license : str
+        License of the weights.
+    package : str
+        Name of a Python package that contains the file, if there is one.
+    resource : str
+        Path of the file relative to the folder of the installed packages.
     """
 
     key: str
     url: str
-    md5: str
+    md5: str | None = None
     bytes: int | None = None
     sha256: str | None = None
     description: str = ""
     file: str = ""
+    license: str = ""
+    package: str = ""
+    resource: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "file", self.file or self.url.rsplit("/", 1)[-1])
@@ -77,7 +88,25 @@ class Entry:
     @property
     def by_hand(self) -> str:
         """Advice for machines without network access."""
-        return f"download {self.url} by other means and save it as {self.path}"
+        install = f"install it with 'pip install {self.package}', or " if self.package else ""
+        return f"{install}download {self.url} by other means and save it as {self.path}"
+
+    @property
+    def installed(self) -> Path | None:
+        """The path of the file in an installed package, which is found without importing it."""
+        if not self.package:
+            return None
+        try:
+            distribution = importlib.metadata.distribution(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        path = Path(str(distribution.locate_file(self.resource)))
+        return path if path.is_file() else None
+
+    @property
+    def local(self) -> Path | None:
+        """The path of the file on this machine, installed or in the cache, not yet verified."""
+        return self.installed or (self.path if self.path.is_file() else None)
 
     def problem(self, path: Path) -> str | None:
         """Return how size or hash of the file at `path` differ from the entry, or None."""
@@ -137,7 +166,8 @@ def fetch(
     Parameters
     ----------
     key : str
-        A key of `registry`, such as "resnet50-notop".
+        A key of `registry`, such as "resnet50-notop". Networks without a file of their own for
+        the part below the classifier have one file for both keys.
     registry : mapping of str to Entry, optional
         By default the result of :func:`load_registry`.
     progress : bool
@@ -163,8 +193,19 @@ def fetch(
     """
     registry = load_registry() if registry is None else registry
     if key not in registry:
+        key = key.removesuffix("-notop")
+    if key not in registry:
         raise ValueError(f"fetch: expected one of {', '.join(registry)}, received {key!r}")
     entry = registry[key]
+    installed = entry.installed
+    if installed is not None:
+        problem = entry.problem(installed)
+        if problem:
+            raise FileFormatError(
+                f"{installed}: {problem}; repair it with 'pip install --force-reinstall "
+                f"{entry.package}'"
+            )
+        return installed
     path = entry.path
     if not _is_there(entry, path):
         with disk_errors(path):

@@ -41,10 +41,12 @@ def test_each_entry_is_complete():
     assert {"vgg16", "resnet50", "inception_v3", "vgg16-notop"} <= set(registry)
     for entry in registry.values():
         assert entry.url.startswith("https://")
-        assert re.fullmatch("[0-9a-f]{32}", entry.md5)
+        assert entry.hashes
+        assert entry.md5 is None or re.fullmatch("[0-9a-f]{32}", entry.md5)
         assert entry.sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.sha256)
-        assert entry.bytes is None or entry.bytes > 50e6
+        assert entry.bytes is None or entry.bytes > 15e6
         assert entry.description
+        assert entry.license
     names = [entry.file for entry in registry.values()]
     assert len(set(names)) == len(names)  # both generations of ResNet50 can lie side by side
 
@@ -80,6 +82,70 @@ def test_the_cache_folder(monkeypatch, tmp_path):
 def test_an_unknown_key_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"expected one of vgg16, .*, received 'alexnet'"):
         fetch("alexnet")
+
+
+# Installed packages
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Return a function that installs a package with one file, and a module that must not run."""
+
+    def install(content=CONTENT):
+        folder = tmp_path / "site-packages"
+        (folder / "net_model" / "models").mkdir(parents=True)
+        (folder / "net_model" / "__init__.py").write_text("raise SystemExit('was imported')")
+        (folder / "net_model" / "models" / "net.pth").write_bytes(content)
+        (folder / "net_model-1.0.dist-info").mkdir()
+        metadata = "Metadata-Version: 2.1\nName: net-model\nVersion: 1.0\n"
+        (folder / "net_model-1.0.dist-info" / "METADATA").write_text(metadata)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder / "net_model" / "models" / "net.pth"
+
+    return install
+
+
+FROM_PACKAGE = {"package": "net-model", "resource": "net_model/models/net.pth"}
+NOWHERE = "http://127.0.0.1:9/net.h5"
+
+
+def test_an_installed_package_is_taken_before_cache_and_network(package):
+    put("net.h5", CONTENT)
+    path = package()
+    entry = entry_for(NOWHERE, **FROM_PACKAGE)
+    assert entry.installed == entry.local == path
+    assert get(NOWHERE, **FROM_PACKAGE) == path
+    assert "net_model" not in sys.modules
+    assert sorted(item.name for item in path.parent.iterdir()) == ["net.pth"]  # nothing is written
+
+
+def test_without_the_package_the_cache_is_taken(package):
+    path = put("net.h5", CONTENT)
+    entry = entry_for(NOWHERE, **FROM_PACKAGE)
+    assert (entry.installed, entry.local) == (None, path)
+    assert get(NOWHERE, **FROM_PACKAGE) == path
+    package().unlink()  # an incomplete installation
+    assert get(NOWHERE, **FROM_PACKAGE) == path
+
+
+def test_a_damaged_package_is_refused_with_advice(package):
+    package(b"x" + CONTENT[1:])
+    with pytest.raises(FileFormatError, match="has the sha256 .*pip install --force-reinstall net"):
+        get(NOWHERE, **FROM_PACKAGE)
+
+
+def test_without_package_and_network_the_message_says_how_to_install():
+    with pytest.raises(ConnectionError, match="install it with 'pip install net-model', or down"):
+        get(NOWHERE, **FROM_PACKAGE)
+
+
+def test_a_network_with_one_file_has_it_for_both_keys(serve):
+    server = serve()
+    registry = {"net": entry_for(server.url)}
+    path = fetch("net-notop", registry=registry, progress=False)
+    assert path == fetch("net", registry=registry, progress=False)
+    with pytest.raises(ValueError, match="expected one of net, received 'other'"):
+        fetch("other-notop", registry=registry)
 
 
 # All goes well

@@ -19,6 +19,7 @@ from minidl.kernels.runtime.jit import jit
 __all__ = ["batch_statistics", "gradient_sums", "normalize", "normalize_backward", "scale_shift"]
 
 CHUNK_BYTES = 2**18  # of x per task
+SUM_ROWS = 128  # at least, per accumulator, so that the accumulators remain small beside x
 
 
 def batch_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,8 +76,12 @@ def gradient_sums(
 
 
 def _column_sums(kernel: Callable[..., None], x: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
-    """Return two sums over the rows of each column, (2, C), from one accumulator per thread."""
-    shards = thread_pool.chunks(len(x))
+    """Return two sums over the rows of each column, (2, C), from one accumulator per shard.
+
+    The shards depend on the shape alone, hence also the rounding.
+    """
+    rows = max(SUM_ROWS, CHUNK_BYTES // max(1, x.shape[1] * x.itemsize))
+    shards = thread_pool.chunks(len(x), rows)
     sums = np.zeros((len(shards), 2, x.shape[1]))
     thread_pool.run(lambda i: kernel(x, *arrays, *shards[i], sums[i]), len(shards))
     return sums.sum(axis=0)

@@ -25,13 +25,21 @@ def test_shards_equal_the_product(monkeypatch, shape, dtype, transposed):
     assert (np.abs(result - a @ b) <= 4 * bound).all()
 
 
-def test_repeated_products_have_the_same_bits(monkeypatch):
-    monkeypatch.setattr(module, "SMALL", 0)
-    minidl.set_num_threads(2)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"), [(40, 300, 50), (200, 200, 200), (33, 2000, 333), (900, 8, 700)]
+)
+def test_the_number_of_threads_does_not_change_a_bit(rows, inner, columns, dtype):
     rng = np.random.default_rng(1)
-    a, b = rng.normal(size=(40, 300)), rng.normal(size=(300, 50))
-    first = matmul(a, b)
-    assert all((matmul(a, b) == first).all() for _ in range(5))
+    a = rng.normal(size=(rows, inner)).astype(dtype)
+    b = rng.normal(size=(columns, inner)).astype(dtype).T
+
+    def bits(threads):
+        minidl.set_num_threads(threads)
+        return matmul(a, b).tobytes()
+
+    first = bits(1)
+    assert all(bits(threads) == first for threads in (1, 2, 3, 8))
 
 
 def test_the_number_of_blas_threads_is_restored():

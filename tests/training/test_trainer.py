@@ -17,7 +17,7 @@ from support.tiny import (
 )
 
 import minidl
-from minidl import Input, Sequential, callbacks, layers, losses, metrics, optimizers
+from minidl import Input, Model, Sequential, callbacks, layers, losses, metrics, optimizers
 from minidl.data import Dataset
 from minidl.layers.regularizers import L1, L2
 from minidl.optimizers.schedules import CosineDecay
@@ -366,12 +366,59 @@ def trained(epochs=2, threads=2, **compiled):
     return model
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_same_seed_and_thread_count_same_bits(threads):
-    first, second = trained(threads=threads), trained(threads=threads)
-    assert_same_training(first, second)
-    x, _ = pictures(seed=9)
-    assert_same_arrays([first.predict(x)], [second.predict(x)])
+def wide_net(dtype):
+    """Return a network whose sums are long enough to be divided among threads."""
+    x = Input((40, 40, 3), dtype=dtype)
+    y = layers.RandomTranslation(0.1, 0.1)(layers.RandomFlip()(x))
+    y = layers.Conv2D(32, 3, strides=2, use_bias=False)(y)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.Conv2D(64, 3, padding="same", activation="relu")(y)  # Winograd
+    branches = [
+        layers.Conv2D(32, 1, activation="relu")(y),
+        layers.Conv2D(32, (7, 1), padding="same")(layers.Conv2D(32, (1, 7), padding="same")(y)),
+        layers.DepthwiseConv2D(3, padding="same")(y),
+        layers.AveragePooling2D(3, strides=1, padding="same")(y),
+    ]
+    y = layers.BatchNormalization()(layers.Concatenate()(branches))
+    y = layers.Flatten()(layers.MaxPooling2D(3, strides=2)(y))
+    y = layers.Dense(64, activation="relu", kernel_regularizer="l2")(y)
+    y = layers.Dropout(0.5)(y)
+    return Model(x, layers.Dense(4, activation="softmax")(y))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [
+        (optimizers.SGD(0.01, momentum=0.9, nesterov=True), "float32"),
+        (optimizers.RMSprop(0.001, centered=True, clipnorm=0.1), "float32"),
+        (optimizers.Adam(0.001, global_clipnorm=0.5), "float32"),
+        (optimizers.AdamW(0.001, amsgrad=True), "float64"),
+    ],
+    ids=["SGD", "RMSprop", "Adam", "AdamW in float64"],
+)
+def test_same_seed_same_bits_for_any_number_of_threads(optimizer, dtype):
+    x = np.random.default_rng(0).uniform(size=(36, 40, 40, 3)).astype(dtype)
+    y = np.arange(36) % 4
+
+    def train(threads):
+        minidl.set_random_seed(4)
+        minidl.set_num_threads(threads)
+        model = wide_net(dtype)
+        copy = type(optimizer).from_config(optimizer.get_config())
+        model.compile(copy, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        history = model.fit(x, y, batch_size=24, epochs=1, validation_data=(x, y), verbose=0)
+        return model, history.history, model.predict(x)
+
+    first, history, predictions = train(1)
+    for threads in (2, 3, 8):
+        model, other_history, other_predictions = train(threads)
+        assert_same_training(first, model)
+        assert_same_arrays([predictions], [other_predictions])
+        assert history == other_history
+
+
+def test_same_seed_and_thread_count_same_bits():
+    assert_same_training(trained(), trained())
 
 
 def test_looking_at_a_model_while_it_trains_changes_nothing():

@@ -62,7 +62,7 @@ def depthwise_backward(
     """
     flat = w.reshape(*w.shape[:2], -1)
     geometry = window.loop_geometry(*x.shape[1:3])
-    shards = thread_pool.chunks(len(x))  # of images; each has a sum of its own
+    shards = thread_pool.spans(len(x))  # of images; each has a sum of its own
     dw_of = np.zeros((len(shards), *flat.shape), w.dtype)
     dx = np.zeros(x.shape if need_dx else (0, 0, 0, 0), x.dtype)
 

@@ -41,6 +41,7 @@ __all__ = ["convolve_winograd_backward"]
 
 TILES_PER_BLOCK = 224  # twice as many as forward, because each block costs a pass over dU
 TAPS = 36
+SUM_BYTES = 2**24  # of the sums of dU
 
 
 def convolve_winograd_backward(
@@ -89,7 +90,8 @@ def convolve_winograd_backward(
     u = None
     if need_dx:
         u = transform_kernel(w, thread_pool.scratch("u", shape, w.dtype), transposed=True)
-    shards, parts = _divide(len(x), len(x) * tiles_per_image, c, width)
+    shards = _image_spans(len(x), tiles_per_image, c, k)
+    parts = _panel_parts(-(-c // width), len(shards))
     tasks = len(shards) * len(parts) if len(x) else 0
     sums = len(shards) if need_dw and tasks else 0
     du_of = thread_pool.scratch("winograd du", (sums, TAPS, c, k), x.dtype)
@@ -120,19 +122,26 @@ def convolve_winograd_backward(
     return dx, _kernel_gradient(du_of), dbias_of.sum(axis=0) if with_bias else None
 
 
-def _divide(
-    images: int, tiles: int, c: int, width: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return shards of images and parts of the input channels' panels; each pair is a task.
+def _image_spans(images: int, tiles: int, c: int, k: int) -> list[tuple[int, int]]:
+    """Return the shards of images, `tiles` in each image, that have a sum dU of their own.
 
-    Two tasks share neither pixels of dx nor sums of dU. With shared channels, all threads compute
-    the same dM; with shared images, each thread fills a dU of its own, which is slower for few
-    tiles.
+    A dU costs a pass over it for each block of tiles, which takes long for few tiles.
     """
-    threads, panels = thread_pool.get_num_threads(), -(-c // width)
-    if images < threads or tiles <= c:
-        return [(0, images)], thread_pool.chunks(panels, -(-panels // threads))
-    return thread_pool.chunks(images), [(0, panels)]
+    if images * tiles <= c:
+        return [(0, images)]
+    smallest = -(-2 * TILES_PER_BLOCK // max(1, tiles))
+    return thread_pool.spans(images, smallest, SUM_BYTES // (4 * TAPS * c * k))
+
+
+def _panel_parts(panels: int, shards: int) -> list[tuple[int, int]]:
+    """Return parts of the input channels' panels; each shard and part together are a task.
+
+    Two tasks share neither pixels of dx nor sums of dU, so the parts may depend on the number of
+    threads. The tasks of one shard all compute the same dM. Therefore the panels are divided only
+    if there are more threads than shards.
+    """
+    parts = -(-thread_pool.get_num_threads() // shards)
+    return thread_pool.chunks(panels, -(-panels // parts))
 
 
 def _kernel_gradient(du_of: np.ndarray) -> np.ndarray:

@@ -4,6 +4,10 @@ Each operation is divided into cache-sized tasks that run on a small pool of Pyt
 works because kernels release the GIL, and because BLAS is limited to one thread while minidl
 computes. (Two pools that spin on the same processors slow small operations down tenfold.)
 
+Results do not depend on the number of threads. Sums over rows or images are divided into spans that
+depend on shapes alone, and the sums of the spans are added in a fixed order. The same holds for the
+sizes of BLAS' matrix products, because BLAS chooses its order of summation by them.
+
 >>> from minidl.kernels.runtime import thread_pool
 >>> done = []
 >>> thread_pool.run(done.append, 4)
@@ -37,9 +41,11 @@ __all__ = [
     "run",
     "scratch",
     "set_num_threads",
+    "spans",
 ]
 
 CGROUP = Path("/sys/fs/cgroup")
+MOST_SPANS = 64
 
 _lock = threading.RLock()
 _threads: int | None = None  # None until its first use: then from the environment or the machine
@@ -136,22 +142,49 @@ def run(task: Callable[[int], object], count: int) -> None:
         _get_workers().run(task, count)
 
 
-def chunks(length: int, at_most: int | None = None) -> list[tuple[int, int]]:
+def chunks(length: int, at_most: int) -> list[tuple[int, int]]:
     """Divide ``range(length)`` into contiguous (start, stop) chunks of similar length.
 
     Parameters
     ----------
     length : int
-    at_most : int, optional
-        Length of the longest chunk. Without it, there is one chunk for each thread: for sums with
-        an accumulator for each chunk, so that the result does not depend on the order of threads.
+    at_most : int
+        Length of the longest chunk.
 
     Examples
     --------
     >>> chunks(10, at_most=4)
     [(0, 3), (3, 6), (6, 10)]
     """
-    count = get_num_threads() if at_most is None else -(-length // max(1, at_most))
+    return _divide(length, -(-length // max(1, at_most)))
+
+
+def spans(length: int, smallest: int = 1, most: int = MOST_SPANS) -> list[tuple[int, int]]:
+    """Divide ``range(length)`` into the spans of a sum, each with an accumulator of its own.
+
+    The division does not depend on the number of threads, so neither does the rounding of the sum.
+    There are at least two spans, if `length` allows, and their number is a power of two, which
+    suits most numbers of threads.
+
+    Parameters
+    ----------
+    length : int
+    smallest : int
+        Length that is worth an accumulator.
+    most : int
+        Limit on the number of spans, for example by the memory of the accumulators.
+
+    Examples
+    --------
+    >>> spans(10, smallest=2)
+    [(0, 2), (2, 5), (5, 7), (7, 10)]
+    """
+    count = max(2, min(most, MOST_SPANS, length // max(1, smallest)))
+    return _divide(length, 2 ** (min(count, max(1, length)).bit_length() - 1))
+
+
+def _divide(length: int, count: int) -> list[tuple[int, int]]:
+    """Divide ``range(length)`` into `count` parts, or fewer, as none may be empty."""
     count = max(1, min(count, length))
     edges = [length * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))

@@ -153,19 +153,48 @@ def test_an_empty_batch_gives_an_empty_output_and_zero_gradients(algorithm):
     assert (dbias == 0).all()
 
 
+def _bits(arrays, convolution, algorithm=None):
+    """Return the bits of the output and of all gradients."""
+    x, w, bias, dy = arrays
+    y = convolve(x, w, bias, convolution, True, algorithm=algorithm)
+    gradients = convolve_backward(x, w, dy, convolution, y, algorithm=algorithm)
+    return [a.tobytes() for a in (y, *gradients)]
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_equal_threads_give_equal_bits(threads, algorithm):
+def test_equal_calls_give_equal_bits(threads, algorithm):
     thread_pool.set_num_threads(threads)
-    x, w, bias, dy = one_case(THREE, n=8, dtype=np.float32)
+    case = one_case(THREE, n=8, dtype=np.float32)
+    first = _bits(case, THREE, algorithm)
+    assert all(_bits(case, THREE, algorithm) == first for _ in range(5))
 
-    def bits():
-        y = convolve(x, w, bias, THREE, True, algorithm=algorithm)
-        gradients = convolve_backward(x, w, dy, THREE, y, algorithm=algorithm)
-        return [a.tobytes() for a in (y, *gradients)]
 
-    first = bits()
-    assert all(bits() == first for _ in range(5))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("convolution", "images", "size", "channels", "filters"),
+    [
+        (THREE, 8, 28, 32, 64),  # Winograd's gradients, several sums
+        (THREE, 3, 8, 160, 160),  # more input channels than tiles: one sum
+        (THREE, 1, 40, 64, 64),
+        (THREE, 20, 30, 3, 16),  # im2col
+        (Convolution((3, 3), (2, 2), "same"), 8, 7, 256, 128),
+        (Convolution((1, 1)), 8, 14, 256, 512),
+        (Convolution((1, 7), padding="same"), 3, 17, 128, 128),
+        (Convolution((5, 5), padding="same", groups=4), 6, 13, 48, 64),
+    ],
+)
+def test_the_number_of_threads_does_not_change_a_bit(
+    convolution, images, size, channels, filters, dtype
+):
+    case = one_case(convolution, images, size, channels, filters, np.dtype(dtype))
+
+    def bits(threads):
+        thread_pool.set_num_threads(threads)
+        return _bits(case, convolution)
+
+    first = bits(1)
+    assert all(bits(threads) == first for threads in (2, 3, 8))
 
 
 @pytest.mark.parametrize("algorithm", ["winograd", "im2col"])

@@ -78,8 +78,9 @@ def test_results_do_not_depend_on_earlier_calls(window, threads):
 @pytest.mark.parametrize("channels", [3, 200])
 def test_tasks_cover_images_and_panels_once(images, channels):
     thread_pool.set_num_threads(2)
-    shards, parts = module._divide(images, 9 * images, channels, 32)
+    shards = module._image_spans(images, 9, channels, 32)
     assert [edge for shard in shards for edge in shard][:: 2 * len(shards) - 1] == [0, images]
     panels = -(-channels // 32)
+    parts = module._panel_parts(panels, len(shards))
     assert [parts[0][0], parts[-1][1]] == [0, panels]
     assert min(len(shards), len(parts)) == 1  # the threads share images or channels

@@ -23,6 +23,7 @@ from minidl.kernels.runtime.thread_pool import (
     run,
     scratch,
     set_num_threads,
+    spans,
 )
 
 TIMEOUT = 20  # seconds
@@ -256,17 +257,27 @@ def test_any_thread_can_limit_blas():
 
 
 @thorough
-@given(st.integers(0, 300), st.none() | st.integers(1, 50), st.integers(1, 5))
-def test_chunks_cover_a_range_without_gaps(length, at_most, threads):
-    set_num_threads(threads)
+@given(st.integers(0, 300), st.integers(1, 50))
+def test_chunks_cover_a_range_without_gaps(length, at_most):
     parts = chunks(length, at_most)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(length))
     sizes = [stop - start for start, stop in parts]
     assert max(sizes) - min(sizes) <= 1
-    if at_most is None:
-        assert len(parts) == max(1, min(threads, length))
-    else:
-        assert max(sizes) <= at_most
+    assert max(sizes) <= at_most
+
+
+@thorough
+@given(st.integers(0, 300), st.integers(0, 50), st.integers(0, 80))
+def test_spans_depend_on_the_length_alone(length, smallest, most):
+    parts = spans(length, smallest, most)
+    assert [i for start, stop in parts for i in range(start, stop)] == list(range(length))
+    assert len(parts) in (1, 2, 4, 8, 16, 32, 64)
+    assert len(parts) >= min(2, length)
+    if len(parts) > 2:
+        assert len(parts) <= most
+        assert min(stop - start for start, stop in parts) >= smallest
+    set_num_threads(5)
+    assert spans(length, smallest, most) == parts
 
 
 def test_scratch_is_the_same_memory_each_time():

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from PIL import Image
+from support.tiny import assert_same_arrays
 
+import minidl
 from minidl import Input, Model, Sequential, callbacks, layers
 from minidl.data import ArrayDataset, Dataset, ImageFolder
 from minidl.training import clear_features
@@ -76,6 +78,23 @@ def test_the_training_is_the_same_as_without():
         np.testing.assert_allclose(with_cache[name], values, rtol=1e-4, err_msg=name)
     for a, b in zip(cached.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_the_number_of_threads_changes_neither_features_nor_training():
+    def train(threads):
+        minidl.set_num_threads(threads)
+        features._sets.clear()
+        model = make_model(dropout=0.5)
+        history = fit(model)
+        cached = [item.columns["feature 0"].tobytes() for item in features._sets.values()]
+        return history, cached, model.get_weights()
+
+    history, features_of, weights = train(1)
+    for threads in (2, 3, 8):
+        other_history, other_features, other_weights = train(threads)
+        assert other_history == history
+        assert other_features == features_of
+        assert_same_arrays(weights, other_weights)
 
 
 def test_changed_base_weights_or_data_are_never_served_from_the_cache():

@@ -15,6 +15,9 @@ def naive_placement(size, kernel, stride, dilation, padding):
     extent = dilation * (kernel - 1) + 1
     if padding == "valid":
         return len(range(0, size - extent + 1, stride)), 0, 0
+    if not isinstance(padding, str):
+        before, after = padding
+        return len(range(0, before + size + after - extent + 1, stride)), before, after
     positions = len(range(0, size, stride))  # TensorFlow: a window for every stride-th pixel
     missing = 0
     while (positions - 1) * stride + extent > size + missing:
@@ -24,8 +27,12 @@ def naive_placement(size, kernel, stride, dilation, padding):
 
 def naive_windows(shape, window):
     """Yield ``(oy, ox, taps)``; taps are ``(ky, kx, iy, ix)`` of the real pixels, no padding."""
-    axes = zip(shape[1:3], window.kernel_size, window.strides, window.dilation, strict=True)
-    (rows, top, _), (columns, left, _) = (naive_placement(*axis, window.padding) for axis in axes)
+    paddings = [window.padding] * 2
+    if not isinstance(window.padding, str):
+        paddings = [window.padding[:2], window.padding[2:]]
+    geometry = (window.kernel_size, window.strides, window.dilation, paddings)
+    axes = zip(shape[1:3], *geometry, strict=True)
+    (rows, top, _), (columns, left, _) = (naive_placement(*axis) for axis in axes)
     (kh, kw), (sh, sw), (dh, dw) = window.kernel_size, window.strides, window.dilation
     for oy in range(rows):
         for ox in range(columns):

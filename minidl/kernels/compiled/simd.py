@@ -63,6 +63,9 @@ class Vector:
     def __sub__(self, other: Vector) -> Vector:
         return Vector(self.builder, self.builder.fsub(self.value, other.value, FLAGS))
 
+    def __mul__(self, other: Vector) -> Vector:
+        return Vector(self.builder, self.builder.fmul(self.value, other.value, FLAGS))
+
     def __rmul__(self, number: float) -> Vector:
         factor = ir.Constant(self.value.type, [number] * LANES)
         return Vector(self.builder, self.builder.fmul(factor, self.value, FLAGS))

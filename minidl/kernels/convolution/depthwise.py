@@ -11,13 +11,21 @@ array([[4., 4.],
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minidl.kernels.geometry import Window
 from minidl.kernels.runtime import thread_pool
-from minidl.kernels.runtime.jit import jit
+from minidl.kernels.runtime.jit import importing_numba, jit
 
-__all__ = ["depthwise", "depthwise_backward"]
+__all__ = ["depthwise", "depthwise_backward", "row_sweeps"]
+
+# The gradients are computed in at least TASKS tasks of at least CHANNELS channels of an image.
+TASKS, CHANNELS = 8, 32
 
 
 def depthwise(
@@ -52,6 +60,9 @@ def depthwise_backward(
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Return the gradients ``(dx, dw)``; dx is None without `need_dx`.
 
+    Float32 runs the vector code of :mod:`minidl.kernels.compiled.depthwise_gradients`, other types
+    plain loops. Each image has sums of its own, which are added in order.
+
     Parameters
     ----------
     x, w, window
@@ -60,18 +71,98 @@ def depthwise_backward(
         Gradient of the output.
     need_dx : bool
     """
-    flat = w.reshape(*w.shape[:2], -1)
-    geometry = window.loop_geometry(*x.shape[1:3])
-    shards = thread_pool.spans(len(x))  # of images; each has a sum of its own
-    dw_of = np.zeros((len(shards), *flat.shape), w.dtype)
-    dx = np.zeros(x.shape if need_dx else (0, 0, 0, 0), x.dtype)
+    multiplier = w.shape[3]
+    if multiplier > 1:  # each kernel reads a copy of its channel
+        x = np.repeat(x, multiplier, axis=3)  # (N, H, W, C * M)
+    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    flat = w.reshape(*w.shape[:2], -1)  # (KH, KW, C * M)
+    dx = np.empty_like(x)
+    dw_of = np.zeros((len(x), *flat.shape), w.dtype)
+    parts = thread_pool.chunks(x.shape[3], max(CHANNELS, x.shape[3] * len(x) // TASKS))
+    kernel, arguments = _gradient_kernel(x, dy, window)
 
     def task(i: int) -> None:
-        for n in range(*shards[i]):
-            _backward_image(x, flat, dy, dx, dw_of[i], n, w.shape[3], geometry)
+        image, part = divmod(i, len(parts))
+        kernel(x, flat, dy, dx, dw_of, image, parts[part], *arguments)
 
-    thread_pool.run(task, len(shards))
-    return dx if need_dx else None, dw_of.sum(axis=0).reshape(w.shape)
+    thread_pool.run(task, len(x) * len(parts))
+    dw = dw_of.sum(axis=0).reshape(w.shape)
+    if not need_dx:
+        return None, dw
+    return dx.reshape(*x.shape[:3], -1, multiplier).sum(axis=4) if multiplier > 1 else dx, dw
+
+
+def _gradient_kernel(
+    x: np.ndarray, dy: np.ndarray, window: Window
+) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    """Return the kernel of both gradients for a data type, and its last arguments."""
+    geometry = window.loop_geometry(*x.shape[1:3])
+    if x.dtype != np.float32:
+        return _add_gradients, (geometry,)
+    with importing_numba:
+        from minidl.kernels.compiled.depthwise_gradients import NEIGHBORS, add_gradients
+
+    _, kw, _, stride, _, dilation, _, left = geometry
+    sweeps = row_sweeps(x.shape[2], dy.shape[2], kw, stride, dilation, left, NEIGHBORS)
+    common = math.gcd(stride, dilation)
+    return add_gradients, (sweeps, (stride // common, dilation // common), geometry)
+
+
+@functools.lru_cache(maxsize=256)
+def row_sweeps(
+    width: int, outputs: int, weights: int, stride: int, dilation: int, left: int, neighbors: int
+) -> np.ndarray:
+    """Divide the pairs of input pixels and weights of a row into sweeps.
+
+    A sweep serves one weight, or `neighbors` weights where each of them meets an output: next to
+    each other at stride 1, every s-th one at stride s, when a sweep visits every s-th pixel.
+
+    Parameters
+    ----------
+    width, outputs : int
+        Input and output pixels of a row.
+    weights : int
+        Of a row of the kernel.
+    stride, dilation, left : int
+        Along the row, in pixels.
+    neighbors : int
+
+    Returns
+    -------
+    array of int64, shape (sweeps, 5)
+        First input pixel, pixels, first weight, first output, and weights.
+
+    Examples
+    --------
+    >>> row_sweeps(5, 5, 3, 1, 1, 1, neighbors=3).tolist()
+    [[1, 3, 0, 2, 3], [0, 1, 0, 1, 1], [0, 1, 1, 0, 1], [4, 1, 1, 4, 1], [4, 1, 2, 3, 1]]
+    """
+    offsets = [k * dilation - left for k in range(weights)]  # from an output to its pixel
+    firsts = [max(0, -(o // stride)) for o in offsets]  # the outputs that meet pixels of the image
+    afters = [min(outputs, (width - 1 - o) // stride + 1) for o in offsets]
+    period = stride // math.gcd(stride, dilation)
+    sweeps = []
+
+    def add(k: int, pixel: int, end: int, count: int) -> None:
+        if pixel < end:
+            pixels = -((pixel - end) // stride)
+            sweeps.append((pixel, pixels, k, (pixel - offsets[k]) // stride, count))
+
+    for first in range(min(period, weights)):
+        taps = list(range(first, weights, period))
+        while taps:
+            group, taps = taps[:neighbors], taps[neighbors:]
+            # Pixels for which each weight of the group meets an output
+            begin = max(firsts[k] * stride + offsets[k] for k in group)
+            end = min(afters[k] * stride + offsets[k] for k in group)
+            if len(group) < neighbors or begin >= end:
+                begin = end = width + stride
+            add(group[0], begin, end, neighbors)
+            for k in group:
+                pixel, last = (n * stride + offsets[k] for n in (firsts[k], afters[k]))
+                add(k, pixel, min(begin, last), 1)
+                add(k, max(end, pixel), last, 1)
+    return np.array(sweeps, np.int64).reshape(-1, 5)
 
 
 @jit
@@ -104,19 +195,19 @@ def _forward_row(
 
 
 @jit
-def _backward_image(
+def _add_gradients(
     x: np.ndarray,
     w: np.ndarray,
     dy: np.ndarray,
     dx: np.ndarray,
     dw: np.ndarray,
     n: int,
-    multiplier: int,
+    channels: tuple[int, int],
     geometry: tuple[int, ...],
 ) -> None:
     _, _, sh, sw, dilation_y, dilation_x, top, left = geometry
     _, height, width, _ = x.shape
-    need_dx = dx.size > 0
+    dx[n, :, :, channels[0] : channels[1]] = 0
     for oy in range(dy.shape[1]):
         for ox in range(dy.shape[2]):
             for ky in range(w.shape[0]):
@@ -127,8 +218,6 @@ def _backward_image(
                     ix = ox * sw - left + kx * dilation_x
                     if ix < 0 or ix >= width:
                         continue
-                    for k in range(dy.shape[3]):
-                        c = k // multiplier
-                        dw[ky, kx, k] += x[n, iy, ix, c] * dy[n, oy, ox, k]
-                        if need_dx:
-                            dx[n, iy, ix, c] += w[ky, kx, k] * dy[n, oy, ox, k]
+                    for c in range(channels[0], channels[1]):
+                        dw[n, ky, kx, c] += x[n, iy, ix, c] * dy[n, oy, ox, c]
+                        dx[n, iy, ix, c] += w[ky, kx, c] * dy[n, oy, ox, c]

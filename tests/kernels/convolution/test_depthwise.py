@@ -11,15 +11,23 @@ from minidl.kernels.convolution.depthwise import depthwise, depthwise_backward
 from minidl.kernels.geometry import Window
 from minidl.kernels.runtime import thread_pool
 
+PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+# One kernel row may take several sweeps, and channels several vectors with a rest.
+SIZES = st.tuples(st.integers(1, 7), st.integers(1, 7))
+PADDINGS = st.one_of(
+    st.sampled_from(["valid", "same"]),
+    st.tuples(*[st.integers(0, 3)] * 4),  # asymmetric, wide
+)
+
 
 @st.composite
 def cases(draw):
     """Return (x, w, dy, window) drawn at random."""
-    pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-    window = Window(draw(pairs), draw(pairs), draw(st.sampled_from(["valid", "same"])), draw(pairs))
+    window = Window(draw(st.one_of(PAIRS, SIZES)), draw(PAIRS), draw(PADDINGS), draw(PAIRS))
     low = (1, 1) if window.padding == "same" else window.extent
     height, width = (draw(st.integers(n, n + 4)) for n in low)
-    channels, multiplier = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    channels = draw(st.one_of(st.integers(1, 4), st.integers(1, 40)))
+    multiplier = draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     x = rng.normal(size=(draw(st.integers(1, 3)), height, width, channels))
     w = rng.normal(size=(*window.kernel_size, channels, multiplier))
@@ -60,15 +68,38 @@ def test_backward_equals_the_naive_gradients(case, threads, need_dx):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_equal_threads_give_equal_bits(dtype):
-    thread_pool.set_num_threads(3)
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_bits_do_not_depend_on_the_number_of_threads(dtype, images):
     rng = np.random.default_rng(0)
-    x, dy = (rng.normal(size=(8, 9, 9, 5)).astype(dtype) for _ in range(2))
-    w, window = rng.normal(size=(3, 3, 5, 1)).astype(dtype), Window((3, 3), padding="same")
+    x, dy = (rng.normal(size=(images, 9, 9, 70)).astype(dtype) for _ in range(2))
+    w, window = rng.normal(size=(3, 3, 70, 1)).astype(dtype), Window((3, 3), padding="same")
 
-    def bits():
+    def bits(threads):
+        thread_pool.set_num_threads(threads)
         arrays = [depthwise(x, w, window), *depthwise_backward(x, w, dy, window)]
         return [a.tobytes() for a in arrays]
 
-    first = bits()
-    assert all(bits() == first for _ in range(5))
+    first = bits(1)
+    assert all(bits(threads) == first for threads in (2, 3, 3, 3))
+
+
+def test_gradients_of_images_in_another_order_of_axes():
+    rng = np.random.default_rng(0)
+    x, dy = (rng.normal(size=(5, 9, 9, 2)).astype(np.float32).T for _ in range(2))
+    w, window = rng.normal(size=(3, 3, 5, 1)).astype(np.float32), Window((3, 3), padding="same")
+    copies = np.ascontiguousarray(x), w, np.ascontiguousarray(dy)
+    for gradient, expected in zip(
+        depthwise_backward(x, w, dy, window), depthwise_backward(*copies, window), strict=True
+    ):
+        assert np.array_equal(gradient, expected)
+
+
+def test_infinite_gradients_reach_the_weights_and_pixels_they_belong_to():
+    x, dy = (np.zeros((1, 4, 4, 17), np.float32) for _ in range(2))
+    x[0, 1, 1], dy[0, 1, 1, 16] = 1, np.inf
+    w, window = np.ones((3, 3, 17, 1), np.float32), Window((3, 3), padding="same")
+    dx, dw = depthwise_backward(x, w, dy, window)
+    assert np.isinf(dx[0, :3, :3, 16]).all()
+    assert np.isinf(dw[1, 1, 16, 0])
+    assert not dx[..., :16].any()
+    assert not dw[:, :, :16].any()

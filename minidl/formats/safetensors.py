@@ -30,6 +30,8 @@ import numpy as np
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
 from minidl.formats.number_types import widen_bfloat16
+from minidl.formats.pytorch.layout import to_channels_last
+from minidl.formats.pytorch.names import IGNORED, NamedTensor, is_pytorch_name, split_names
 from minidl.formats.weight_file import LayerTable, WeightFile, role_of
 
 __all__ = ["read_safetensors"]
@@ -43,7 +45,8 @@ _NAME = re.compile(r"(?:(.*)/)?([^/]+)[/.]([^/.]*)", re.DOTALL)  # scope, layer,
 def read_safetensors(path: StrPath) -> WeightFile:
     """Return the layers of a safetensors file with names such as ``layer/role`` or ``layer.role``.
 
-    Numbers are float16, float32 or float64; bfloat16 becomes float32, which holds it exactly.
+    Files with PyTorch's names (``layer.weight``) get minidl's roles and layouts. Numbers are
+    float16, float32 or float64; bfloat16 becomes float32, which holds it exactly.
 
     Parameters
     ----------
@@ -66,10 +69,19 @@ def read_safetensors(path: StrPath) -> WeightFile:
         size = os.fstat(file.fileno()).st_size
         table, start = _read_header(file, size)
         _check_layout(table, size - start)
-        for name, entry in table.items():
-            scope, layer, role = _split(name)
-            layers.add(scope, layer, role, _read_tensor(file, start, name, entry), name)
-    return WeightFile(path, "safetensors", layers.layers)
+        is_pytorch = any(is_pytorch_name(name) for name in table)
+        for named in split_names(_shapes(table)) if is_pytorch else map(_split, table):
+            array = _read_tensor(file, start, named.name, table[named.name])
+            if is_pytorch:
+                array = to_channels_last(array, named.role)
+            layers.add(named.scope, named.layer, named.role, array, named.name)
+    return WeightFile(
+        path,
+        "safetensors of PyTorch" if is_pytorch else "safetensors",
+        layers.layers,
+        ignored=tuple(name for name in table if _is_counter(name)),
+        channels_first=is_pytorch,
+    )
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
@@ -109,18 +121,19 @@ def _check_entry(name: str, entry: Any, size: int) -> None:
     """Check dtype, shape and offsets of one tensor."""
     entry = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    known = {**_DTYPES, "I64": "<i8"} if _is_counter(name) else _DTYPES
     if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
         raise FileFormatError(f"tensor {name!r} has no valid shape and data_offsets")
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in known:
         raise FileFormatError(
-            f"tensor {name!r}: expected a dtype of {', '.join(_DTYPES)}, received {dtype!r}"
+            f"tensor {name!r}: expected a dtype of {', '.join(known)}, received {dtype!r}"
         )
     if 0 in shape or len(shape) > MAX_RANK:
         raise FileFormatError(
             f"tensor {name!r}: expected a shape of at most {MAX_RANK} sizes > 0, received {shape}"
         )
     begin, end = offsets
-    nbytes = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+    nbytes = math.prod(shape) * np.dtype(known[dtype]).itemsize
     if not begin <= end <= size or end - begin != nbytes:
         raise FileFormatError(
             f"tensor {name!r} of shape {shape}: expected {nbytes} bytes, received the offsets "
@@ -147,16 +160,24 @@ def _read_tensor(file: BinaryIO, start: int, name: str, entry: dict[str, Any]) -
     return array.reshape(entry["shape"])
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """Return scope, layer and role of a tensor."""
+def _split(name: str) -> NamedTensor:
+    """Return scope, layer and role of a tensor with minidl's or Keras' name."""
     found = _NAME.fullmatch(name)
     role = role_of(found[3]) if found else None
     if found is None or role is None:
         raise FileFormatError(
             f"tensor {name!r} has no known role; expected names such as 'conv1/kernel' or "
-            "'conv1.bias' (PyTorch's 'weight' has another layout: transpose and rename it)"
+            "'conv1.bias', or PyTorch's"
         )
-    return found[1] or "", found[2], role
+    return NamedTensor(name, found[1] or "", found[2], role)
+
+
+def _shapes(table: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(entry["shape"]) for name, entry in table.items()}
+
+
+def _is_counter(name: str) -> bool:
+    return name.rpartition(".")[2] == IGNORED
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

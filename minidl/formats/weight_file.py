@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.errors import FileFormatError
-from minidl.formats.pytorch.renaming import minidl_names
+from minidl.formats.pytorch.renaming import known_difference, minidl_names
 
 __all__ = [
     "LayerTable",
@@ -67,6 +67,8 @@ _KNOWN_NETWORKS = {
     "block1_conv1": "VGG16",
     "res2a_branch2a": "ResNet50 of 2016",
     "conv2_block1_1_conv": "a ResNet",
+    "layer1.0.conv1": "a ResNet of torchvision",
+    "_blocks.0._depthwise_conv": "an EfficientNet",
     "block1_conv1_bn": "Xception",
 }
 
@@ -210,6 +212,9 @@ def guess_network(entries: list[LayerTensors]) -> str:
     """Return the well-known network that a file seems to hold by its names; "" for others."""
     names = {entry.name for entry in entries}
     kinds = Counter(kind_and_number(name)[0] for name in names)
+    different = known_difference(names)
+    if different:
+        return different
     for name, network in _KNOWN_NETWORKS.items():
         if name in names:
             return network

@@ -88,5 +88,65 @@ def test_another_network_is_refused_with_the_difference(tmp_path):
         applications.EfficientNetLite0(weights=path, classes=10)
 
 
+def torchvision_names(depths, convolutions):
+    """Return the names of torchvision's ResNets by minidl's."""
+    table = {"conv1_conv": "conv1", "conv1_bn": "bn1", "predictions": "fc"}
+    for stage, depth in enumerate(depths, start=1):
+        for index in range(depth):
+            ours, theirs = f"conv{stage + 1}_block{index + 1}", f"layer{stage}.{index}"
+            table[f"{ours}_0_conv"] = f"{theirs}.downsample.0"
+            table[f"{ours}_0_bn"] = f"{theirs}.downsample.1"
+            for i in range(1, convolutions + 1):
+                table[f"{ours}_{i}_conv"] = f"{theirs}.conv{i}"
+                table[f"{ours}_{i}_bn"] = f"{theirs}.bn{i}"
+    return table
+
+
+RESNETS = {
+    "resnet18": (applications.ResNet18, {}, (2, 2, 2, 2), 2),
+    "resnet34": (applications.ResNet34, {}, (3, 4, 6, 3), 2),
+    "resnet50": (applications.ResNet50, {"variant": "torchvision"}, (3, 4, 6, 3), 3),
+}
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "depths", "convolutions"), RESNETS.values(), ids=RESNETS
+)
+def test_resnets_load_from_torchvision(tmp_path, build, options, depths, convolutions):
+    model = build(weights=None, classes=10, **options)
+    content, names = random_layers(model), torchvision_names(depths, convolutions)
+    path = tmp_path / "resnet.pth"
+    path.write_bytes(torch_bytes(as_state_dict(content, names.get)))
+    loaded = build(weights=path, classes=10, **options)
+    for layer, (_, arrays) in zip(loaded.layers, content, strict=True):
+        for parameter in layer.weights:
+            np.testing.assert_array_equal(parameter.value, arrays[parameter.name])
+
+
+def test_torchvisions_resnet50_does_not_fit_the_keras_network(tmp_path):
+    """The layers have the same names, but stride and biases differ."""
+    source = applications.ResNet50(weights=None, classes=10, variant="torchvision")
+    names = torchvision_names((3, 4, 6, 3), 3)
+    path = tmp_path / "resnet50.pth"
+    path.write_bytes(torch_bytes(as_state_dict(random_layers(source), names.get)))
+    with refused(FileFormatError, "conv1_conv", "missing tensor 'bias'"):
+        applications.ResNet50(weights=path, classes=10)
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (["features.0.0", "features.18.0"], ["torchvision's MobileNetV2", "pads other sides"]),
+        (["features.0", "classifier.6"], ["VGG", "preprocessing"]),
+        (["_conv_stem", "_blocks.0._se_reduce"], ["squeeze-and-excitation"]),
+    ],
+)
+def test_similar_networks_are_refused_with_the_difference(tmp_path, layers, words):
+    path = tmp_path / "other.pth"
+    path.write_bytes(torch_bytes({f"{name}.bias": np.ones(3, "f4") for name in layers}))
+    with refused(FileFormatError, "it seems to hold", *words):
+        applications.MobileNetV2(weights=path)
+
+
 def test_other_networks_keep_their_names():
     assert minidl_names(["conv1", "fc", "blocks.0.1.conv_pw"]) == {}

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import math
 import os
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl.callbacks import Callback, CSVLogger, ModelCheckpoint
-from minidl.common.atomic_files import write_file
+from minidl.common.atomic_files import atomic_folder, write_file
 from minidl.common.environment import environment
 from minidl.common.errors import DataError, FileFormatError
 from minidl.common.finite_json import finite
@@ -89,17 +90,12 @@ class Run:
             If the folder cannot be created.
         """
         stem = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
-        for attempt in range(1000):
-            folder = Path(root) / (stem if attempt == 0 else f"{stem}_{attempt + 1}")
-            try:
-                folder.mkdir(parents=True)
-                break
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise DataError(f"{root}: cannot create a folder ({error.strerror})") from None
-        _write_json(folder / CONFIG, {"kind": "minidl run", **config, "environment": environment()})
-        return cls(folder)
+        content = {"kind": "minidl run", **config, "environment": environment()}
+        try:
+            Path(root).mkdir(parents=True, exist_ok=True)
+            return cls(_new_folder(Path(root), stem, content))
+        except OSError as error:
+            raise DataError(f"{root}: cannot create a folder ({error.strerror or error})") from None
 
     def callbacks(self, validated: bool) -> list[Callback]:
         """Return the callbacks that write the metrics and the best model.
@@ -236,6 +232,16 @@ def find_runs(root: str | Path) -> tuple[list[Run], list[str]]:
         except FileFormatError as error:
             skipped.append(str(error))
     return runs, skipped
+
+
+def _new_folder(root: Path, stem: str, config: dict[str, Any]) -> Path:
+    """Create a folder with its ``config.json``, named `stem` or, if that is taken, stem_2, ..."""
+    for name in itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2))):
+        with contextlib.suppress(FileExistsError):
+            with atomic_folder(root / name) as hidden:
+                _write_json(hidden / CONFIG, config)
+            break
+    return root / name
 
 
 def _value(path: Path, content: dict[str, Any], name: str, *types: type) -> Any:

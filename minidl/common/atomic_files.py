@@ -1,4 +1,4 @@
-"""Atomic writing of files: after any failure, the former file or the new one is complete.
+"""Atomic writing of files and folders: after a failure, the former or the new one is complete.
 
 The bytes go to a file without a name in the same folder, which the system removes if the process
 dies. Only a complete file, flushed to the disk, receives the name. File systems without unnamed
@@ -27,7 +27,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +36,7 @@ try:
 except ImportError:  # Windows, where a file in use cannot be removed either
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_file", "write_file"]
+__all__ = ["atomic_file", "atomic_folder", "full_disk_errors", "write_file"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 OPEN_FILES = Path("/proc/self/fd")  # where Linux gives an unnamed file a name
@@ -89,18 +89,62 @@ def atomic_file(path: str | os.PathLike[str], size: int | None = None) -> Iterat
         return
     target = Path(os.path.realpath(path))
     _check_target(Path(path), target)
+    with full_disk_errors(path, size), _Replacement(target) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Create a folder that receives its name when the ``with`` block ends without an error.
+
+    Parameters
+    ----------
+    path : str or Path
+        The name. Its parent folder must exist.
+
+    Yields
+    ------
+    Path
+        The new folder under a hidden name.
+
+    Raises
+    ------
+    FileExistsError
+        If the name is taken by then; the other folder stays.
+    OSError
+        If the folder cannot be created.
+    """
+    target = Path(path)
+    _remove_leftovers(target.parent, r".+", shutil.rmtree)
+    hidden = _hidden_name(target)
+    hidden.mkdir()
+    descriptor = os.open(hidden, os.O_RDONLY) if fcntl is not None else None
     try:
-        _remove_leftovers(target)
-        with _Replacement(target) as file:
-            yield file
+        if descriptor is not None:
+            _lock(descriptor)
+        yield hidden
+        if target.exists():
+            raise FileExistsError(f"{target}: exists already")
+        os.rename(hidden, target)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def full_disk_errors(path: str | os.PathLike[str], size: int | None = None) -> Iterator[None]:
+    """Replace the error of a full disk or an exhausted quota by a sentence with the numbers."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         needed = "" if size is None else f"{size:,} bytes needed, "
-        free = shutil.disk_usage(target.parent).free
+        free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
         full = OSError(
             f"{path}: cannot be written because the disk is full or a quota is reached "
-            f"({needed}{free:,} bytes free); the former file is unchanged"
+            f"({needed}{free:,} bytes free); nothing was changed"
         )
         full.errno = error.errno
         raise full from error
@@ -110,11 +154,11 @@ class _Replacement:
     """A new file, unnamed or hidden, that replaces `target` when its block ends."""
 
     def __init__(self, target: Path) -> None:
-        self.target = target
-        self.hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        self.target, self.hidden = target, _hidden_name(target)
         self.named = False
 
     def __enter__(self) -> BinaryIO:
+        _remove_leftovers(self.target.parent, re.escape(self.target.name), os.unlink)
         try:
             descriptor = self._open()
         except OSError as error:
@@ -181,21 +225,36 @@ def _check_target(path: Path, target: Path) -> None:
         raise FileNotFoundError(f"{path}: the folder {target.parent} does not exist")
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove hidden files of writers of `target` that are no longer running."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.tmp")
+def _hidden_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _remove_leftovers(folder: Path, name: str, remove: Callable[[str], None]) -> None:
+    """Remove hidden files or folders whose writers are no longer running.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Regular expression of the names that the files were to receive.
+    remove : callable
+    """
+    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.tmp")
     with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+        for entry in os.scandir(folder):
+            if pattern.fullmatch(entry.name) and not entry.is_symlink():
                 with contextlib.suppress(OSError):  # in use
-                    _remove_unlocked(entry.path)
+                    _remove_unlocked(entry.path, remove)
 
 
-def _remove_unlocked(path: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
+def _remove_unlocked(path: str, remove: Callable[[str], None]) -> None:
+    if fcntl is None:
+        remove(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         _lock(descriptor)
-        os.unlink(path)
+        remove(path)
     finally:
         os.close(descriptor)
 

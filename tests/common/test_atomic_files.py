@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from minidl.common import atomic_files
-from minidl.common.atomic_files import atomic_file, write_file
+from minidl.common.atomic_files import atomic_file, atomic_folder, write_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="permissions and limits of POSIX systems")
 
@@ -150,3 +150,30 @@ def test_a_folder_or_a_missing_folder_is_refused(tmp_path):
         write_file(tmp_path, "")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         write_file(tmp_path / "missing" / "a.txt", "")
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    with atomic_folder(tmp_path / "run") as folder:
+        (folder / "a.txt").write_text("text")
+        assert not (tmp_path / "run").exists()
+    assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == ["a.txt"]
+
+
+def test_a_folder_that_fails_or_whose_name_is_taken_disappears(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "run"):
+        raise ZeroDivisionError
+    with pytest.raises(FileExistsError), atomic_folder(tmp_path / "run"):
+        (tmp_path / "run").mkdir()
+    assert names(tmp_path) == ["run"]
+
+
+@posix
+def test_the_next_folder_removes_what_a_killed_writer_left(tmp_path):
+    code = KILLED.replace("atomic_file(", "atomic_folder(").split("    file.write")[0]
+    code += "    os.kill(os.getpid(), signal.SIGKILL)"
+    assert run(code, tmp_path / "run", "folder").returncode < 0
+    assert len(names(tmp_path)) == 1
+    with atomic_folder(tmp_path / "next"), atomic_folder(tmp_path / "second"):
+        pass
+    assert names(tmp_path) == ["next", "second"]

@@ -40,7 +40,7 @@ from minidl.training.feature_cache.store import (
     FeatureSet,
     FeatureWriter,
     open_features,
-    remove_files,
+    remove_stored,
 )
 from minidl.version import __version__
 
@@ -302,7 +302,7 @@ def clear_features() -> None:
     """
     with _lock:
         _sets.clear()
-    remove_files(keep=0)
+    remove_stored(keep=0)
 
 
 def _custom_layers(network: Network) -> list[type]:

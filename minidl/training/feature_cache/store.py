@@ -1,4 +1,6 @@
-"""Storage of cached features: arrays in memory, or an HDF5 file for large sets.
+"""Storage of cached features: arrays in memory, or a folder of ``.npy`` files for large sets.
+
+The files are mapped into memory, so that training reads only the rows that it needs.
 
 >>> import numpy as np
 >>> from minidl.training.feature_cache.store import FeatureWriter
@@ -15,23 +17,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minidl.common.atomic_files import atomic_folder, full_disk_errors
 from minidl.common.errors import DataError
 from minidl.formats.downloads.registry import cache_folder
 
-__all__ = ["FeatureSet", "FeatureWriter", "open_features", "remove_files"]
+__all__ = ["FeatureSet", "FeatureWriter", "open_features", "remove_stored"]
 
-VERSION = 1
-MAX_FILES = 4  # each is larger than the limit for features in memory
+VERSION = 2
+MAX_STORED = 4  # sets on the disk; each is larger than the limit for features in memory
+FACTS = "facts.json"
 
 
 class FeatureSet:
@@ -39,13 +42,14 @@ class FeatureSet:
 
     Parameters
     ----------
-    columns : dict of str to numpy.ndarray or h5py.Dataset
-        "feature 0", ... of shape (passes, N, ...); "label 0", ... and "weight" of shape (N, ...).
+    columns : dict of str to numpy.ndarray
+        In memory or mapped from a file. "feature 0", ... of shape (passes, N, ...);
+        "label 0", ... and "weight" of shape (N, ...).
     facts : dict
         "lists": whether features and labels are lists of arrays; "files": file names or None.
     """
 
-    def __init__(self, columns: dict[str, Any], facts: dict[str, Any]) -> None:
+    def __init__(self, columns: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         self.columns, self.facts = columns, facts
         self.passes, self.count = columns["feature 0"].shape[:2]
 
@@ -57,7 +61,7 @@ class FeatureSet:
     @property
     def memory(self) -> int:
         """Bytes of the arrays in memory."""
-        return sum(a.nbytes for a in self.columns.values() if isinstance(a, np.ndarray))
+        return sum(a.nbytes for a in self.columns.values() if not isinstance(a.base, np.memmap))
 
     def rows(self, numbers: np.ndarray, epoch: int = 0) -> tuple[Any, ...]:
         """Return ``(features, labels)`` or ``(features, labels, weights)`` of some samples.
@@ -70,7 +74,7 @@ class FeatureSet:
             Selects the augmented version, if there are several.
         """
         version = epoch % self.passes
-        features = self._group("feature", lambda column: _take(column, numbers, version))
+        features = self._group("feature", lambda column: column[version, numbers])
         labels = self._group("label", lambda column: column[numbers])
         if "weight" in self.columns:
             return features, labels, self.columns["weight"][numbers]
@@ -85,24 +89,25 @@ class FeatureSet:
 
 
 class FeatureWriter:
-    """Collects batches of features, in memory or in a file depending on the first batch.
+    """Collects batches of features, in memory or on the disk depending on the first batch.
 
     Parameters
     ----------
     key : str
-        Hash of everything that the features depend on; the file's name.
+        Hash of everything that the features depend on; the name of the folder.
     batches : int
         Expected number of batches.
     memory_limit : float
-        Bytes; larger sets go to a file in the cache folder.
+        Bytes; larger sets go to a folder in the cache.
     """
 
     def __init__(self, key: str, batches: int, memory_limit: float) -> None:
         self.key, self.batches, self.memory_limit = key, batches, memory_limit
         self.parts: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
         self.lists: dict[str, bool] = {}
-        self.file: Any = None
-        self.temporary: Path | None = None
+        self.files: dict[str, _RowFile] = {}
+        self.folder: Path | None = None
+        self.building = contextlib.ExitStack()  # of the folder
 
     def __enter__(self) -> FeatureWriter:
         return self
@@ -119,146 +124,169 @@ class FeatureWriter:
         features : list of numpy.ndarray
         labels : array, list of arrays or None
         weight : array_like or None
+
+        Raises
+        ------
+        OSError
+            If the features do not fit on the disk.
         """
         if not self.lists:
             self.lists = {"feature": len(features) > 1, "label": isinstance(labels, (list, tuple))}
-            if sum(a.nbytes for a in features) * self.batches > self.memory_limit:
-                self._open_file(features)
+            self.size = sum(a.nbytes for a in features) * self.batches
+            if self.size > self.memory_limit:
+                self._open_folder(features)
         for i, array in enumerate(features):
-            self._add(f"feature {i}", number, array)
+            if self.files:
+                with full_disk_errors(_folder(self.key), self.size):
+                    self.files[f"feature {i}"].append(number, array)
+            else:
+                self.parts[f"feature {i}", number].append(array)
         if number > 0:
             return  # the first pass has added the labels
         labels = labels if self.lists["label"] else [labels]
         for i, array in enumerate(labels):
             if array is not None:
-                self._add(f"label {i}", 0, np.asarray(array))
+                self.parts[f"label {i}", 0].append(np.asarray(array))
         if weight is not None:
-            self._add("weight", 0, np.asarray(weight))
+            self.parts["weight", 0].append(np.asarray(weight))
 
     def finish(self, files: list[str] | None = None) -> FeatureSet:
         """Return the collected features; `files` are the files of the samples."""
         facts = {"version": VERSION, "lists": self.lists, "files": files}
-        if self.file is not None:
-            return self._finish_file(facts)
         columns: dict[str, list[np.ndarray]] = defaultdict(list)
         for name, number in list(self.parts):
             columns[name].append(np.concatenate(self.parts.pop((name, number))))
-        if not columns:
+        if not columns and not self.files:
             raise DataError("features: expected at least one batch, received none")
-        if len({len(a) for passes in columns.values() for a in passes}) > 1:
+        lengths = {len(a) for passes in columns.values() for a in passes}
+        lengths.update(*(file.rows.values() for file in self.files.values()))
+        if len(lengths) > 1:
             raise DataError("features: files were changed while they were being read; fit again")
         arrays = {
             name: _stacked(passes) if name.startswith("feature") else passes[0]
             for name, passes in columns.items()
         }
-        return FeatureSet(arrays, facts)
+        return self._store(arrays, facts) if self.files else FeatureSet(arrays, facts)
 
     def __exit__(self, *error: object) -> None:
-        if self.file is not None:
-            self.file.close()
-        if self.temporary is not None:
-            with contextlib.suppress(OSError):
-                self.temporary.unlink()
+        for file in self.files.values():
+            file.close()
+        # The folder of an unfinished writer is removed, as after an error.
+        unfinished = DataError("the features are incomplete")
+        self.building.__exit__(DataError, unfinished, None)
 
-    def _add(self, name: str, number: int, array: np.ndarray) -> None:
-        if self.file is None or not name.startswith("feature"):
-            self.parts[name, number].append(array)
-            return
-        column = self.file[name]
-        start = self.written[name, number]
-        stop = self.written[name, number] = start + len(array)
-        column.resize(
-            (max(number + 1, column.shape[0]), max(stop, column.shape[1]), *column.shape[2:])
-        )
-        column[number, start:stop] = array
-
-    def _open_file(self, features: list[np.ndarray]) -> None:
-        import h5py
-
-        path = _path(self.key)
-        self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    def _open_folder(self, features: list[np.ndarray]) -> None:
+        """Create the files of the features in a folder that is not visible yet."""
+        folder = _folder(self.key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_files(keep=MAX_FILES - 1)
-            self.file = h5py.File(self.temporary, "w")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            remove_stored(keep=MAX_STORED - 1)
+            free = shutil.disk_usage(folder.parent).free
+            if free < self.size:
+                raise OSError(f"{self.size:,} bytes needed, {free:,} bytes free")
+            self.folder = self.building.enter_context(atomic_folder(folder))
+            for i, array in enumerate(features):
+                self.files[f"feature {i}"] = _RowFile(self.folder / f"feature {i}.npy", array)
         except OSError as error:
             raise OSError(
-                f"{path.parent}: cannot be written ({error.strerror or error}), and the features "
+                f"{folder.parent}: cannot be written ({error.strerror or error}), and the features "
                 "do not fit into memory; set MINIDL_HOME, or fit(cache_features=False)"
             ) from error
-        self.written: dict[tuple[str, int], int] = defaultdict(int)
-        for i, array in enumerate(features):
-            shape = array.shape[1:]
-            self.file.create_dataset(
-                f"feature {i}",
-                (1, 0, *shape),
-                array.dtype,
-                maxshape=(None, None, *shape),
-                chunks=(1, 1, *shape),  # rows are read one by one in random order
-            )
 
-    def _finish_file(self, facts: dict[str, Any]) -> FeatureSet:
-        lengths = set(self.written.values())
-        for (name, _), parts in self.parts.items():
-            self.file[name] = np.concatenate(parts)
-            lengths.add(len(self.file[name]))
-        if len(lengths) > 1:
-            raise DataError("features: files were changed while they were being read; fit again")
-        self.file["facts"] = json.dumps(facts)
-        self.file.close()
-        self.file = None
-        path = _path(self.key)
-        os.replace(str(self.temporary), path)
+    def _store(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> FeatureSet:
+        """Complete the folder and make it visible."""
+        assert self.folder is not None
+        facts["passes"] = len(next(iter(self.files.values())).rows)
+        with full_disk_errors(_folder(self.key), self.size):
+            for file in self.files.values():
+                file.finish()
+            for name, array in arrays.items():
+                np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
+            (self.folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            self.building.close()
         features = open_features(self.key)
         if features is None:
-            raise OSError(f"{path}: cannot be read after it was written")
+            raise OSError(f"{_folder(self.key)}: cannot be read after it was written")
         return features
 
 
-def open_features(key: str) -> FeatureSet | None:
-    """Return the features in a file of an earlier process, or None."""
-    path = _path(key)
-    if not path.is_file():
-        return None
-    import h5py
+class _RowFile:
+    """A ``.npy`` file to which rows are appended; their number enters the header at the end.
 
+    Parameters
+    ----------
+    path : Path
+    sample : numpy.ndarray, shape (B, ...)
+        Rows of the same shape and dtype, which are not written.
+    """
+
+    def __init__(self, path: Path, sample: np.ndarray) -> None:
+        self.file: BinaryIO = open(path, "wb")  # noqa: SIM115
+        self.shape, self.dtype = sample.shape[1:], sample.dtype
+        self.rows: dict[int, int] = defaultdict(int)  # by pass
+        self._write_header()
+
+    def append(self, number: int, array: np.ndarray) -> None:
+        """Add rows of the pass `number`."""
+        self.file.write(np.ascontiguousarray(array).reshape(-1).data)
+        self.rows[number] += len(array)
+
+    def finish(self) -> None:
+        """Write the number of rows and close the file."""
+        self.file.seek(0)
+        self._write_header()
+        self.file.close()
+
+    def close(self) -> None:
+        """Close the file, whatever its state."""
+        with contextlib.suppress(OSError):  # closing repeats a failed write
+            self.file.close()
+
+    def _write_header(self) -> None:
+        # NumPy pads the header, so that its length does not depend on the number of rows.
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (sum(self.rows.values()), *self.shape),
+        }
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+
+def open_features(key: str) -> FeatureSet | None:
+    """Return the features that an earlier process stored on the disk, or None."""
+    folder = _folder(key)
     try:
-        file = h5py.File(path, "r")
-        facts = json.loads(file["facts"][()])
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["version"] != VERSION:
             return None
-        columns = {
-            name: item if name.startswith("feature") else item[()]
-            for name, item in file.items()
-            if name != "facts"
-        }
+        columns: dict[str, np.ndarray] = {}
+        for path in sorted(folder.glob("*.npy")):
+            if path.stem.startswith("feature"):
+                rows = np.load(path, mmap_mode="r")
+                columns[path.stem] = rows.reshape(facts["passes"], -1, *rows.shape[1:])
+            else:
+                columns[path.stem] = np.load(path)
         return FeatureSet(columns, facts)
-    except (OSError, KeyError, ValueError):  # a damaged file is ignored
+    except (OSError, KeyError, ValueError, EOFError):  # missing, or damaged and ignored
         return None
 
 
-def remove_files(keep: int) -> None:
-    """Remove all files of features except the `keep` newest."""
-    folder = _path("").parent
-    files = sorted(folder.glob("*.h5"), key=lambda path: path.stat().st_mtime)
-    for path in files[: len(files) - keep]:
-        with contextlib.suppress(OSError):  # in use (Windows) or already removed
-            path.unlink()
+def remove_stored(keep: int) -> None:
+    """Remove all features on the disk except the `keep` newest."""
+    stored = [path for path in _folder("").glob("*") if not path.name.startswith(".")]
+    stored.sort(key=lambda path: path.stat().st_mtime)
+    for path in stored[: len(stored) - keep]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # a file in use stays on Windows
+        else:  # of an earlier version
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _stacked(passes: list[np.ndarray]) -> np.ndarray:
     return passes[0][None] if len(passes) == 1 else np.stack(passes)
 
 
-def _path(key: str) -> Path:
-    return cache_folder() / "features" / f"{key}.h5"
-
-
-def _take(column: Any, numbers: np.ndarray, version: int) -> np.ndarray:
-    """Return some rows of one pass; HDF5 requires ascending row numbers."""
-    if isinstance(column, np.ndarray):
-        return column[version, numbers]
-    order = np.argsort(numbers)
-    rows = np.empty((len(numbers), *column.shape[2:]), column.dtype)
-    rows[order] = column[version, numbers[order]]
-    return rows
+def _folder(key: str) -> Path:
+    return cache_folder() / "features" / key

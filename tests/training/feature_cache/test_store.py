@@ -1,5 +1,10 @@
 """Storage of features: rows, versions and forms of the labels, in memory and in a file."""
 
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -52,14 +57,53 @@ def test_samples_without_labels(limit):
     assert y is None
 
 
-def test_a_file_is_found_again_and_removed(tmp_path, monkeypatch):
+def test_a_folder_is_found_again_and_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDL_HOME", str(tmp_path))
     assert store.open_features("key") is None
     written(limit=0)
     x, _ = store.open_features("key").rows(np.array([3]))
     np.testing.assert_array_equal(x, FEATURES[0, [3]])
-    store.remove_files(keep=0)
+    store.remove_stored(keep=0)
     assert store.open_features("key") is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of the file size")
+def test_a_full_disk_at_any_size_is_reported_and_leaves_nothing(tmp_path):
+    code = (
+        "import resource, numpy as np\n"
+        "from minidl.training.feature_cache.store import FeatureWriter\n"
+        "for limit in range(0, 4000, 40):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
+        "    try:\n"
+        "        with FeatureWriter('key', 2, 0) as writer:\n"
+        "            for batch in range(2):\n"
+        "                writer.append(0, [np.ones((10, 50))], np.arange(10), None)\n"
+        "            writer.finish()\n"
+        "    except OSError as error:\n"
+        "        print(error)\n"
+    )
+    environment = {**os.environ, "MINIDL_HOME": str(tmp_path)}
+    process = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    lines = process.stdout.splitlines()
+    assert len(lines) == 100
+    assert all("disk is full" in line and "8,000 bytes needed" in line for line in lines)
+    assert not list((tmp_path / "features").iterdir())
+
+
+def test_too_little_space_is_reported_before_the_first_batch_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDL_HOME", str(tmp_path))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(OSError, match="256 bytes needed, 100 bytes free.*MINIDL_HOME"):
+        written(limit=0)
+
+
+def test_a_writer_that_is_not_finished_stores_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDL_HOME", str(tmp_path))
+    with store.FeatureWriter("key", 4, 0) as writer:
+        writer.append(0, [FEATURES[0]], LABELS, None)
+    assert not list((tmp_path / "features").iterdir())
 
 
 def test_no_batches_and_changed_lengths_are_refused():

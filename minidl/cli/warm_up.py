@@ -53,6 +53,7 @@ def _convolutions() -> None:
     y = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=2, padding="same")(y))
     y = layers.ReLU()(layers.Add()([y, layers.Conv2D(4, 1, use_bias=False)(y)]))
     y = layers.DepthwiseConv2D(3, activation="relu")(layers.MaxPooling2D(2)(y))
+    y = layers.DepthwiseConv2D(1, depth_multiplier=2)(y)
     y = layers.AveragePooling2D(2, 1)(y)
     y = layers.Dense(2, activation="relu")(layers.Flatten()(y))
     model = Model(x, y)

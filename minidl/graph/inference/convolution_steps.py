@@ -22,20 +22,38 @@ import numpy as np
 
 from minidl.common.errors import ShapeError
 from minidl.graph.inference.steps import SizedShape, Step
-from minidl.kernels.activations import add_bias
+from minidl.kernels.activations import add_bias, relu
 from minidl.kernels.convolution.depthwise import depthwise
+from minidl.kernels.convolution.depthwise_rows import (
+    NO_BOUNDS,
+    DepthwiseKernel,
+    pack_depthwise,
+)
 from minidl.kernels.convolution.dispatch import choose_algorithm, convolve, prepare_kernel
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.convolution.prepared import PreparedKernel
+from minidl.layers.activation import Activation, ReLU
 from minidl.layers.base import Layer
 from minidl.layers.convolution import ZeroPadding2D
 from minidl.layers.merging import Add
 from minidl.layers.normalization import BatchNormalization
 
-__all__ = ["ConvolutionStep", "DepthwiseStep"]
+__all__ = ["ConvolutionStep", "DepthwiseStep", "clips", "relu_limit"]
 
 WINOGRAD_GROWTH = 4  # a transformed 3x3 kernel has 6x6 taps
 MAX_CACHED_TRANSFORM = 12 * 2**20  # bytes
+
+
+def clips(layer: Any) -> bool:
+    """Return whether a layer or an activation is a ReLU, plain or with an upper limit."""
+    function = layer.activation if type(layer) is Activation else layer
+    return type(function) is ReLU and function.negative_slope == function.threshold == 0
+
+
+def relu_limit(layer: Any) -> float:
+    """Return the upper limit of a ReLU."""
+    function = layer.activation if type(layer) is Activation else layer
+    return math.inf if function.max_value is None else function.max_value
 
 
 class ConvolutionStep(Step):
@@ -57,7 +75,9 @@ class ConvolutionStep(Step):
         self.kernel: np.ndarray = layer.kernel.array
         self.bias: np.ndarray | None = None if layer.bias is None else layer.bias.array
         self.activation = layer.activation
-        self.relu = layer.fuses_relu
+        self.relu, self.relu_limit = False, math.inf
+        if clips(layer.activation):
+            self.relu, self.relu_limit = True, relu_limit(layer.activation)
         self.prepared: dict[str, PreparedKernel | None] = {}  # transformed kernels by algorithm
         self.parameters = list(layer.parameters)
         # Any other activation needs another pass over the whole output.
@@ -102,9 +122,14 @@ class ConvolutionStep(Step):
         self.overwritable_input = other if self.kernel.dtype == np.float32 else None
 
     def fuse_relu(self, layer: Layer) -> None:
-        """Fuse the ReLU after the convolution."""
-        self.relu = True
+        """Fuse the ReLU after the convolution, plain or with an upper limit."""
+        self.relu, self.relu_limit = True, relu_limit(layer)
         self.layers.append(layer)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest output."""
+        return (0, self.relu_limit) if self.relu else NO_BOUNDS
 
     def output_shape(self, shapes: Sequence[SizedShape]) -> SizedShape:
         shape = shapes[0]
@@ -130,6 +155,7 @@ class ConvolutionStep(Step):
             channel=self.channel,
             algorithm=algorithm,
             prepared=self._prepare_kernel(algorithm, len(xs[0])),
+            relu_limit=self.relu_limit,
         )
         return self._apply_activation(out)
 
@@ -145,7 +171,7 @@ class ConvolutionStep(Step):
         # Not None, because only im2col has no prepared kernel, and float32 steps do not use it.
         prepared = cast(PreparedKernel, self._prepare_kernel(self.algorithm(shape), shape[0]))
         residual = xs[1] if len(xs) > 1 else None
-        pipeline.convolve(xs[0], prepared, self.bias, y, self.relu, residual, self.channel)
+        pipeline.convolve(xs[0], prepared, self.bias, y, self.bounds, residual, self.channel)
 
     def algorithm(self, shape: SizedShape) -> str:
         """Return the algorithm for inputs of `shape`."""
@@ -193,13 +219,28 @@ class DepthwiseStep(ConvolutionStep):
     def __init__(self, layer: Any, number: int, x: int):
         super().__init__(layer, number, x)
         self.writes_slices = False
+        self._packed: DepthwiseKernel | None = None
+
+    @property
+    def packed(self) -> DepthwiseKernel:
+        """The kernel in the layout of the pipeline."""
+        if self._packed is None:
+            self._packed = pack_depthwise(self.kernel, self.convolution)
+        return self._packed
 
     def supports_pipeline(self, shape: SizedShape) -> bool:
-        return False
+        one_each = self.kernel.shape[3] == 1
+        return self.dtype == np.float32 and one_each and (self.activation is None or self.relu)
+
+    def append_to(self, pipeline: Pipeline, xs: list[TensorLocation], y: TensorLocation) -> None:
+        pipeline.depthwise(xs[0], self.packed, self.bias, y, self.bounds, channel=self.channel)
 
     def run(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
         depthwise(xs[0], self.kernel, self.convolution, out)
-        add_bias(out.reshape(-1, out.shape[-1]), self.bias, self.relu)
+        if self.bias is not None:
+            add_bias(out.reshape(-1, out.shape[-1]), self.bias)
+        if self.relu:
+            relu(out, out, maximum=self.relu_limit)
         return self._apply_activation(out)
 
     def describe(self, shape: SizedShape) -> str:

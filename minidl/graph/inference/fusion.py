@@ -18,11 +18,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minidl.graph.inference.convolution_steps import ConvolutionStep, DepthwiseStep
+from minidl.graph.inference.convolution_steps import ConvolutionStep, DepthwiseStep, clips
 from minidl.graph.inference.steps import JoinStep, LayerStep, PaddedPoolStep, Step
 from minidl.graph.node import Node
-from minidl.layers.activation import Activation, ActivationLayer, ReLU
-from minidl.layers.base import Layer
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 from minidl.layers.merging import Add, Concatenate
@@ -144,7 +142,7 @@ class _Fusion:
                 step.fuse_normalization(normalization)
             if type(step) is ConvolutionStep:
                 end = self._fuse_addition(end, step)
-            step.number = self._fuse_consumer(end, lambda after: _is_plain_relu(after.layer))
+            step.number = self._fuse_consumer(end, lambda after: clips(after.layer))
             if step.number != end:
                 step.fuse_relu(self.nodes[step.number].layer)
         if step.relu:
@@ -206,9 +204,11 @@ def _interleave_branches(steps: list[Step]) -> list[Step]:
 
 def _absorbs(before: Any, convolution: Any) -> bool:
     """Whether the layer `before` can be fused into an unpadded convolution."""
-    if type(convolution) is not Conv2D or convolution.window.padding != "valid":
+    if type(convolution) not in (Conv2D, DepthwiseConv2D) or convolution.window.padding != "valid":
         return False
-    return type(before) is ZeroPadding2D or convolution.groups == 1
+    if type(before) is ZeroPadding2D:
+        return True
+    return type(convolution) is Conv2D and convolution.groups == 1
 
 
 def _pools_unpadded(padding: Any, pool: Any) -> bool:
@@ -219,9 +219,3 @@ def _pools_unpadded(padding: Any, pool: Any) -> bool:
         max(pads) < size
         for pads, size in zip(padding.padding, pool.window.kernel_size, strict=True)
     )
-
-
-def _is_plain_relu(layer: Layer) -> bool:
-    function = layer.activation if type(layer) is Activation else layer
-    is_activation = isinstance(function, ActivationLayer)
-    return is_activation and type(function) is ReLU and function.is_plain

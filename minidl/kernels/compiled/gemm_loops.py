@@ -47,12 +47,12 @@ def pack_rows(w, panels, first, columns, begin, end):
 
 
 @register_jitable
-def _multiply(rows, x, panel, bias, residual, y, relu):
+def multiply(rows, x, panel, bias, residual, y, bounds, columns):
     """Compute a tile of at most TALL rows; the parameters are those of ``multiply_tall``."""
     if rows > SHORT:
-        multiply_tall(x, panel, bias, residual, y, relu)
+        multiply_tall(x, panel, bias, residual, y, bounds, columns)
     else:
-        multiply_short(x, panel, bias, residual, y, relu)
+        multiply_short(x, panel, bias, residual, y, bounds, columns)
 
 
 @register_jitable
@@ -69,7 +69,8 @@ def convolve_job(convolution, job, x, y, residual):
     group, first, last, end = job.group, job.first, job.last, job.end
     depth, panels, columns = convolution.depth, convolution.panels, convolution.filters
     packed, biases, channel = convolution.packed, convolution.bias, convolution.channel
-    relu, has_residual = convolution.relu != 0, convolution.has_residual != 0
+    bounds = np.float32(convolution.low), np.float32(convolution.high)
+    has_residual = convolution.has_residual != 0
     kh, kw = convolution.window.kh, convolution.window.kw
     per_tap = depth // (kh * kw)
     pixels = y.shape[0] * y.shape[1] * y.shape[2]
@@ -93,7 +94,7 @@ def convolve_job(convolution, job, x, y, residual):
                 column = group * columns + panel * PANEL
                 kernel = packed + 4 * (group * panels + panel) * depth * PANEL
                 bias = biases + 4 * (group * panels + panel) * PANEL
-                is_whole = width == PANEL and rows in (SHORT, TALL)
+                is_whole = rows in (SHORT, TALL)
                 target = (spare.ctypes.data, PANEL)
                 addend = (0, 0)
                 if is_whole:
@@ -104,7 +105,7 @@ def convolve_job(convolution, job, x, y, residual):
                 elif has_residual:
                     _copy(residual_rows, first + row, column, added, 0, 0, rows, width)
                     addend = (added.ctypes.data, PANEL)
-                _multiply(rows, source, kernel, bias, addend, target, relu)
+                multiply(rows, source, kernel, bias, addend, target, bounds, width)
                 if not is_whole:
                     _copy(spare, 0, 0, y_rows, first + row, channel + column, rows, width)
 
@@ -175,7 +176,8 @@ def multiply_taps(v, u, m, tiles, panels):
     taps, _, depth, _ = u.shape
     offsets = np.arange(len(v)) * v.shape[1]
     shape = np.array([1, depth])
-    bias = np.zeros(PANEL, np.float32)
+    bias, bounds = np.zeros(PANEL, np.float32), (np.float32(-np.inf), np.float32(np.inf))
+    zeros = bias.ctypes.data
     _clear_rows(v, tiles, taps * depth)
     for tap in range(taps):
         x = v.ctypes.data + 4 * tap * depth
@@ -185,7 +187,7 @@ def multiply_taps(v, u, m, tiles, panels):
             for row in range(0, tiles, TALL):
                 source = (x, offsets.ctypes.data + 8 * row, 0, shape.ctypes.data)
                 target = (_address(m, row, column), m.shape[1])
-                _multiply(tiles - row, source, kernel, bias.ctypes.data, (0, 0), target, False)
+                multiply(tiles - row, source, kernel, zeros, (0, 0), target, bounds, PANEL)
 
 
 @register_jitable

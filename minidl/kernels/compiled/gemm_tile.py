@@ -6,7 +6,7 @@ do not find this by themselves, so the two loops are written as LLVM instruction
 :mod:`minidl.kernels.compiled.simd`). A tile takes 28 vectors of 16 numbers with AVX-512, 12 of 8
 with AVX2.
 
-``multiply_tall`` and ``multiply_short`` compute a tile of ``relu(x w + bias + residual)``. A table
+``multiply_tall`` and ``multiply_short`` compute a tile of ``clip(x w + bias + residual)``. A table
 of offsets gives the position of each row of x, which makes the product a convolution (see
 :mod:`minidl.kernels.convolution.direct`). ``correlate`` computes a tile of a kernel's gradient
 ``x' dy``. They take addresses and check nothing. Importing this module imports Numba.
@@ -18,7 +18,6 @@ of offsets gives the position of each row of x, which makes the product a convol
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 
@@ -35,7 +34,9 @@ from minidl.kernels.compiled.simd import (
     Memory,
     Vector,
     broadcast,
+    counted_loop,
     is_true,
+    multiply_add,
     pointer_to,
 )
 
@@ -47,14 +48,15 @@ SHORT = TALL // 2
 
 ADDRESS = types.intp
 MATRIX = types.UniTuple(ADDRESS, 2)  # address, and numbers from one row to the next
+BOUNDS = types.UniTuple(types.float32, 2)
 
 
 def _multiply(height: int):
     """Return the intrinsic for tiles of `height` rows."""
 
     @intrinsic
-    def multiply(typing_context, x, panel, bias, residual, y, relu):
-        """Write a tile of ``relu(x w + bias + residual)``.
+    def multiply(typing_context, x, panel, bias, residual, y, bounds, columns):
+        """Write a tile of ``clip(x w + bias + residual)``.
 
         Parameters
         ----------
@@ -66,9 +68,12 @@ def _multiply(height: int):
             Addresses of float32.
         residual, y : (int, int)
             Address of float32, and row stride. Address 0 stands for no residual.
-        relu : bool
+        bounds : (float, float)
+            Smallest and largest number to write.
+        columns : int
+            Columns of residual and y, PANEL at most; x w and bias have PANEL columns.
         """
-        kinds = types.UniTuple(ADDRESS, 4), ADDRESS, ADDRESS, MATRIX, MATRIX, types.boolean
+        kinds = types.UniTuple(ADDRESS, 4), ADDRESS, ADDRESS, MATRIX, MATRIX, BOUNDS, ADDRESS
         return _define(functools.partial(_emit_multiply, height), *kinds)
 
     return multiply
@@ -106,7 +111,7 @@ def _define(emit: Callable[..., None], *kinds):
     return types.void(*kinds), generate
 
 
-def _emit_multiply(height: int, builder, x, panel, bias, residual, y, relu) -> None:
+def _emit_multiply(height: int, builder, x, panel, bias, residual, y, bounds, columns) -> None:
     address, offsets, stride, shape = cgutils.unpack_tuple(builder, x)
     x, bias = pointer_to(builder, address, FLOAT), pointer_to(builder, bias, FLOAT)
     offsets, shape = pointer_to(builder, offsets, INT), pointer_to(builder, shape, INT)
@@ -117,17 +122,29 @@ def _emit_multiply(height: int, builder, x, panel, bias, residual, y, relu) -> N
         first = builder.mul(tap.index, stride)
         positions = [builder.gep(offsets, [builder.add(first, INT(r))]) for r in range(height)]
         rows = [builder.gep(x, [builder.load(position)]) for position in positions]
-        with _loop(builder, builder.gep(shape, [INT(1)])) as c:
+        with counted_loop(builder, builder.gep(shape, [INT(1)])) as c:
             sums.add_products([builder.load(builder.gep(row, [c])) for row in rows], column)
             builder.store(builder.gep(builder.load(column), [INT(PANEL)]), column)
+    is_whole = builder.icmp_signed("==", columns, INT(PANEL))
+    with builder.if_else(is_whole) as (whole, part):
+        with whole:
+            _emit_epilogue(builder, sums, residual, y, bounds, [memory, memory])
+        with part:
+            rest = builder.sub(columns, INT(LANES))
+            memories = [Memory(builder, columns), Memory(builder, rest)]
+            _emit_epilogue(builder, sums, residual, y, bounds, memories)
+
+
+def _emit_epilogue(builder, sums: _Tile, residual, y, bounds, memories: list[Memory]) -> None:
+    """Add the residual, if there is one, and write the sums within the bounds."""
     address, stride = cgutils.unpack_tuple(builder, residual)
     with builder.if_then(builder.icmp_unsigned("!=", address, INT(0))):
-        residual = _Matrix(builder, address, stride)
-        sums.update(lambda r, j, a: a + residual.load(r, j))
-    with builder.if_then(is_true(builder, relu)):
-        # "Zero where negative", not "positive or zero": NaN stays NaN.
-        sums.update(lambda r, j, a: a.zero_where(a.compare_to_zero("<")))
-    sums.store(_Matrix(builder, *cgutils.unpack_tuple(builder, y)))
+        matrix = _Matrix(builder, address, stride, memories)
+        sums.update(lambda r, j, a: a + matrix.load(r, j))
+    low, high = cgutils.unpack_tuple(builder, bounds)
+    sums.update(lambda r, j, a: a.clip(low, high))
+    address, stride = cgutils.unpack_tuple(builder, y)
+    sums.store(_Matrix(builder, address, stride, memories))
 
 
 def _emit_correlate(builder, x, dy, dw, add) -> None:
@@ -137,34 +154,35 @@ def _emit_correlate(builder, x, dy, dw, add) -> None:
     sums = _Tile(builder, TALL, lambda r, j: zero)
     dy, dy_stride = cgutils.unpack_tuple(builder, dy)
     gradient = cgutils.alloca_once_value(builder, pointer_to(builder, dy, FLOAT))
-    with _loop(builder, pointer_to(builder, rows, INT)) as row:
+    with counted_loop(builder, pointer_to(builder, rows, INT)) as row:
         pixel = builder.gep(x, [builder.load(builder.gep(offsets, [row]))])
         channels = [builder.load(builder.gep(pixel, [INT(r)])) for r in range(TALL)]
         sums.add_products(channels, gradient)
         builder.store(builder.gep(builder.load(gradient), [dy_stride]), gradient)
-    gradients = _Matrix(builder, *cgutils.unpack_tuple(builder, dw))
+    address, stride = cgutils.unpack_tuple(builder, dw)
+    gradients = _Matrix(builder, address, stride, [Memory(builder)] * 2)
     with builder.if_then(is_true(builder, add)):
         sums.update(lambda r, j, a: a + gradients.load(r, j))
     sums.store(gradients)
 
 
 class _Matrix:
-    """A matrix of float32 in memory, accessed vector by vector."""
+    """Two vectors of columns of a matrix of float32, each accessed as its Memory says."""
 
-    def __init__(self, builder, address, stride):
+    def __init__(self, builder, address, stride, memories: list[Memory]):
         self.builder, self.stride = builder, stride
-        self.pointer, self.memory = pointer_to(builder, address, FLOAT), Memory(builder)
+        self.pointer, self.memories = pointer_to(builder, address, FLOAT), memories
 
     def _index(self, r: int, j: int):
         return self.builder.add(self.builder.mul(INT(r), self.stride), INT(j * LANES))
 
     def load(self, r: int, j: int) -> Vector:
         """Return the j-th vector of row r."""
-        return self.memory.load(self.pointer, self._index(r, j))
+        return self.memories[j].load(self.pointer, self._index(r, j))
 
     def store(self, vector: Vector, r: int, j: int) -> None:
         """Write the j-th vector of row r."""
-        self.memory.store(vector, self.pointer, self._index(r, j))
+        self.memories[j].store(vector, self.pointer, self._index(r, j))
 
 
 class _Tile:
@@ -185,15 +203,11 @@ class _Tile:
         """Add the products of one number per row and two vectors, to which `right` points."""
         builder, memory, start = self.builder, Memory(self.builder), self.builder.load(right)
         vectors = [memory.load(start, INT(j * LANES)).value for j in range(2)]
-        multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
-        )
         for r, number in enumerate(left):
             factor = broadcast(builder, number)
             for j, vector in enumerate(vectors):
                 slot = self.slots[r, j]
-                total = builder.call(multiply_add, [factor, vector, builder.load(slot)])
-                builder.store(total, slot)
+                builder.store(multiply_add(builder, factor, vector, builder.load(slot)), slot)
 
     def update(self, function: Callable[[int, int, Vector], Vector]) -> None:
         """Replace the vector a of row r, column j by ``function(r, j, a)``."""
@@ -205,24 +219,3 @@ class _Tile:
         """Write the sums to a matrix."""
         for (r, j), slot in self.slots.items():
             matrix.store(Vector(self.builder, self.builder.load(slot)), r, j)
-
-
-@contextlib.contextmanager
-def _loop(builder, count):
-    """Emit ``for i in range(count)``, at least once, as a loop that LLVM does not transform.
-
-    LLVM would unroll it, move loads forward, and run out of registers. The loop therefore reads its
-    end from memory each time, as if another thread might change it.
-    """
-    counter = cgutils.alloca_once_value(builder, INT(0))
-    body = builder.append_basic_block("body")
-    builder.branch(body)
-    builder.position_at_end(body)
-    index = builder.load(counter)
-    yield index
-    following = builder.add(index, INT(1))
-    builder.store(following, counter)
-    end = builder.load_atomic(count, "monotonic", 8)
-    done = builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed("<", following, end), body, done)
-    builder.position_at_end(done)

@@ -8,21 +8,21 @@ whatever the number of threads and whenever they start.
 
 >>> from minidl.kernels.compiled.pipeline_runner import run_pipeline
 >>> run_pipeline.__wrapped__.__code__.co_varnames[:3]
-('steps', 'convolutions', 'poolings')
+('steps', 'convolutions', 'depthwise')
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic, register_jitable
-from numba.np.numpy_support import carray
+from numba.extending import register_jitable
 
 from minidl.kernels import pooling
 from minidl.kernels.compiled import gemm_loops, winograd_loops
+from minidl.kernels.compiled.addresses import array_at
+from minidl.kernels.compiled.depthwise_loops import depthwise_job
 from minidl.kernels.compiled.gemm_loops import convolve_job
 from minidl.kernels.compiled.gemm_tile import PANEL, TALL
-from minidl.kernels.convolution.step_tables import DIRECT, MAX_POOL, WINOGRAD
+from minidl.kernels.convolution.step_tables import DEPTHWISE_ROWS, DIRECT, MAX_POOL, WINOGRAD
 from minidl.kernels.convolution.winograd import SPARE
 from minidl.kernels.runtime.atomics import fetch_add, load, pause
 from minidl.kernels.runtime.jit import inlinable, jit
@@ -38,24 +38,15 @@ max_pool_rows, average_pool_rows = (
 )
 
 
-@intrinsic
-def _float32_pointer(typing_context, address):
-    """Return an address as a pointer to float32."""
-    pointer = types.CPointer(types.float32)
-
-    def emit(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.intp), emit
-
-
 @jit
-def run_pipeline(steps, convolutions, poolings, jobs, memories, completed, next_job, v, m):
+def run_pipeline(
+    steps, convolutions, depthwise, poolings, jobs, memories, completed, next_job, v, m, rows
+):
     """Take and execute jobs until none is left. Several threads may do this at the same time.
 
     Parameters
     ----------
-    steps, convolutions, poolings, jobs : arrays of records
+    steps, convolutions, depthwise, poolings, jobs : arrays of records
         See :mod:`minidl.kernels.convolution.step_tables`.
     memories : array of int64
         Addresses of the memories that the steps' tensors are in.
@@ -65,6 +56,8 @@ def run_pipeline(steps, convolutions, poolings, jobs, memories, completed, next_
         Index of the next job to take.
     v, m : array of float32
         The calling thread's buffers for Winograd's transforms.
+    rows : array of float32
+        The calling thread's buffer for depthwise convolutions.
     """
     no_index = np.empty((0, 0, 0, 0), np.uint8)  # inference needs no positions of maxima
     complete = 0  # number of first steps known to be complete
@@ -86,14 +79,18 @@ def run_pipeline(steps, convolutions, poolings, jobs, memories, completed, next_
                 convolve_job(convolution, job, x, y, residual)
             else:
                 _convolve_tiles(convolution, job, x, y, residual, v, m)
+        elif step.kind == DEPTHWISE_ROWS:
+            convolution = depthwise[step.row]
+            x, y = _tensor(convolution.x, memories), _tensor(convolution.y, memories)
+            depthwise_job(convolution, job, x, y, _tensor(convolution.residual, memories), rows)
         else:
             pool = poolings[step.row]
             x, y = _tensor(pool.x, memories), _tensor(pool.y, memories)
-            rows, geometry = (job.first, job.last), _geometry(pool.window)
+            part, geometry = (job.first, job.last), _geometry(pool.window)
             if step.kind == MAX_POOL:
-                max_pool_rows(x, y, no_index, rows, geometry)
+                max_pool_rows(x, y, no_index, part, geometry)
             else:
-                average_pool_rows(x, y, rows, geometry)
+                average_pool_rows(x, y, part, geometry)
         fetch_add(completed.ctypes.data + 8 * job.step)
 
 
@@ -108,7 +105,7 @@ def _geometry(window):
 def _tensor(tensor, memories):
     """Return the array (N, H, W, C) that a record describes."""
     shape = (tensor.n, tensor.height, tensor.width, tensor.channels)
-    return carray(_float32_pointer(memories[tensor.memory] + tensor.offset), shape)
+    return array_at(memories[tensor.memory] + tensor.offset, shape)
 
 
 @register_jitable
@@ -121,8 +118,8 @@ def _convolve_tiles(convolution, job, x, y, residual, v, m):
     tiles, panels = (job.first, job.last), (job.begin, job.end)
     taps = (kh + 3 if kh > 1 else 1) * (kw + 3 if kw > 1 else 1)
     shape = (taps, convolution.panels, convolution.depth, PANEL)
-    u = carray(_float32_pointer(convolution.packed), shape)
-    bias = carray(_float32_pointer(convolution.bias), (convolution.filters,))
+    u = array_at(convolution.packed, shape)
+    bias = array_at(convolution.bias, (convolution.filters,))
     rows = (job.last - job.first + TALL - 1) // TALL * TALL
     v_row = taps * convolution.depth + SPARE
     m_row = taps * (job.end - job.begin) * PANEL + SPARE
@@ -130,5 +127,6 @@ def _convolve_tiles(convolution, job, x, y, residual, v, m):
     m = m[: rows * m_row].reshape((rows, m_row))
     transform_input(x, v, (0, convolution.depth), tiles, grid)
     multiply_taps(v, u, m, job.last - job.first, panels)
-    epilogue = (convolution.channel, convolution.relu != 0, convolution.has_residual != 0)
+    bounds = np.float32(convolution.low), np.float32(convolution.high)
+    epilogue = (convolution.channel, convolution.has_residual != 0, bounds)
     transform_output(m, y, bias, residual, epilogue, panels, tiles, grid)

@@ -12,6 +12,8 @@ module imports Numba.
 
 from __future__ import annotations
 
+import contextlib
+
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
@@ -26,7 +28,9 @@ __all__ = [
     "Memory",
     "Vector",
     "broadcast",
+    "counted_loop",
     "is_true",
+    "multiply_add",
     "pointer_to",
 ]
 
@@ -81,6 +85,16 @@ class Vector:
         """Return the mask of ``self <comparison> 0``; it does not hold for NaN."""
         zero = ir.Constant(self.value.type, [0.0] * LANES)
         return self.builder.fcmp_ordered(comparison, self.value, zero)
+
+    def clip(self, low, high) -> Vector:
+        """Return the numbers limited to ``low ... high``, which are scalars; NaN stays NaN."""
+        builder = self.builder
+        low, high = (broadcast(builder, bound) for bound in (low, high))
+        # "The bound where it is exceeded": a comparison with NaN is false.
+        below = builder.fcmp_ordered("<", self.value, low)
+        value = builder.select(below, low, self.value)
+        above = builder.fcmp_ordered(">", value, high)
+        return Vector(builder, builder.select(above, high, value))
 
     def to_double(self) -> Vector:
         """Return the numbers in double precision."""
@@ -144,6 +158,35 @@ def broadcast(builder, number):
     lane = builder.insert_element(undefined, number, SHORT_INT(0))
     zeros = ir.Constant(ir.VectorType(SHORT_INT, LANES), [0] * LANES)
     return builder.shuffle_vector(lane, undefined, zeros)
+
+
+def multiply_add(builder, a, b, total):
+    """Return ``a * b + total`` for vector values, in one instruction where there is one."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
+    )
+    return builder.call(function, [a, b, total])
+
+
+@contextlib.contextmanager
+def counted_loop(builder, count):
+    """Emit ``for i in range(count)``, at least once, as a loop that LLVM does not transform.
+
+    LLVM would unroll it, move loads forward, and run out of registers. The loop therefore reads its
+    end from memory each time, as if another thread might change it.
+    """
+    counter = cgutils.alloca_once_value(builder, INT(0))
+    body = builder.append_basic_block("body")
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.load(counter)
+    yield index
+    following = builder.add(index, INT(1))
+    builder.store(following, counter)
+    end = builder.load_atomic(count, "monotonic", 8)
+    done = builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", following, end), body, done)
+    builder.position_at_end(done)
 
 
 def is_true(builder, boolean):

@@ -103,7 +103,7 @@ def transform_input(x, v, channels, tiles, grid):
 
 @jit
 def transform_output(m, y, bias, residual, epilogue, panels, tiles, grid):
-    """Compute ``y = relu(A' M A + bias + residual)`` for the output channels of some panels.
+    """Compute ``y = clip(A' M A + bias + residual)`` for the output channels of some panels.
 
     Parameters
     ----------
@@ -111,15 +111,15 @@ def transform_output(m, y, bias, residual, epilogue, panels, tiles, grid):
     y : array of float32, shape (N, OH, OW, at least K)
     bias : array of float32, shape (K,)
     residual : array of float32, shape (N, OH, OW, K)
-    epilogue : (int, bool, bool)
-        The first channel of y to write; whether there are a ReLU and a residual.
+    epilogue : (int, bool, (float, float))
+        The first channel of y to write; whether there is a residual; smallest and largest output.
     panels, tiles, grid
     """
-    channel, relu, has_residual = epilogue
+    channel, has_residual, bounds = epilogue
     down, across, _, _, kh, kw = grid
     size = (_outputs(kh), _outputs(kw))
     unused, pixels = np.zeros(y.shape[3], np.float32), np.empty(size[0] * size[1], np.int64)
-    sources, flags = np.empty(size[0] * size[1], np.int64), (relu, has_residual)
+    sources = np.empty(size[0] * size[1], np.int64)
     begin, end = panels[0] * PANEL, min(panels[1] * PANEL, len(bias))
     numbers, stride = m.reshape(-1), (panels[1] - panels[0]) * PANEL
     for t in range(tiles[1] - tiles[0]):
@@ -131,9 +131,13 @@ def transform_output(m, y, bias, residual, epilogue, panels, tiles, grid):
         for c in range(begin, end, LANES):
             count, first = min(LANES, end - c), t * m.shape[1] + c - begin
             if kh == kw:
-                output_tile(numbers, first, stride, bias, pixels, sources, c, count, flags)
+                output_tile(
+                    numbers, first, stride, bias, pixels, sources, c, count, has_residual, bounds
+                )
             else:
-                output_line(numbers, first, stride, bias, pixels, sources, c, count, flags)
+                output_line(
+                    numbers, first, stride, bias, pixels, sources, c, count, has_residual, bounds
+                )
 
 
 @jit

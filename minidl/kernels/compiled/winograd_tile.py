@@ -44,7 +44,7 @@ __all__ = [
     "output_tile",
 ]
 
-INTEGER, BOOLEAN = types.intp, types.boolean
+INTEGER, BOOLEAN, BOUNDS = types.intp, types.boolean, types.UniTuple(types.float32, 2)
 
 
 def _kernel_transform(height: int, width: int, rows: int, columns: int):
@@ -96,8 +96,20 @@ def _output_transform(rows: int, columns: int, size: int):
     across = columns_in_pairs(output_matrix(columns, size))
 
     @intrinsic
-    def transform(typing_context, m, first, stride, bias, pixels, residual, channel, count, flags):
-        """Write ``relu(A' M A + bias + residual)`` to the output's pixels.
+    def transform(
+        typing_context,
+        m,
+        first,
+        stride,
+        bias,
+        pixels,
+        residual,
+        channel,
+        count,
+        has_residual,
+        bounds,
+    ):
+        """Write ``clip(A' M A + bias + residual)`` to the output's pixels.
 
         Parameters
         ----------
@@ -105,26 +117,23 @@ def _output_transform(rows: int, columns: int, size: int):
             Its numbers from `channel` on are added.
         pixels, residual : array of int64
             Addresses of the pixels of the output and of the residual.
-        flags : (bool, bool)
-            Whether to replace negative numbers by zero, and whether there is a residual.
+        has_residual : bool
+        bounds : (float, float)
+            Smallest and largest number to write.
         """
 
-        def emit_tile(memory, m, first, stride, bias, pixels, residual, channel, count, flags):
-            builder = memory.builder
-            relu, has_residual = (
-                is_true(builder, builder.extract_value(flags, i)) for i in range(2)
-            )
+        def emit_tile(
+            memory, m, first, stride, bias, pixels, residual, channel, count, has_residual, bounds
+        ):
+            low, high = (memory.builder.extract_value(bounds, i) for i in range(2))
             taps = _load_taps(memory, m, first, stride, rows * columns)
             shift = memory.load(bias, channel)
             y = [value + shift for value in _transform_2d(down, across, taps, rows, columns)]
             y = _add_if(has_residual, y, lambda: _load_pixels(memory, residual, channel, len(y)))
-            # "Zero where negative", not "positive or zero": NaN stays NaN.
-            y = [value.zero_where(value.compare_to_zero("<"), relu) for value in y]
-            _store_pixels(memory, y, pixels, channel)
+            _store_pixels(memory, [value.clip(low, high) for value in y], pixels, channel)
 
-        return _define(
-            emit_tile, 7, m, INTEGER, INTEGER, bias, pixels, residual, INTEGER, INTEGER, flags
-        )
+        kinds = m, INTEGER, INTEGER, bias, pixels, residual, INTEGER, INTEGER, BOOLEAN, BOUNDS
+        return _define(emit_tile, 7, *kinds)
 
     return transform
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.kernels.convolution.depthwise_rows import pack_depthwise
+from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.geometry import Window
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba, jit
@@ -46,6 +48,13 @@ def depthwise(
     """
     oh, ow = window.output_size(*x.shape[1:3])
     y = np.empty((len(x), oh, ow, w.shape[2] * w.shape[3]), x.dtype) if out is None else out
+    if x.dtype == y.dtype == np.float32 and w.shape[3] == 1:
+        memories = [np.ascontiguousarray(x), y]
+        source, target = (TensorLocation(i, 0, a.shape) for i, a in enumerate(memories))
+        pipeline = Pipeline(thread_pool.get_num_threads())
+        pipeline.depthwise(source, pack_depthwise(w, window), None, target)
+        pipeline.run(memories)
+        return y
     y[...] = 0
     flat = w.reshape(*w.shape[:2], -1)  # (KH, KW, C*M)
     geometry = window.loop_geometry(*x.shape[1:3])

@@ -28,6 +28,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minidl.kernels.convolution.depthwise_rows import NO_BOUNDS
 from minidl.kernels.convolution.im2col_gemm import convolve_im2col, convolve_im2col_backward
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.convolution.prepared import PreparedKernel, check_float32, prepare_kernel
@@ -103,6 +104,7 @@ def convolve(
     channel: int = 0,
     algorithm: str | None = None,
     prepared: PreparedKernel | None = None,
+    relu_limit: float = np.inf,
 ) -> np.ndarray:
     """Return ``relu(x * w + bias + residual)``, * being the convolution.
 
@@ -123,6 +125,8 @@ def convolve(
         One of ``ALGORITHMS``; default: :func:`choose_algorithm`'s choice.
     prepared : PreparedKernel, optional
         From :func:`prepare_kernel` for `w`; it determines the algorithm.
+    relu_limit : float
+        Upper limit of the ReLU; 6 gives ReLU6.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def convolve(
         if residual is not None:
             y += residual
         if relu:
-            np.maximum(y, 0, out=y)
+            np.clip(y, 0, relu_limit, out=y)
         if out is None:
             return y
         out[..., channel : channel + w.shape[3]] = y
@@ -155,7 +159,8 @@ def convolve(
         memories.append(np.ascontiguousarray(residual))
     source, target, *rest = (TensorLocation(i, 0, a.shape) for i, a in enumerate(memories))
     pipeline = Pipeline(thread_pool.get_num_threads())
-    pipeline.convolve(source, prepared, bias, target, relu, rest[0] if rest else None, channel)
+    bounds = (0, relu_limit) if relu else NO_BOUNDS
+    pipeline.convolve(source, prepared, bias, target, bounds, rest[0] if rest else None, channel)
     pipeline.run(memories)
     return out
 

@@ -27,11 +27,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl.kernels.convolution.depthwise_rows import (
+    NO_BOUNDS,
+    DepthwiseKernel,
+    Pointwise,
+    buffer_size,
+    divide_depthwise,
+    pack_vectors,
+)
 from minidl.kernels.convolution.direct import divide_direct
 from minidl.kernels.convolution.prepared import PreparedKernel
 from minidl.kernels.convolution.step_tables import (
     AVERAGE_POOL,
     CONVOLUTION,
+    DEPTHWISE,
+    DEPTHWISE_ROWS,
     DIRECT,
     JOB,
     MAX_POOL,
@@ -105,11 +115,12 @@ class Pipeline:
         self.dependencies: list[int] = []
         self._steps: list[tuple[int, ...]] = []  # rows of STEP
         self._convolutions: list[tuple[Any, ...]] = []  # rows of CONVOLUTION
+        self._depthwise: list[tuple[Any, ...]] = []  # rows of DEPTHWISE
         self._poolings: list[tuple[Any, ...]] = []  # rows of POOLING
         self._jobs: list[np.ndarray] = []
         self._accesses: list[tuple[tuple[TensorLocation, ...], TensorLocation]] = []
         self._arrays: list[np.ndarray] = []  # arrays whose addresses are in the tables
-        self._v_size = self._m_size = 0
+        self._v_size = self._m_size = self._rows_size = 0  # of each thread's buffers
         self._tables: list[np.ndarray] | None = None
 
     def convolve(
@@ -118,18 +129,19 @@ class Pipeline:
         kernel: PreparedKernel,
         bias: np.ndarray | None,
         y: TensorLocation,
-        relu: bool = False,
+        bounds: tuple[float, float] = NO_BOUNDS,
         residual: TensorLocation | None = None,
         channel: int = 0,
     ) -> None:
-        """Add the step ``y = relu(x * w + bias + residual)``.
+        """Add the step ``y = clip(x * w + bias + residual)``.
 
         Parameters
         ----------
         x, y : TensorLocation
         kernel : PreparedKernel
         bias : array of float32, shape (K,), or None
-        relu : bool
+        bounds : (float, float)
+            Smallest and largest output: ``(0, inf)`` is a ReLU.
         residual : TensorLocation, optional
             It has K channels, and may be `y` if that has K channels.
         channel : int
@@ -153,7 +165,7 @@ class Pipeline:
         if bias is not None:
             padded[:, :filters] = bias.reshape(groups, filters)
         residual_record = (y if residual is None else residual).record
-        flags = residual is not None, relu, channel
+        flags = residual is not None, *bounds, channel
         window = convolution.loop_geometry(*x.shape[1:3])
         weights = self._address(packed), groups, panels, depth, filters
         addresses = self._address(padded), self._address(zeros)
@@ -162,6 +174,73 @@ class Pipeline:
         )
         reads = (x,) if residual is None else (x, residual)
         self._add(kind, len(self._convolutions) - 1, jobs, reads, y)
+
+    def depthwise(
+        self,
+        x: TensorLocation,
+        kernel: DepthwiseKernel,
+        bias: np.ndarray | None,
+        y: TensorLocation,
+        bounds: tuple[float, float] = NO_BOUNDS,
+        expand: Pointwise | None = None,
+        project: Pointwise | None = None,
+        residual: TensorLocation | None = None,
+        channel: int = 0,
+    ) -> None:
+        """Add a depthwise convolution, and 1x1 convolutions before and after it, as one step.
+
+        The outputs of `expand` and of the depthwise convolution stay in the cache: only a few rows
+        of them exist at a time.
+
+        Parameters
+        ----------
+        x, y : TensorLocation
+        kernel : DepthwiseKernel
+        bias : array of float32, shape (C,), or None
+        bounds : (float, float)
+            Smallest and largest output of the depthwise convolution.
+        expand, project : Pointwise, optional
+        residual : TensorLocation, optional
+            Added to the output of `project`; see :meth:`convolve`.
+        channel : int
+            First channel of `y` to write.
+        """
+        window, channels = kernel.window, kernel.channels
+        oh, ow = window.output_size(*x.shape[1:3])
+        multiplications = x.shape[0] * oh * ow * kernel.packed.size
+        for pointwise, pixels in ((expand, x.shape[1] * x.shape[2]), (project, oh * ow)):
+            if pointwise is not None:
+                multiplications += x.shape[0] * pixels * pointwise.kernel.packed.size
+        output = x.shape[0], oh, ow
+        jobs = divide_depthwise(
+            x.shape, output, kernel.packed.shape, window, multiplications, self.threads
+        )
+        self._rows_size = max(self._rows_size, buffer_size(x.shape, ow, channels, window))
+        padded = pack_vectors(np.zeros((1, channels)) if bias is None else bias.reshape(1, -1))
+        self._depthwise.append(
+            (
+                *(location.record for location in (x, y, residual or y)),
+                *(residual is not None, *bounds, channel),
+                window.loop_geometry(*x.shape[1:3]),
+                *(self._address(kernel.packed), self._address(padded), channels),
+                *(self._pointwise_record(pointwise) for pointwise in (expand, project)),
+            )
+        )
+        reads = (x,) if residual is None else (x, residual)
+        self._add(DEPTHWISE_ROWS, len(self._depthwise) - 1, jobs, reads, y)
+
+    def _pointwise_record(self, pointwise: Pointwise | None) -> tuple[float, ...]:
+        """Return a row of :data:`~minidl.kernels.convolution.step_tables.POINTWISE`."""
+        if pointwise is None:
+            return False, *[0] * 5, *NO_BOUNDS
+        kernel = pointwise.kernel
+        _, panels, depth, width = kernel.packed.shape
+        padded = np.zeros(panels * width, np.float32)
+        if pointwise.bias is not None:
+            padded[: kernel.filters] = pointwise.bias
+        sizes = panels, depth, kernel.filters
+        weights = self._address(kernel.packed), *sizes, self._address(padded)
+        return True, *weights, *pointwise.bounds
 
     def pool(self, kind: str, x: TensorLocation, window: Window, y: TensorLocation) -> None:
         """Add a pooling step of kind "max" or "average"."""
@@ -187,19 +266,21 @@ class Pipeline:
             self._tables = [
                 np.array(self._steps, STEP),
                 np.array(self._convolutions, CONVOLUTION),
+                np.array(self._depthwise, DEPTHWISE),
                 np.array(self._poolings, POOLING),
                 # As integers, because NumPy concatenates structured arrays slowly.
                 np.concatenate([part.view(np.int64) for part in self._jobs]).view(JOB),
             ]
-        steps, convolutions, poolings, jobs = self._tables
+        steps, convolutions, depthwise, poolings, jobs = self._tables
         addresses = np.array([memory.ctypes.data for memory in memories])
         completed, next_job = np.zeros(len(self._steps), np.int64), np.zeros(1, np.int64)
 
         def task(_: int) -> None:
             v = thread_pool.scratch("winograd v", (self._v_size,), np.float32)
             m = thread_pool.scratch("winograd m", (self._m_size,), np.float32)
-            counters = completed, next_job
-            run_pipeline(steps, convolutions, poolings, jobs, addresses, *counters, v, m)
+            rows = thread_pool.scratch("depthwise rows", (self._rows_size,), np.float32)
+            tables, counters = (steps, convolutions, depthwise, poolings), (completed, next_job)
+            run_pipeline(*tables, jobs, addresses, *counters, v, m, rows)
 
         # The threads take jobs inside the kernel, because taking one in Python requires the GIL.
         thread_pool.run(task, min(self.threads, len(jobs)))

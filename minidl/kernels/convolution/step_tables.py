@@ -19,6 +19,8 @@ import numpy as np
 __all__ = [
     "AVERAGE_POOL",
     "CONVOLUTION",
+    "DEPTHWISE",
+    "DEPTHWISE_ROWS",
     "DIRECT",
     "JOB",
     "MAX_POOL",
@@ -27,7 +29,8 @@ __all__ = [
     "WINOGRAD",
 ]
 
-DIRECT, WINOGRAD, MAX_POOL, AVERAGE_POOL = range(4)  # kinds of steps
+# Kinds of steps
+DIRECT, WINOGRAD, DEPTHWISE_ROWS, MAX_POOL, AVERAGE_POOL = range(5)
 
 
 def _record(*fields: str | tuple[str, np.dtype]) -> np.dtype:
@@ -36,15 +39,16 @@ def _record(*fields: str | tuple[str, np.dtype]) -> np.dtype:
 
 
 STEP = _record(
-    "kind",  # DIRECT, WINOGRAD, MAX_POOL or AVERAGE_POOL
-    "row",  # in the table of convolutions or of poolings
+    "kind",  # DIRECT, WINOGRAD, DEPTHWISE_ROWS, MAX_POOL or AVERAGE_POOL
+    "row",  # in the table of convolutions, of depthwise convolutions or of poolings
     "dependencies",  # number of first steps that must be complete before it starts
     "jobs",  # number of jobs that it consists of
 )
 
 # A job computes pixels `first ... last - 1` of the output for a direct convolution, tiles for
-# Winograd, rows of all images for a pooling. Convolutions compute the output channels of the
-# kernel's panels `begin ... end - 1` of one group.
+# Winograd, rows of all images for a pooling and a depthwise convolution. Convolutions compute the
+# output channels of the kernel's panels `begin ... end - 1` of one group, depthwise convolutions
+# the channels of such vectors.
 JOB = _record("step", "group", "first", "last", "begin", "end")
 
 TENSOR = _record(
@@ -56,12 +60,15 @@ TENSOR = _record(
 # Kernel size, strides, dilation, and the padding above and to the left, in pixels.
 WINDOW = _record("kh", "kw", "sh", "sw", "dh", "dw", "top", "left")
 
+# Smallest and largest number of an output, infinite where there is no bound.
+BOUNDS = ("low", np.dtype(np.float64)), ("high", np.dtype(np.float64))
+
 CONVOLUTION = _record(
     ("x", TENSOR),
     ("y", TENSOR),
     ("residual", TENSOR),
     "has_residual",
-    "relu",
+    *BOUNDS,
     "channel",  # first channel of y to write
     ("window", WINDOW),
     "packed",  # address of the kernel, (groups or taps, panels, depth, PANEL)
@@ -72,6 +79,30 @@ CONVOLUTION = _record(
     "bias",  # address of (groups, panels * PANEL) numbers
     "zeros",  # address of the pixels outside the image, KW * C / groups numbers
     ("tiles", _record("down", "across")),  # Winograd's, per image
+)
+
+# A 1x1 convolution that a depthwise convolution computes row by row, before itself or afterwards.
+POINTWISE = _record(
+    "exists",
+    "packed",  # address of the kernel, (panels, depth, PANEL)
+    *("panels", "depth", "filters"),
+    "bias",  # address of (panels * PANEL) numbers
+    *BOUNDS,
+)
+
+DEPTHWISE = _record(
+    ("x", TENSOR),
+    ("y", TENSOR),
+    ("residual", TENSOR),
+    "has_residual",
+    *BOUNDS,
+    "channel",  # first channel of y to write
+    ("window", WINDOW),
+    "weights",  # address of the kernel, (vectors, KH * KW, LANES)
+    "bias",  # address of (vectors, LANES) numbers
+    "channels",
+    ("expand", POINTWISE),
+    ("project", POINTWISE),
 )
 
 POOLING = _record(("x", TENSOR), ("y", TENSOR), ("window", WINDOW))

@@ -22,19 +22,19 @@ def normal(*shape):
 
 
 @njit
-def _tall(x, offsets, shape, panel, bias, residual, y, relu, has_residual):
+def _tall(x, offsets, shape, panel, bias, residual, y, bounds, columns, has_residual):
     source = (x.ctypes.data, offsets.ctypes.data, offsets.shape[1], shape.ctypes.data)
     addend = (residual.ctypes.data if has_residual else 0, residual.shape[1])
     target = (y.ctypes.data, y.shape[1])
-    multiply_tall(source, panel.ctypes.data, bias.ctypes.data, addend, target, relu)
+    multiply_tall(source, panel.ctypes.data, bias.ctypes.data, addend, target, bounds, columns)
 
 
 @njit
-def _short(x, offsets, shape, panel, bias, residual, y, relu, has_residual):
+def _short(x, offsets, shape, panel, bias, residual, y, bounds, columns, has_residual):
     source = (x.ctypes.data, offsets.ctypes.data, offsets.shape[1], shape.ctypes.data)
     addend = (residual.ctypes.data if has_residual else 0, residual.shape[1])
     target = (y.ctypes.data, y.shape[1])
-    multiply_short(source, panel.ctypes.data, bias.ctypes.data, addend, target, relu)
+    multiply_short(source, panel.ctypes.data, bias.ctypes.data, addend, target, bounds, columns)
 
 
 @njit
@@ -44,22 +44,26 @@ def _correlate(x, offsets, rows, dy, dw, add):
 
 
 @pytest.mark.parametrize(("kernel", "height"), [(_tall, TALL), (_short, SHORT)])
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0, np.inf), (-0.25, 0.5)])
 @pytest.mark.parametrize("has_residual", [False, True])
-@pytest.mark.parametrize(("taps", "depth"), [(1, 1), (1, 37), (9, 5)])
-def test_tiles_gather_rows_by_offsets(kernel, height, relu, has_residual, taps, depth):
+@pytest.mark.parametrize(
+    ("taps", "depth", "columns"), [(1, 1, 1), (1, 37, PANEL), (9, 5, PANEL - 3)]
+)
+def test_tiles_gather_rows_by_offsets(kernel, height, bounds, has_residual, taps, depth, columns):
     x, panel, bias = normal(500), normal(taps * depth, PANEL), normal(PANEL)
     residual, y = normal(height, PANEL + 3), np.full((height, PANEL + 5), 7, np.float32)
     offsets = RNG.integers(0, len(x) - depth, (taps, height + 2))
-    kernel(x, offsets, np.array([taps, depth]), panel, bias, residual, y, relu, has_residual)
-    columns = [(tap, c) for tap in range(taps) for c in range(depth)]
-    rows = np.array([[x[offsets[tap, r] + c] for tap, c in columns] for r in range(height)])
+    limits = tuple(np.float32(bound) for bound in bounds)
+    shape = np.array([taps, depth])
+    kernel(x, offsets, shape, panel, bias, residual, y, limits, columns, has_residual)
+    numbers = [(tap, c) for tap in range(taps) for c in range(depth)]
+    rows = np.array([[x[offsets[tap, r] + c] for tap, c in numbers] for r in range(height)])
     added = residual[:, :PANEL] if has_residual else np.zeros((height, PANEL))
     exact = rows.astype(np.float64) @ panel + bias + added
     magnitude = np.abs(rows).astype(np.float64) @ np.abs(panel) + np.abs(bias) + np.abs(added)
-    exact = np.maximum(exact, 0) if relu else exact
-    assert_sums_agree(y[:, :PANEL], exact, magnitude, taps * depth + 2)
-    assert (y[:, PANEL:] == 7).all()
+    found, exact, magnitude = (a[:, :columns] for a in (y, np.clip(exact, *bounds), magnitude))
+    assert_sums_agree(found, exact, magnitude, taps * depth + 2)
+    assert (y[:, columns:] == 7).all()
 
 
 def test_relu_keeps_nan():
@@ -67,7 +71,8 @@ def test_relu_keeps_nan():
     x[1] = np.nan
     y, bias = np.empty((TALL, PANEL), np.float32), np.zeros(PANEL, np.float32)
     panel, offsets = -np.ones((1, PANEL), np.float32), np.arange(TALL)[None]
-    _tall(x, offsets, np.array([1, 1]), panel, bias, y, y, True, False)
+    bounds = np.float32(0), np.float32(6)
+    _tall(x, offsets, np.array([1, 1]), panel, bias, y, y, bounds, PANEL, False)
     assert np.isnan(y[1]).all()
     assert (np.delete(y, 1, axis=0) == 0).all()
 

@@ -95,3 +95,13 @@ def test_broadcast_repeats_a_number():
 
     a = numbers()
     np.testing.assert_array_equal(run(formula, a), np.full(LANES, a[0]))
+
+
+def test_clip_limits_numbers_and_keeps_nan():
+    a = numbers()
+    a[:3] = np.nan, -9, 9
+
+    def formula(builder, _, a, b):
+        return a.clip(FLOAT(-0.5), FLOAT(0.25))
+
+    np.testing.assert_array_equal(run(formula, a), np.clip(a, np.float32(-0.5), np.float32(0.25)))

@@ -79,8 +79,8 @@ def test_inputs_are_transformed_tile_by_tile(window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize(("relu", "has_residual"), [(False, False), (True, True)])
-def test_outputs_get_bias_residual_and_relu(window, relu, has_residual):
+@pytest.mark.parametrize(("high", "has_residual"), [(np.inf, False), (0.5, True)])
+def test_outputs_get_bias_residual_and_bounds(window, high, has_residual):
     filters, channel, shape = PANEL + 5, 2, (2, 7, 9, 1)
     inputs, outputs = tile_shapes(window.kernel_size)
     grid = tile_grid(shape, window)
@@ -88,7 +88,9 @@ def test_outputs_get_bias_residual_and_relu(window, relu, has_residual):
     m, bias = normal(tiles, taps * 2 * PANEL + 8), normal(filters, seed=1)
     residual = normal(*shape[:3], filters, seed=2)
     y = np.full((*shape[:3], filters + 3), 7, np.float32)
-    transform_output(m, y, bias, residual, (channel, relu, has_residual), (0, 2), (0, tiles), grid)
+    low = np.float32(0 if has_residual else -np.inf)
+    epilogue = (channel, has_residual, (low, np.float32(high)))
+    transform_output(m, y, bias, residual, epilogue, (0, 2), (0, tiles), grid)
     down, across = matrices(output_matrix, inputs, outputs)
     exact = np.zeros((shape[0], 4 * grid[0] + 9, 4 * grid[1] + 9, filters))
     for t in range(tiles):
@@ -99,8 +101,8 @@ def test_outputs_get_bias_residual_and_relu(window, relu, has_residual):
             "ia,jb,abk->ijk", down, across, values
         )
     exact = exact[:, : shape[1], : shape[2]] + bias + (residual if has_residual else 0)
-    exact = np.maximum(exact, 0) if relu else exact
     scale = np.abs(exact).max()
+    exact = np.clip(exact, *epilogue[2])
     np.testing.assert_allclose(y[..., channel:-1], exact, atol=1e-5 * scale)
     assert (y[..., :channel] == 7).all()
     assert (y[..., -1] == 7).all()

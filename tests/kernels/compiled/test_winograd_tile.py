@@ -49,13 +49,13 @@ def _kernel_line(weights, count, u, first, stride):
 
 
 @njit
-def _output_tile(m, first, stride, bias, pixels, residual, channel, count, flags):
-    output_tile(m, first, stride, bias, pixels, residual, channel, count, flags)
+def _output_tile(m, first, stride, bias, pixels, residual, channel, count, has_residual, bounds):
+    output_tile(m, first, stride, bias, pixels, residual, channel, count, has_residual, bounds)
 
 
 @njit
-def _output_line(m, first, stride, bias, pixels, residual, channel, count, flags):
-    output_line(m, first, stride, bias, pixels, residual, channel, count, flags)
+def _output_line(m, first, stride, bias, pixels, residual, channel, count, has_residual, bounds):
+    output_line(m, first, stride, bias, pixels, residual, channel, count, has_residual, bounds)
 
 
 @njit
@@ -99,24 +99,24 @@ def test_kernel_transforms_write_zeros_beyond_the_kernels(kernel, matrix, count)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0, np.inf), (-0.25, 0.5)])
 @pytest.mark.parametrize("has_residual", [False, True])
 @pytest.mark.parametrize(
     ("kernel", "matrix"),
     [(_output_tile, both_axes(output_matrix(6, 4))), (_output_line, output_matrix(10, 4))],
 )
-def test_output_transforms(kernel, matrix, count, relu, has_residual):
+def test_output_transforms(kernel, matrix, count, bounds, has_residual):
     m, bias = normal(matrix.shape[1], LANES), normal(LANES + 1)
     residual = normal(len(matrix), LANES + 1, seed=1)
     y = np.full((len(matrix), LANES + 2), 7, np.float32)
-    flags = (relu, has_residual)
+    limits = tuple(np.float32(bound) for bound in bounds)
     # Without a residual its addresses must not be read.
     sources = addresses(residual) if has_residual else np.zeros(len(matrix), np.int64)
-    kernel(m.ravel(), 0, LANES, bias, addresses(y), sources, 1, count, flags)
+    kernel(m.ravel(), 0, LANES, bias, addresses(y), sources, 1, count, has_residual, limits)
     exact = matrix @ np.float64(m[:, :count]) + bias[1 : 1 + count]
     exact = exact + residual[:, 1 : 1 + count] if has_residual else exact
-    exact = np.maximum(exact, 0) if relu else exact
-    np.testing.assert_allclose(y[:, 1 : 1 + count], exact, atol=1e-5 * max(1, np.abs(exact).max()))
+    rounding = 1e-5 * max(1, np.abs(exact).max())
+    np.testing.assert_allclose(y[:, 1 : 1 + count], np.clip(exact, *bounds), atol=rounding)
     assert (y[:, 0] == 7).all()
     assert (y[:, 1 + count :] == 7).all()
 

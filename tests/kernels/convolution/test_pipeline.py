@@ -55,9 +55,9 @@ def test_each_kind_of_step_computes_the_same_alone(threads):
     found = [np.full_like(y, np.nan) for y in expected]
     memories, pipeline = Memories(), Pipeline(threads)
     source, (y, *others) = memories.locate(x), [memories.locate(y) for y in found]
-    pipeline.convolve(source, winograd(square), bias, y, relu=True)
+    pipeline.convolve(source, winograd(square), bias, y, bounds=(0, np.inf))
     pipeline.convolve(y, winograd(line, seven), None, others[0])
-    pipeline.convolve(y, direct(one, ONE), None, others[1], relu=True, residual=y)
+    pipeline.convolve(y, direct(one, ONE), None, others[1], (0, np.inf), residual=y)
     pipeline.convolve(source, direct(grouped, strided), bias, others[2])
     pipeline.pool("max", y, Window((3, 3), (2, 2)), others[3])
     pipeline.pool("average", y, Window((3, 3), padding="same"), others[4])

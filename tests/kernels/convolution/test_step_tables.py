@@ -3,7 +3,15 @@
 import numpy as np
 
 from minidl.kernels.convolution import step_tables
-from minidl.kernels.convolution.step_tables import CONVOLUTION, JOB, POOLING, STEP, TENSOR, WINDOW
+from minidl.kernels.convolution.step_tables import (
+    CONVOLUTION,
+    DEPTHWISE,
+    JOB,
+    POOLING,
+    STEP,
+    TENSOR,
+    WINDOW,
+)
 from minidl.kernels.geometry import Window
 
 
@@ -21,14 +29,14 @@ def test_the_window_has_the_fields_of_loop_geometry_in_its_order():
     assert named == expected
 
 
-def test_fields_are_aligned_integers_of_64_bits():
+def test_fields_are_aligned_numbers_of_64_bits():
     # The compiled runner reads them as C structs, and counts jobs in units of eight bytes.
-    for table in (STEP, JOB, TENSOR, WINDOW, CONVOLUTION, POOLING):
+    for table in (STEP, JOB, TENSOR, WINDOW, CONVOLUTION, DEPTHWISE, POOLING):
         assert table.itemsize % 8 == 0
         flat = [table]
         while flat:
             kind = flat.pop()
             if kind.names is None:
-                assert kind == np.int64
+                assert kind in (np.int64, np.float64)
             else:
                 flat += [kind[name] for name in kind.names]

@@ -54,6 +54,7 @@ def _convolutions() -> None:
     y = layers.ReLU()(layers.Add()([y, layers.Conv2D(4, 1, use_bias=False)(y)]))
     y = layers.DepthwiseConv2D(3, activation="relu")(layers.MaxPooling2D(2)(y))
     y = layers.DepthwiseConv2D(1, depth_multiplier=2)(y)
+    y = layers.Multiply()([y, layers.GlobalAveragePooling2D(keepdims=True)(y)])
     y = layers.AveragePooling2D(2, 1)(y)
     y = layers.Dense(2, activation="relu")(layers.Flatten()(y))
     model = Model(x, y)
@@ -69,6 +70,8 @@ def _activations() -> None:
         layers.Sigmoid(),
         layers.Tanh(),
         layers.SiLU(),
+        layers.HardSigmoid(),
+        layers.HardSiLU(),
         layers.GELU(),
         layers.GELU(approximate=True),
         layers.Softmax(),

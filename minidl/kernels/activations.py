@@ -81,12 +81,12 @@ def relu_backward(
 
 
 def apply(name: str, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return the function `name` ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh") of `x`."""
+    """Return the function `name` ("sigmoid", "hard_silu", ...; see the end of the file) of `x`."""
     return _elementwise(_FUNCTIONS[name][0], (x,), out)
 
 
 def gradient(name: str, dy: np.ndarray, saved: np.ndarray) -> np.ndarray:
-    """Return dx; `saved` is the output for sigmoid and tanh, the input for the others."""
+    """Return dx; `saved` is the output for (hard) sigmoid and tanh, the input for the others."""
     return _elementwise(_FUNCTIONS[name][1], (dy, saved))
 
 
@@ -213,6 +213,52 @@ def _silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
 
 
 @jit
+def _hard_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    kind = x.dtype.type  # constants of another type would widen the loop
+    zero, one, three, sixth = kind(0), kind(1), kind(3), kind(1 / 6)
+    for i in range(x.size):
+        v = (x[i] + three) * sixth
+        if v < zero:  # NaN stays NaN
+            v = zero
+        elif v > one:
+            v = one
+        y[i] = v
+
+
+@jit
+def _hard_sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    zero, one, sixth = y.dtype.type(0), y.dtype.type(1), y.dtype.type(1 / 6)
+    for i in range(y.size):
+        dx[i] = dy[i] * (sixth if zero < y[i] < one else zero)
+
+
+@jit
+def _hard_silu(x: np.ndarray, y: np.ndarray) -> None:
+    kind = x.dtype.type  # constants of another type would widen the loop
+    zero, one, three, sixth = kind(0), kind(1), kind(3), kind(1 / 6)
+    for i in range(x.size):
+        v = (x[i] + three) * sixth
+        if v < zero:
+            v = zero
+        elif v > one:
+            v = one
+        y[i] = x[i] * v
+
+
+@jit
+def _hard_silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
+    kind = x.dtype.type  # constants of another type would widen the loop
+    zero, one, three, sixth = kind(0), kind(1), kind(3), kind(1 / 6)
+    for i in range(x.size):
+        slope = (x[i] + x[i] + three) * sixth
+        if x[i] <= -three:
+            slope = zero
+        elif x[i] >= three:
+            slope = one
+        dx[i] = dy[i] * slope
+
+
+@jit
 def _gelu(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(x.size):
         y[i] = 0.5 * x[i] * (1 + math.erf(x[i] * 0.7071067811865476))
@@ -271,6 +317,8 @@ _FUNCTIONS = {
     "sigmoid": (_sigmoid, _sigmoid_backward),
     "tanh": (_tanh, _tanh_backward),
     "silu": (_silu, _silu_backward),
+    "hard_sigmoid": (_hard_sigmoid, _hard_sigmoid_backward),
+    "hard_silu": (_hard_silu, _hard_silu_backward),
     "gelu": (_gelu, _gelu_backward),
     "gelu_tanh": (_gelu_tanh, _gelu_tanh_backward),
 }

@@ -8,6 +8,8 @@
 from minidl.layers.activation import (
     GELU,
     Activation,
+    HardSigmoid,
+    HardSiLU,
     LeakyReLU,
     ReLU,
     Sigmoid,
@@ -30,7 +32,7 @@ from minidl.layers.dense import Dense, Flatten, Reshape
 from minidl.layers.dropout import Dropout
 from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 from minidl.layers.local_response import LocalResponseNormalization
-from minidl.layers.merging import Add, Concatenate
+from minidl.layers.merging import Add, Concatenate, Multiply
 from minidl.layers.normalization import BatchNormalization
 from minidl.layers.parameter import Parameter
 from minidl.layers.parametric_relu import PReLU
@@ -42,6 +44,7 @@ from minidl.layers.pooling import (
     MaxPooling2D,
 )
 from minidl.layers.preprocessing import RandomBrightness, RandomContrast, RandomCrop, Rescaling
+from minidl.layers.standardization import Normalization
 from minidl.layers.symbolic import Input, InputLayer
 
 __all__ = [
@@ -60,6 +63,8 @@ __all__ = [
     "GELU",
     "GlobalAveragePooling2D",
     "GlobalMaxPooling2D",
+    "HardSiLU",
+    "HardSigmoid",
     "ImageNetPreprocessing",
     "Input",
     "InputLayer",
@@ -67,6 +72,8 @@ __all__ = [
     "LeakyReLU",
     "LocalResponseNormalization",
     "MaxPooling2D",
+    "Multiply",
+    "Normalization",
     "PReLU",
     "Parameter",
     "Permute",

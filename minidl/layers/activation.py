@@ -23,6 +23,8 @@ __all__ = [
     "Activation",
     "ActivationLayer",
     "ActivationLike",
+    "HardSiLU",
+    "HardSigmoid",
     "LeakyReLU",
     "ReLU",
     "SiLU",
@@ -187,6 +189,35 @@ class SiLU(_KernelActivation):
     saves_output = False
 
 
+class HardSigmoid(_KernelActivation):
+    """``min(max(x + 3, 0), 6) / 6``, a sigmoid of straight lines.
+
+    Howard et al. (2019), https://arxiv.org/abs/1905.02244. Keras 2 used ``0.2 * x + 0.5``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> HardSigmoid()(np.array([-3.0, 0.0, 1.5]))
+    array([0.  , 0.5 , 0.75])
+    """
+
+    kernel_name = "hard_sigmoid"
+
+
+class HardSiLU(_KernelActivation):
+    """``x * hard_sigmoid(x)``, also called hard swish.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> HardSiLU()(np.array([-1.5, 0.0, 4.0]))
+    array([-0.375,  0.   ,  4.   ])
+    """
+
+    kernel_name = "hard_silu"
+    saves_output = False
+
+
 class GELU(_KernelActivation):
     """``x * P(X <= x)`` for a standard normal X.
 
@@ -263,7 +294,7 @@ class Activation(Layer):
     Parameters
     ----------
     activation : str or ActivationLayer
-        "relu", "sigmoid", "tanh", "softmax", "gelu", "silu", "linear", ...
+        "relu", "sigmoid", "tanh", "softmax", "gelu", "silu", "hard_silu", "linear", ...
     **kwargs
         See :class:`Layer`.
 
@@ -304,9 +335,24 @@ _KNOWN: dict[str, Callable[[], ActivationLayer]] = {
     "gelu": GELU,
     "silu": SiLU,
     "swish": SiLU,
+    "hard_sigmoid": HardSigmoid,
+    "hard_silu": HardSiLU,
+    "hard_swish": HardSiLU,
 }
 _CLASSES: dict[str, type[ActivationLayer]] = {
-    cls.__name__: cls for cls in (ReLU, LeakyReLU, Sigmoid, Tanh, SiLU, GELU, Softmax, Linear)
+    cls.__name__: cls
+    for cls in (
+        ReLU,
+        LeakyReLU,
+        Sigmoid,
+        Tanh,
+        SiLU,
+        HardSigmoid,
+        HardSiLU,
+        GELU,
+        Softmax,
+        Linear,
+    )
 }
 
 

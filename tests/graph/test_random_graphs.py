@@ -22,7 +22,8 @@ def graphs(draw):
     for _ in range(draw(st.integers(1, 6))):
         below = draw(st.sampled_from(tensors))
         kind = draw(st.sampled_from(
-            ["conv", "dense", "depthwise", "norm", "tanh", "silu", "add", "concatenate", "pool"]
+            ["conv", "dense", "depthwise", "norm", "tanh", "silu", "add", "concatenate", "pool",
+             "gate"]
         ))  # fmt: skip
         if kind == "conv":
             y = layers.Conv2D(3, 2, padding="same", activation=draw(ACTIVATIONS), **BIAS)(below)
@@ -36,6 +37,9 @@ def graphs(draw):
             y = layers.AveragePooling2D(2, 1, padding="same")(below)
         elif kind in ("tanh", "silu"):
             y = layers.Activation(kind)(below)
+        elif kind == "gate":
+            mean = layers.GlobalAveragePooling2D(keepdims=True)(below)
+            y = layers.Multiply()([below, layers.Conv2D(below.shape[3], 1, **BIAS)(mean)])
         elif kind == "add":
             alike = [tensor for tensor in tensors if tensor.shape == below.shape]
             y = layers.Add()([below, draw(st.sampled_from(alike))])  # itself, perhaps

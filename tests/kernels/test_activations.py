@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.checks import thorough
-from support.reference import NAIVE_FUNCTIONS, each, naive_relu, naive_softmax, slope_of
+from support.reference import (
+    NAIVE_FUNCTIONS,
+    NAIVE_HARD_FUNCTIONS,
+    each,
+    naive_relu,
+    naive_softmax,
+    slope_of,
+)
 
 from minidl.kernels import activations
 from minidl.kernels.runtime import thread_pool
 
 NAMES = sorted(NAIVE_FUNCTIONS)
+EVERY_FUNCTION = NAIVE_FUNCTIONS | NAIVE_HARD_FUNCTIONS
 EXTREMES = [-math.inf, -1e30, -1000.0, -90.0, 0.0, 90.0, 1000.0, 1e30, math.inf]
 
 numbers = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=40)
@@ -20,11 +28,11 @@ dtypes = st.sampled_from([np.float32, np.float64])
 
 
 def saved_by(name, x):
-    """Return what the gradient needs: the output of sigmoid and tanh, else the input."""
-    return activations.apply(name, x) if name in ("sigmoid", "tanh") else x
+    """Return what the gradient needs: the output of sigmoids and tanh, else the input."""
+    return activations.apply(name, x) if name in ("sigmoid", "hard_sigmoid", "tanh") else x
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(EVERY_FUNCTION))
 @thorough
 @given(numbers, dtypes)
 def test_functions_equal_their_references(name, values, dtype):
@@ -34,7 +42,7 @@ def test_functions_equal_their_references(name, values, dtype):
     # A handful of roundings each; near 0 of gelu's tail 1 + erf cancels to absolute roundings.
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(
-        y, each(NAIVE_FUNCTIONS[name], x), rtol=16 * eps, atol=8 * eps * (1 + np.abs(x).max())
+        y, each(EVERY_FUNCTION[name], x), rtol=16 * eps, atol=8 * eps * (1 + np.abs(x).max())
     )
 
 
@@ -50,10 +58,21 @@ def test_gradients_equal_the_slopes_of_the_references(name, values, dtype):
     np.testing.assert_allclose(dx, dy * slope_of(NAIVE_FUNCTIONS[name], x), rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize("name", sorted(NAIVE_HARD_FUNCTIONS))
+@given(numbers, dtypes)
+def test_gradients_beside_the_kinks(name, values, dtype):
+    x = np.array([v for v in values if abs(abs(v) - 3) > 1e-3] or [0.0], dtype)
+    dy = np.linspace(-2, 2, x.size).astype(dtype)
+    dx = activations.gradient(name, dy, saved_by(name, x))
+    assert dx.dtype == dtype
+    slopes = slope_of(NAIVE_HARD_FUNCTIONS[name], x)
+    np.testing.assert_allclose(dx, dy * slopes, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-8)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_extreme_numbers_give_finite_results(dtype):
     x = np.array(EXTREMES[1:-1], dtype)
-    for name in NAMES:
+    for name in EVERY_FUNCTION:
         y = activations.apply(name, x)
         dx = activations.gradient(name, np.ones_like(x), saved_by(name, x))
         assert np.isfinite(y).all(), name

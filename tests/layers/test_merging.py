@@ -1,10 +1,10 @@
-"""Add and Concatenate: small cases by hand, rejected shapes."""
+"""Add, Multiply and Concatenate: small cases by hand, rejected shapes."""
 
 import numpy as np
 import pytest
 
 from minidl.common.errors import ShapeError
-from minidl.layers import Add, Concatenate
+from minidl.layers import Add, Concatenate, Multiply
 
 A = np.arange(6.0).reshape(1, 2, 3)
 
@@ -18,6 +18,34 @@ def test_add_sums_all_inputs_and_copies_the_gradient_to_each(count):
     assert len(dxs) == count
     assert all(np.array_equal(dx, y) for dx in dxs)
     assert gradients == []
+
+
+def test_multiply_by_one_number_for_each_channel():
+    images, gates = np.ones((2, 2, 2, 3)), np.array([[1.0, 2, 3], [4, 5, 6]])
+    for factors in (gates, gates[:, None, None]):  # (N, C) and (N, 1, 1, C)
+        layer = Multiply()
+        y, cache = layer.forward([images, factors])
+        assert layer.compute_output_shape([images.shape, factors.shape]) == y.shape
+        np.testing.assert_array_equal(y[1, 0, 1], [4, 5, 6])
+        (dx, dfactors), gradients = layer.backward(np.ones_like(y), cache)
+        np.testing.assert_array_equal(dx, y)
+        np.testing.assert_array_equal(dfactors, np.full(factors.shape, 4.0))  # of 4 pixels
+        assert gradients == []
+
+
+def test_multiply_of_three_tensors_and_unknown_sizes():
+    y = Multiply()([A, A, A])
+    np.testing.assert_array_equal(y, A**3)
+    shape = Multiply().compute_output_shape([(None, None, 5, 3), (None, 1, 1, 3), (None, 3)])
+    assert shape == (None, None, 5, 3)
+
+
+@pytest.mark.parametrize("shapes", [[(2, 3), (2, 4)], [(2, 3, 4), (2, 3)], [(2, 3), (4, 3)]])
+def test_multiply_refuses_tensors_that_cannot_be_broadcast(shapes):
+    with pytest.raises(ShapeError, match="'gate': expected tensors that can be broadcast"):
+        Multiply(name="gate").compute_output_shape(shapes)
+    with pytest.raises(ShapeError, match="expected a list of at least 2"):
+        Multiply().compute_output_shape(shapes[:1])
 
 
 @pytest.mark.parametrize("axis", [1, 2, -1, -2])

@@ -22,6 +22,7 @@ FUSED = st.sampled_from(
         "tanh",
         "sigmoid",
         "silu",
+        "hard_silu",
         "gelu",
         "softmax",
         "linear",
@@ -182,6 +183,26 @@ def add(draw):
 
 
 @st.composite
+def multiply(draw):
+    shape = draw(SHAPES)
+    tensors = [smooth(draw, shape)]
+    for _ in range(draw(st.integers(1, 3))):
+        other = [shape[0], *(draw(st.sampled_from([1, n])) for n in shape[1:])]
+        del other[1 : draw(st.integers(1, len(shape)))]  # axes after the batch
+        tensors.insert(draw(st.integers(0, len(tensors))), smooth(draw, tuple(other)))
+    return layers.Multiply(), tensors
+
+
+@st.composite
+def normalization(draw):
+    shape = draw(SHAPES)
+    axes = draw(st.none() | st.just(-1) | st.sets(st.integers(1, len(shape) - 1)).map(sorted))
+    invert = draw(st.booleans())
+    mean, variance = draw(st.just((None, None)) | st.tuples(QUARTERS, st.sampled_from([0.25, 2])))
+    return layers.Normalization(axes, mean, variance, invert), smooth(draw, shape)
+
+
+@st.composite
 def concatenate(draw):
     shape = draw(SHAPES)
     axis = draw(st.sampled_from([-1, *range(1, len(shape)), *range(1 - len(shape), 0)]))
@@ -203,7 +224,7 @@ def rescaling(draw):
 
 @st.composite
 def imagenet_preprocessing(draw):
-    layer = layers.ImageNetPreprocessing(draw(st.sampled_from(["caffe", "tf", "torch"])))
+    layer = layers.ImageNetPreprocessing(draw(st.sampled_from(["caffe", "tf", "torch", "lite"])))
     return layer, smooth(draw, (*draw(SHAPES)[:-1], 3))
 
 
@@ -241,6 +262,8 @@ NAMES = st.sampled_from(
         "gelu",
         "silu",
         "swish",
+        "hard_sigmoid",
+        "hard_swish",
         "linear",
         layers.ReLU(max_value=0.5),
     ]
@@ -263,11 +286,15 @@ CASES = {
     layers.GlobalMaxPooling2D: on_images(
         layers.GlobalMaxPooling2D, distinct, keepdims=st.booleans()
     ),
+    layers.HardSiLU: elementwise(layers.HardSiLU, off_grid),
+    layers.HardSigmoid: elementwise(layers.HardSigmoid, off_grid),
     layers.ImageNetPreprocessing: imagenet_preprocessing(),
     layers.InputLayer: input_layer(),
     layers.LeakyReLU: elementwise(layers.LeakyReLU, off_grid, negative_slope=SLOPES),
     layers.LocalResponseNormalization: local_response_normalization(),
     layers.MaxPooling2D: pooling(layers.MaxPooling2D, distinct),
+    layers.Multiply: multiply(),
+    layers.Normalization: normalization(),
     layers.PReLU: prelu(),
     layers.Permute: permute(),
     layers.RandomBrightness: on_images(layers.RandomBrightness, **COLOR),

@@ -188,6 +188,15 @@ def naive_gelu_tanh(v):
     return 0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
 
 
+def naive_hard_sigmoid(v):
+    return min(max(v + 3, 0), 6) / 6
+
+
+# With kinks at -3 and 3.
+NAIVE_HARD_FUNCTIONS = {
+    "hard_sigmoid": naive_hard_sigmoid,
+    "hard_silu": lambda v: v * naive_hard_sigmoid(v),
+}
 NAIVE_FUNCTIONS = {
     "sigmoid": naive_sigmoid,
     "tanh": math.tanh,

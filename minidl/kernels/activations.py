@@ -215,14 +215,14 @@ def _silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
 @jit
 def _hard_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     kind = x.dtype.type  # constants of another type would widen the loop
-    zero, one, three, sixth = kind(0), kind(1), kind(3), kind(1 / 6)
+    zero, three, six, sixth = kind(0), kind(3), kind(6), kind(1 / 6)
     for i in range(x.size):
-        v = (x[i] + three) * sixth
+        v = x[i] + three
         if v < zero:  # NaN stays NaN
             v = zero
-        elif v > one:
-            v = one
-        y[i] = v
+        elif v > six:
+            v = six
+        y[i] = v * sixth
 
 
 @jit
@@ -234,23 +234,23 @@ def _hard_sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> Non
 
 @jit
 def _hard_silu(x: np.ndarray, y: np.ndarray) -> None:
-    kind = x.dtype.type  # constants of another type would widen the loop
-    zero, one, three, sixth = kind(0), kind(1), kind(3), kind(1 / 6)
+    kind = x.dtype.type
+    zero, three, six, sixth = kind(0), kind(3), kind(6), kind(1 / 6)
     for i in range(x.size):
-        v = (x[i] + three) * sixth
+        v = x[i] + three
         if v < zero:
             v = zero
-        elif v > one:
-            v = one
-        y[i] = x[i] * v
+        elif v > six:
+            v = six
+        y[i] = x[i] * (v * sixth)
 
 
 @jit
 def _hard_silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
-    kind = x.dtype.type  # constants of another type would widen the loop
-    zero, one, three, sixth = kind(0), kind(1), kind(3), kind(1 / 6)
+    kind = x.dtype.type
+    zero, one, two, three, sixth = kind(0), kind(1), kind(2), kind(3), kind(1 / 6)
     for i in range(x.size):
-        slope = (x[i] + x[i] + three) * sixth
+        slope = (two * x[i] + three) * sixth
         if x[i] <= -three:
             slope = zero
         elif x[i] >= three:

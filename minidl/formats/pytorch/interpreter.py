@@ -31,8 +31,8 @@ from minidl.common.errors import FileFormatError
 __all__ = ["ADVICE", "Function", "interpret"]
 
 ADVICE = "Save them with torch.save(model.state_dict(), path)"
-MAX_STEPS = 2_000_000  # a tensor needs about 35
-MAX_TEXT = 2**16  # bytes of one string
+MAX_STEPS = 500_000  # a tensor needs about 35
+MAX_TEXT, MAX_NAME = 2**16, 256  # bytes of one string, and of a module's or function's name
 PROTOCOL = 2
 
 
@@ -126,10 +126,10 @@ class _Machine:
 
     def line(self) -> str:
         """Return the text up to the next newline."""
-        window = bytes(self.data[self.offset : self.offset + MAX_TEXT])
+        window = bytes(self.data[self.offset : self.offset + MAX_NAME])
         text, newline, _ = window.partition(b"\n")
         if not newline:
-            raise FileFormatError("the pickle is damaged: a name has no end; get the file again")
+            raise self.damaged("a name has no end")
         self.offset += len(text) + 1
         return _decoded(text)
 

@@ -33,6 +33,7 @@ __all__ = ["find_state_dict", "read_state_dict"]
 # The keys under which training scripts save a state dict.
 WRAPS = ("state_dict", "model_state_dict", "model", "net")
 SMALL, MAX_EXPANSION = 64 * 2**20, 4  # tensors may share storages, but not without limit
+MAX_NAME = 200
 FLOATS = ("FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage")
 
 
@@ -126,6 +127,10 @@ def _is_state_dict(content: Any) -> bool:
 def _check_tensors(tensors: dict[str, Tensor], size: int) -> None:
     """Refuse types and shapes that no weight has, and more numbers than the file holds."""
     for name, tensor in tensors.items():
+        if len(name) > MAX_NAME:
+            raise FileFormatError(
+                f"expected names of at most {MAX_NAME} characters, received {_shown(name)!r}"
+            )
         if name.rpartition(".")[2] == IGNORED:
             continue
         if tensor.storage.kind.name not in FLOATS:

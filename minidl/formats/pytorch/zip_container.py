@@ -28,7 +28,7 @@ MAX_PICKLE, MAX_MEMBERS = 16 * 2**20, 100_000
 ENCRYPTED, UTF8 = 0x1, 0x800  # flags of a member
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
 CHUNK = 2**20
-_STORAGE = re.compile(r"data/[0-9A-Za-z_.-]+")
+_STORAGE = re.compile(r"data/[0-9A-Za-z_-]{1,60}")
 _OTHERS = {
     "data.pkl",
     "version",
@@ -154,10 +154,10 @@ def _starts(file: BinaryIO, members: list[zipfile.ZipInfo]) -> dict[str, int]:
     starts: dict[str, int] = {}
     end = 0
     for member in sorted(members, key=lambda member: member.header_offset):
-        file.seek(member.header_offset)
-        header = file.read(LOCAL_HEADER.size)
-        if member.header_offset < end or len(header) < LOCAL_HEADER.size:
+        if member.header_offset < end:
             raise FileFormatError("the members of the archive overlap; get the file again")
+        file.seek(member.header_offset)
+        header = file.read(LOCAL_HEADER.size).ljust(LOCAL_HEADER.size, b"\0")
         signature, name_length, extra_length = LOCAL_HEADER.unpack(header)
         name = file.read(name_length)
         encoding = "utf-8" if member.flag_bits & UTF8 else "cp437"

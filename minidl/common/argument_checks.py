@@ -21,6 +21,8 @@ import numpy as np
 
 __all__ = ["check_choice", "check_fraction", "check_integer", "check_number", "check_pair"]
 
+LARGEST = 2**31 - 1  # sizes and counts above it would overflow in the kernels
+
 COMPARISONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 Exclusive = Literal["", "minimum", "maximum", "both"]
@@ -28,7 +30,7 @@ T = TypeVar("T")
 
 
 def check_integer(
-    where: str, name: str, value: object, minimum: int | None = None, maximum: int | None = None
+    where: str, name: str, value: object, minimum: int | None = None, maximum: float | None = None
 ) -> int:
     """Return `value` as an int, or raise ValueError.
 
@@ -40,8 +42,10 @@ def check_integer(
         The argument's name.
     value : object
         The argument.
-    minimum, maximum : int, optional
-        The smallest and the largest allowed value.
+    minimum : int, optional
+        The smallest allowed value.
+    maximum : int, optional
+        The largest allowed value; 2**31 - 1 by default, ``math.inf`` for none.
 
     Returns
     -------
@@ -60,6 +64,8 @@ def check_integer(
     bounds = _bounds(minimum, maximum)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         number = int(value)
+        if maximum is None and abs(number) > LARGEST:
+            bounds = _bounds(minimum, LARGEST)
         if _is_within(number, bounds):
             return number
     raise _error(where, name, _words("an integer", bounds), value)
@@ -158,7 +164,9 @@ def check_pair(where: str, name: str, value: object, minimum: int = 1) -> tuple[
     try:
         first, second = (check_integer(where, name, side, minimum) for side in pair)
     except ValueError:
-        expected = f"an integer >= {minimum} or a pair of them"
+        huge = any(isinstance(side, (int, np.integer)) and side > LARGEST for side in pair)
+        limits = f"from {minimum} to {LARGEST}" if huge else f">= {minimum}"
+        expected = f"an integer {limits} or a pair of them"
         raise _error(where, name, expected, value) from None
     return first, second
 
@@ -170,7 +178,9 @@ def _bounds(
     above = ">" if exclusive in ("minimum", "both") else ">="
     below = "<" if exclusive in ("maximum", "both") else "<="
     return [
-        (sign, limit) for sign, limit in ((above, minimum), (below, maximum)) if limit is not None
+        (sign, limit)
+        for sign, limit in ((above, minimum), (below, maximum))
+        if limit is not None and limit != math.inf
     ]
 
 

@@ -13,6 +13,8 @@ True
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from minidl.common.argument_checks import check_integer
@@ -41,7 +43,7 @@ def set_random_seed(seed: int) -> None:
     >>> minidl.set_random_seed(0)
     """
     global _global
-    _global = np.random.default_rng(check_integer("set_random_seed", "seed", seed, 0))
+    _global = np.random.default_rng(check_integer("set_random_seed", "seed", seed, 0, math.inf))
 
 
 def draw_seed() -> int:

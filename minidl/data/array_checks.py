@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -151,7 +152,7 @@ def resolve_seed(where: str, seed: int | np.random.Generator | None) -> int:
         return draw_seed()
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63 - 1))
-    return check_integer(where, "seed", seed, 0)
+    return check_integer(where, "seed", seed, 0, math.inf)
 
 
 def describe_value(value: object) -> str:

@@ -150,17 +150,13 @@ def max_pool_rows(
     with_index = index.size > 0
     for row in range(rows[0], rows[1]):
         n, oy = row // y.shape[1], row % y.shape[1]
+        y_first, y_last = max(0, oy * sh - top), min(height, oy * sh - top + kh)
         for ox in range(y.shape[2]):
+            x_first, x_last = max(0, ox * sw - left), min(width, ox * sw - left + kw)
             found = False
-            for ky in range(kh):
-                iy = oy * sh - top + ky
-                if iy < 0 or iy >= height:
-                    continue
-                for kx in range(kw):
-                    ix = ox * sw - left + kx
-                    if ix < 0 or ix >= width:
-                        continue
-                    position = ky * kw + kx
+            for iy in range(y_first, y_last):
+                for ix in range(x_first, x_last):
+                    position = (iy - oy * sh + top) * kw + ix - ox * sw + left
                     if not found:
                         found = True
                         for c in range(channels):
@@ -189,16 +185,12 @@ def _max_pool_backward(
     _, height, width, channels = dx.shape
     zero = dy.dtype.type(0)
     for oy in range(dy.shape[1]):
+        y_first, y_last = max(0, oy * sh - top), min(height, oy * sh - top + kh)
         for ox in range(dy.shape[2]):
-            for ky in range(kh):
-                iy = oy * sh - top + ky
-                if iy < 0 or iy >= height:
-                    continue
-                for kx in range(kw):
-                    ix = ox * sw - left + kx
-                    if ix < 0 or ix >= width:
-                        continue
-                    position = ky * kw + kx
+            x_first, x_last = max(0, ox * sw - left), min(width, ox * sw - left + kw)
+            for iy in range(y_first, y_last):
+                for ix in range(x_first, x_last):
+                    position = (iy - oy * sh + top) * kw + ix - ox * sw + left
                     # One comparison per pixel of the window uses SIMD; a scatter would not.
                     for c in range(channels):
                         found = index[n, oy, ox, c] == position

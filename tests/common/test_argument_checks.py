@@ -21,6 +21,10 @@ def test_integers_come_back_as_python_ints(value):
     assert check_integer("f", "n", value) == 2
 
 
+def test_integers_have_no_upper_bound_on_request():
+    assert check_integer("f", "seed", 2**64, 0, math.inf) == 2**64
+
+
 @pytest.mark.parametrize(
     "value", [True, np.True_, 2.0, np.float32(2), "2", None, [2], np.array([2])]
 )
@@ -35,6 +39,12 @@ def test_other_types_are_not_integers(value):
         (1, None, 0, "f: expected n to be an integer >= 1, received 0"),
         (None, 3, 4, "f: expected n to be an integer <= 3, received 4"),
         (1, 3, 4, "f: expected n to be an integer from 1 to 3, received 4"),
+        (
+            1,
+            None,
+            2**31,
+            "f: expected n to be an integer from 1 to 2147483647, received 2147483648",
+        ),
     ],
 )
 def test_integers_outside_the_bounds_are_refused(minimum, maximum, value, message):

@@ -173,6 +173,10 @@ class ConvolutionStep(Step):
         residual = xs[1] if len(xs) > 1 else None
         pipeline.convolve(xs[0], prepared, self.bias, y, self.bounds, residual, self.channel)
 
+    def pack(self) -> PreparedKernel:
+        """Return the kernel for the algorithm "direct"."""
+        return cast(PreparedKernel, self._prepare_kernel("direct", 1))
+
     def algorithm(self, shape: SizedShape) -> str:
         """Return the algorithm for inputs of `shape`."""
         kept = self._caches_transform(shape[0])
@@ -236,6 +240,8 @@ class DepthwiseStep(ConvolutionStep):
         pipeline.depthwise(xs[0], self.packed, self.bias, y, self.bounds, channel=self.channel)
 
     def run(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
+        if self.supports_pipeline(xs[0].shape):
+            return self.run_as_pipeline(xs, out)
         depthwise(xs[0], self.kernel, self.convolution, out)
         if self.bias is not None:
             add_bias(out.reshape(-1, out.shape[-1]), self.bias)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.graph.inference.block_steps import merge_blocks
 from minidl.graph.inference.fusion import FusedGraph, fuse
 from minidl.graph.inference.memory_plan import MemoryPlan, Workspace
 from minidl.graph.inference.step_groups import StepGroup, group_steps
@@ -134,8 +135,9 @@ class InferencePlan:
             if key not in self._prepared:
                 if len(self._prepared) == MAX_PREPARED:
                     self._prepared.pop(next(iter(self._prepared)))
-                memory = MemoryPlan(self._graph, dict(zip(self.inputs, key, strict=True)))
-                self._prepared[key] = PreparedPlan(self._graph, memory)
+                sizes = dict(zip(self.inputs, key, strict=True))
+                graph = merge_blocks(self._graph, sizes)
+                self._prepared[key] = PreparedPlan(graph, MemoryPlan(graph, sizes))
             return self._prepared[key]
 
     def _take_arena(self, size: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.pooling import max_pool
+from minidl.kernels.runtime import thread_pool
 from minidl.layers.base import Layer, as_dtype
 from minidl.layers.convolution import ZeroPadding2D
 from minidl.layers.parameter import Parameter
@@ -116,6 +117,15 @@ class Step:
     def append_to(self, pipeline: Pipeline, xs: list[TensorLocation], y: TensorLocation) -> None:
         """Append the step to a pipeline; `y` is the whole memory that contains the output."""
         raise NotImplementedError(f"{type(self).__name__}.append_to")
+
+    def run_as_pipeline(self, xs: list[np.ndarray], out: np.ndarray) -> np.ndarray:
+        """Run a step that supports pipelines as one of its own, and return `out`."""
+        memories = [*(np.ascontiguousarray(x) for x in xs), out]
+        *sources, target = (TensorLocation(i, 0, a.shape) for i, a in enumerate(memories))
+        pipeline = Pipeline(thread_pool.get_num_threads())
+        self.append_to(pipeline, sources, target)
+        pipeline.run(memories)
+        return out
 
     def describe(self, shape: SizedShape) -> str:
         """Return how an input of `shape` is computed, for ``plan_summary``."""

@@ -26,6 +26,7 @@ __all__ = [
     "class_names",
     "color_mode",
     "image_size",
+    "missing_activation",
     "predicted_classes",
     "probabilities",
     "threshold",
@@ -82,10 +83,8 @@ def probabilities(model: Model, outputs: np.ndarray) -> np.ndarray:
     ValueError
         If the outputs are neither probabilities nor logits.
     """
-    p = outputs
-    if _outputs_logits(model):
-        binary = isinstance(model.trainer and model.loss, losses.BinaryCrossentropy)
-        p = (layers.Sigmoid() if binary or outputs.shape[1] == 1 else layers.Softmax())(outputs)
+    activation = missing_activation(model)
+    p = outputs if activation is None else activation(outputs)
     clipped = p.clip(0, 1)
     if not np.abs(p - clipped).max(initial=0) <= 1e-6:  # "not <=" also rejects NaN
         raise ValueError(
@@ -94,6 +93,20 @@ def probabilities(model: Model, outputs: np.ndarray) -> np.ndarray:
             "that has from_logits=True."
         )
     return np.hstack([1 - clipped, clipped]) if clipped.shape[1] == 1 else clipped
+
+
+def missing_activation(model: Model) -> layers.Sigmoid | layers.Softmax | None:
+    """Return the activation that turns a classifier's logits into probabilities.
+
+    Returns
+    -------
+    Sigmoid, Softmax or None
+        None if the outputs are probabilities already (see :func:`threshold`).
+    """
+    if not _outputs_logits(model):
+        return None
+    binary = isinstance(model.trainer and model.loss, losses.BinaryCrossentropy)
+    return layers.Sigmoid() if binary or model.output_shape[1] == 1 else layers.Softmax()
 
 
 def predicted_classes(model: Model, outputs: np.ndarray) -> np.ndarray:

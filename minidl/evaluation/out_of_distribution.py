@@ -29,7 +29,7 @@ from minidl.common.argument_checks import check_fraction
 from minidl.common.errors import DataError
 from minidl.models.model import Model
 
-__all__ = ["THRESHOLD", "fit", "is_fitted", "predict"]
+__all__ = ["THRESHOLD", "fit", "fitted_score", "is_fitted", "predict"]
 
 THRESHOLD = 1.0  # a sample with a higher OOD score is unknown
 SHRINKAGE = 0.01  # of the covariance towards a multiple of the identity, so that it is invertible
@@ -116,6 +116,28 @@ def is_fitted(model: Model) -> bool:
     return KEY in model.metadata or FORMER_KEY in model.metadata
 
 
+def fitted_score(model: Model) -> dict[str, Any]:
+    """Return what :func:`fit` stored.
+
+    Returns
+    -------
+    dict
+        ``layer``, whose output is the features; ``means``, shape (K, D), of the classes;
+        ``whitening``, shape (D, D); and ``limit``. The score of features f is the smallest norm of
+        ``(f - mean) @ whitening``, divided by the limit.
+
+    Raises
+    ------
+    ValueError
+        If :func:`fit` was not called.
+    """
+    if not is_fitted(model):
+        raise ValueError(
+            f"{model.label}: no OOD score is fitted. Call out_of_distribution.fit(model, x, y)."
+        )
+    return model.metadata.get(KEY) or model.metadata[FORMER_KEY]
+
+
 def predict(model: Model, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the model's outputs and the OOD score of each sample.
 
@@ -136,11 +158,7 @@ def predict(model: Model, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If :func:`fit` was not called.
     """
-    if not is_fitted(model):
-        raise ValueError(
-            f"{model.label}: no OOD score is fitted. Call out_of_distribution.fit(model, x, y)."
-        )
-    fitted = model.metadata.get(KEY) or model.metadata[FORMER_KEY]
+    fitted = fitted_score(model)
     tapped = Model(model.input, [model.output, model.tap(fitted["layer"]).output])
     outputs, features = tapped.predict(x, batch_size=BATCH_SIZE, verbose=0)
     return outputs, _distances(fitted, features) / fitted["limit"]

@@ -284,7 +284,7 @@ class RandomCrop(ImageLayer):
         if training and height >= self.height and width >= self.width:
             rows, columns = self._random_region(height, width, layer_generator(rng, self.seed))
         else:
-            rows, columns = self._center_region(height, width)
+            rows, columns = self.center_region(height, width)
         transform = self._resizing(rows, columns)
         y = np.ascontiguousarray(self.to_float(x[:, rows, columns]))
         if transform is not None:
@@ -309,7 +309,7 @@ class RandomCrop(ImageLayer):
         left = int(rng.integers(width - self.width + 1))
         return slice(top, top + self.height), slice(left, left + self.width)
 
-    def _center_region(self, height: int, width: int) -> tuple[slice, slice]:
+    def center_region(self, height: int, width: int) -> tuple[slice, slice]:
         """Return the largest centered rows and columns of the crop's aspect ratio."""
         inner_height = max(1, min(height, width * self.height // self.width))
         inner_width = max(1, min(width, height * self.width // self.height))

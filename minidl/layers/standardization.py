@@ -106,11 +106,11 @@ class Normalization(Layer):
                 f"{tuple(input_shape)}"
             )
         if self.mean is not None:
-            self._scale_and_shift(input_shape)  # raises ShapeError
+            self.scale_and_shift(input_shape)  # raises ShapeError
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
-        scale, shift = self._scale_and_shift(x.shape)
+        scale, shift = self.scale_and_shift(x.shape)
         return self._affine(x, scale, shift, float_dtype(x, self.dtype)), scale
 
     def backward(self, dy: np.ndarray, cache: np.ndarray, need_dx: bool = True) -> Gradients:
@@ -153,7 +153,7 @@ class Normalization(Layer):
         y = np.multiply(x, scale.astype(dtype), dtype=dtype)
         return np.add(y, shift.astype(dtype), out=y)
 
-    def _scale_and_shift(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    def scale_and_shift(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 arrays of as many axes as `shape`: the output is x * scale + shift."""
         if self.mean is not None and self.variance is not None:
             statistics = [self.mean, self.variance]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.optional_formats import format_of, registered_extensions
 from minidl.common.serialization import serialize
 from minidl.formats.architecture import describe
 from minidl.formats.checkpoint import pack, write_checkpoint
@@ -160,6 +161,53 @@ class SavingMixin(Network):
         True
         """
         load_weights(self, path)
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        float_input: bool = False,
+        resize: bool = False,
+        license: str | None = None,
+    ) -> None:
+        """Write the model to a file of another format, by its extension: ``.onnx``.
+
+        The file contains everything that :meth:`predict` computes, preprocessing included. A model
+        of images takes photos as uint8, shape (N, H, W, C), in batches of any size. The outputs
+        are those of :meth:`predict`; logits of a classifier become probabilities. If an OOD score
+        is fitted, it is the second output. Class names, image size and threshold are in the
+        metadata.
+
+        Parameters
+        ----------
+        path : str or Path
+        float_input : bool
+            Images are float32, shape (N, C, H, W), with values from 0 to 255.
+        resize : bool
+            Photos have any size; the file resizes them.
+        license : str, optional
+            Stored in the metadata; by default ``model.metadata["license"]``.
+
+        Raises
+        ------
+        MinidlError
+            If a layer has no rule, or the file would be larger than 2 GiB.
+        ValueError
+            If the extension is unknown, or an option does not fit the model.
+        OSError
+            If the file cannot be written. An older file with that name is kept.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from minidl import Input, Sequential, layers
+        >>> model = Sequential([Input((8, 8, 3)), layers.Flatten(), layers.Dense(2, "softmax")])
+        >>> model.export(tempfile.mkdtemp() + "/model.onnx")
+        """
+        package: Any = format_of(path)
+        if not hasattr(package, "export_model"):
+            known = ", ".join(registered_extensions())
+            raise ValueError(f"export: expected a name that ends in {known}, received {path!r}")
+        package.export_model(self, path, float_input=float_input, resize=resize, license=license)
 
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as values that JSON supports.

@@ -8,10 +8,12 @@ from pathlib import Path
 import minidl
 
 PROGRAM = """
-import importlib, pathlib, pkgutil
+import importlib, pathlib, pkgutil, sys
+
+# An editable installation would find the folder in the checkout.
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 import minidl
 from minidl import Input, Sequential, layers
-from minidl.common.optional_formats import format_of
 
 assert pathlib.Path(minidl.__file__).parent == pathlib.Path(__file__).parent / "minidl"
 for module in pkgutil.walk_packages(minidl.__path__, "minidl."):
@@ -21,7 +23,7 @@ model = Sequential([Input((2,)), layers.Dense(1)])
 model.save("model.h5")
 minidl.load_model("model.h5")
 try:
-    format_of("model.onnx")
+    model.export("model.onnx")
 except minidl.errors.MinidlError as error:
     print(error)
 """

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 
+from minidl.cli.bases import add_bases_command
 from minidl.cli.check import add_check_command
 from minidl.cli.demo import add_demo_command
 from minidl.cli.evaluate import add_evaluate_command
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     for add_command in (
         add_demo_command,
         add_train_command,
+        add_bases_command,
         add_runs_command,
         add_evaluate_command,
         add_predict_command,

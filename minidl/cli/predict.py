@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.applications import catalog
 from minidl.applications.pets_net import pets_file
 from minidl.cli.options import AddCommand, add_json
 from minidl.common.atomic_files import atomic_file
@@ -27,6 +28,7 @@ __all__ = ["add_predict_command", "predict"]
 MODEL_SUFFIXES = (".h5", ".hdf5", ".keras")
 MODEL_SIGNATURES = (b"\x89HDF", b"PK", b"minidl ")  # the first bytes of model files
 BATCH_SIZE = 32
+TOP = 5  # classes of an image, of more than two
 SOFTWARE = "minidl predict --explain"  # noted in the PNG files that --explain writes
 LINE_HEIGHT = 12  # pixels, of the text above each image of --explain
 
@@ -34,6 +36,12 @@ LINE_HEIGHT = 12  # pixels, of the text above each image of --explain
 def add_predict_command(add: AddCommand) -> None:
     """Add the command to the parser."""
     command = add(predict, "print class and probability of images")
+    command.add_argument(
+        "--imagenet",
+        action="store_true",
+        help=f"name what is in the images: the {TOP} most probable of ImageNet's 1000 classes, by "
+        f"{catalog.DEFAULT} instead of MODEL",
+    )
     command.add_argument(
         "model",
         metavar="MODEL",
@@ -53,14 +61,15 @@ def predict(options: argparse.Namespace) -> int:
     """Print class and probability of each image; return 1 if an image could not be read."""
     path, paths = _model_and_images(options)
     if options.explain is not None:
-        check_output("--explain", options.explain, (".png",), [path, *paths])
+        used = paths if path is None else [path, *paths]
+        check_output("--explain", options.explain, (".png",), used)
         _check_replaceable(options.explain)
-    model = load_model(path)
+    model = catalog.NETWORKS[catalog.DEFAULT].build() if path is None else load_model(path)
     results: list[dict[str, Any]] = []
     images: list[np.ndarray] = []
     for start in range(0, len(paths), BATCH_SIZE):
         predictions, readable = _predict_batch(model, paths[start : start + BATCH_SIZE])
-        results += predictions
+        results += _most_probable(predictions) if options.imagenet else predictions
         images += readable if options.explain else []
     if options.json:
         print(json.dumps(results, indent=2))
@@ -68,19 +77,25 @@ def predict(options: argparse.Namespace) -> int:
         if "error" in item:
             print(f"minidl: {item['error']}", file=sys.stderr)
         elif not options.json:
-            print(f"{item['file']}: {_describe(item)}")
+            print(f"{item['file']}: {_list_classes(item) if options.imagenet else _describe(item)}")
     if images:
         predicted = [item for item in results if "error" not in item]
         _write_explanations(model, np.stack(images), predicted, options.explain)
     return int(any("error" in item for item in results))
 
 
-def _model_and_images(options: argparse.Namespace) -> tuple[str, list[str]]:
-    """Return the paths of the model and of the images.
+def _model_and_images(options: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """Return the paths of the model and of the images; None is the network for ImageNet.
 
     argparse takes the first path for the model, even if it is an image.
     """
     images = list(options.images)
+    if options.imagenet:
+        if options.model is not None and _is_model(options.model):
+            options.usage_error(
+                f"--imagenet: expected images only, received the model {options.model}"
+            )
+        return None, images if options.model is None else [options.model, *images]
     if options.model is None and Path(images[0]).suffix.lower() in MODEL_SUFFIXES:
         options.usage_error(f"expected at least one IMAGE after the model file {images[0]}")
     if options.model is not None and _is_model(options.model):
@@ -139,6 +154,20 @@ def _describe(item: dict[str, Any]) -> str:
         f"unknown (OOD score {item['ood_score']:.2f}, threshold {out_of_distribution.THRESHOLD}; "
         f"nearest class: {item['class']}, {100 * item['probability']:.0f} %)"
     )
+
+
+def _most_probable(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Reduce the probabilities of each result to the highest ones, in descending order."""
+    for item in results:
+        if "error" not in item:
+            order = sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
+            item["probabilities"] = dict(order[:TOP])
+    return results
+
+
+def _list_classes(item: dict[str, Any]) -> str:
+    """Return the text of a result with several classes."""
+    return ", ".join(f"{n.replace('_', ' ')} {p:.1%}" for n, p in item["probabilities"].items())
 
 
 def _check_replaceable(path: str) -> None:

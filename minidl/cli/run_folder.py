@@ -107,7 +107,7 @@ class Run:
         """
         monitor = "val_loss" if validated else "loss"
         return [
-            CSVLogger(self.folder / METRICS),
+            CSVLogger(self.folder / METRICS, append=True),  # a training may have two phases
             ModelCheckpoint(self.folder / BEST, monitor=monitor, save_best_only=True),
         ]
 
@@ -182,16 +182,20 @@ class Run:
         """
         metrics = self.metrics
         config_file, result_file, result = self.folder / CONFIG, self.folder / RESULT, self.result
+        base = _value(config_file, self.config, "base", str) or "none"
+        planned = _value(config_file, self.config, "epochs", int)
+        if planned is not None and _value(config_file, self.config, "fine_tune", str):
+            planned += _value(config_file, self.config, "fine_tune_epochs", int) or 0
         test = _value(result_file, result, "test", dict) or {}
         monitor = "val_loss" if any("val_loss" in row for row in metrics) else "loss"
         finite_rows = [row for row in metrics if math.isfinite(row.get(monitor, math.nan))]
         best = min(finite_rows, key=lambda row: row[monitor], default={})
         return {
             "run": self.folder.name,
-            "network": _value(config_file, self.config, "base", str) or "small_cnn",
+            "network": "small_cnn" if base == "none" else base,
             "size": _value(config_file, self.config, "image_size", int),
             "epochs": len(metrics),
-            "planned": _value(config_file, self.config, "epochs", int),
+            "planned": planned,
             "state": _value(result_file, result, "state", str) or "unfinished",
             "best": int(best["epoch"]) + 1 if best else None,
             **{name: finite(best.get(name)) for name in ("loss", "val_loss", "val_accuracy")},

@@ -6,21 +6,23 @@ import argparse
 import contextlib
 import shlex
 import shutil
-import time
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 
-from minidl import applications, data, optimizers
+from minidl import data, optimizers
 from minidl.applications import small_cnn
+from minidl.applications.catalog import NETWORKS
 from minidl.applications.transfer import transfer_classifier
-from minidl.callbacks import History, ModelCheckpoint, TerminateOnNaN
+from minidl.callbacks import History
 from minidl.cli.check import warn_of_leaks
 from minidl.cli.evaluate import print_evaluation
+from minidl.cli.fitting import WEIGHT_DECAY, fine_tune_layer, train_phases
 from minidl.cli.options import AddCommand, option_name
+from minidl.cli.resolve_options import resolve_options
 from minidl.cli.run_folder import Run
-from minidl.cli.train_options import BASES, SCRATCH, TRANSFER, add_training_options
+from minidl.cli.train_options import NO_BASE, SCRATCH, add_training_options
 from minidl.common import plotting
 from minidl.common.output_paths import PLOTS, check_output
 from minidl.common.seeding import set_random_seed
@@ -44,7 +46,7 @@ def add_train_command(add: AddCommand) -> None:
 def train(options: argparse.Namespace) -> int:
     """Train a classifier on a folder of photos; return 1 if the training was interrupted."""
     model = load_model(options.output) if options.resume else None
-    _resolve_options(options, model)
+    resolve_options(options, model)
     _check_before_training(options, model)
     if options.test:
         warn_of_leaks(options.folder, options.test)
@@ -52,11 +54,11 @@ def train(options: argparse.Namespace) -> int:
     training, validation = _datasets(options, model)
     print(f"{len(training.files)} photos of {', '.join(training.class_names)}", flush=True)
     if model:
-        _extend_schedule(model, options.epochs, options.epochs * len(training))
+        _extend_training(model, options, options.epochs * len(training))
     else:
         model = _new_model(options, training)
     run = _run_folder(options, model, training)
-    history = _fit(options, model, training, validation, run)
+    history = train_phases(options, model, training, validation, run)
     if history.epoch:
         print(f"Model: {options.output}")
     if history.interrupted:
@@ -70,42 +72,6 @@ def train(options: argparse.Namespace) -> int:
             run.finish(test=results)
     _write_reports(options, run, model, history, training, validation)
     return 0
-
-
-def _resolve_options(options: argparse.Namespace, model: Model | None) -> None:
-    """Set omitted options: to those of the training to resume, else to the defaults."""
-    stored = model.metadata.get("training") if model else _defaults(options)
-    if not isinstance(stored, dict) or not stored.keys() >= SCRATCH.keys():
-        raise ValueError(
-            f"{options.output}: was not created by `minidl train`. To resume it, call load_model "
-            "and fit(resume=True) in Python."
-        )
-    for name in SCRATCH:
-        given, value = getattr(options, name), stored[name]
-        if given is None:
-            setattr(options, name, value)
-        elif model and given != value and name != "epochs":
-            option = option_name(name)
-            began = f"without {option}" if value is False else f"with {option} {value}"
-            raise ValueError(
-                f"{options.output}: the training began {began}. Omit {option} to resume it, or "
-                "omit --resume to train anew."
-            )
-
-
-def _defaults(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the defaults of omitted options; raise for options that need or exclude a base."""
-    if options.base and options.no_augmentation:
-        raise ValueError("--no-augmentation: not needed with --base, which augments no photos")
-    if options.weights == "":
-        raise ValueError("--weights: expected the name of a file, received none")
-    if options.base:
-        weights = "pets" if options.base == "pets_net" else "imagenet"
-        return {**TRANSFER, "image_size": BASES[options.base][1], "weights": weights}
-    for name in ("weights", "until", "augmented_passes"):
-        if getattr(options, name) is not None:
-            raise ValueError(f"{option_name(name)}: only valid with --base NETWORK")
-    return SCRATCH
 
 
 def _check_before_training(options: argparse.Namespace, model: Model | None) -> None:
@@ -153,8 +119,8 @@ def _datasets(
 def _new_model(options: argparse.Namespace, training: data.ImageFolder) -> Model:
     """Build and compile a network for the folder's classes; store the options in it."""
     names = training.class_names
-    if options.base:
-        base = getattr(applications, BASES[options.base][0])(
+    if options.base != NO_BASE:
+        base = NETWORKS[options.base].build(
             options.weights,
             include_top=False,
             input_shape=training.image_shape,
@@ -169,7 +135,9 @@ def _new_model(options: argparse.Namespace, training: data.ImageFolder) -> Model
         )
     schedule = _schedule(options.epochs * len(training), options.learning_rate)
     loss = "binary_crossentropy" if len(names) == 2 else "sparse_categorical_crossentropy"
-    model.compile(optimizers.AdamW(schedule, weight_decay=0.05), loss, metrics=["accuracy"])
+    model.compile(optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY), loss, metrics=["accuracy"])
+    if options.fine_tune:
+        fine_tune_layer(model, options.fine_tune)  # raises if the base has no such layer
     model.metadata["class_names"] = list(names)
     model.metadata["training"] = {name: getattr(options, name) for name in SCRATCH}
     return model
@@ -180,10 +148,17 @@ def _schedule(steps: int, peak: float) -> CosineDecay:
     return CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=max(1, steps // 20))
 
 
-def _extend_schedule(model: Model, epochs: int, steps: int) -> None:
-    """Extend the schedule to the steps of a resumed training: beyond its end the rate is zero."""
+def _extend_training(model: Model, options: argparse.Namespace, steps: int) -> None:
+    """Store the options that may grow in a resumed model, and extend its schedule.
+
+    Beyond the end of its schedule, the learning rate would be zero.
+    """
     stored, old = model.metadata["training"], model.optimizer.learning_rate
-    stored["epochs"] = max(stored["epochs"], epochs)
+    stored["epochs"] = max(stored["epochs"], options.epochs)
+    for name in ("fine_tune", "fine_tune_epochs"):
+        stored[name] = getattr(options, name)
+    if options.fine_tune:
+        fine_tune_layer(model, options.fine_tune)
     if getattr(old, "decay_steps", steps) < steps and hasattr(old, "warmup_target"):
         model.optimizer.learning_rate = _schedule(steps, old.warmup_target)
 
@@ -197,68 +172,17 @@ def _run_folder(
     if options.resume and "run" in model.metadata:
         with contextlib.suppress(ValueError):  # moved or deleted
             run = Run(model.metadata["run"])
-            run.amend(epochs=options.epochs)
+            names = ("epochs", "fine_tune", "fine_tune_epochs")
+            run.amend(**{name: getattr(options, name) for name in names})
             return run
     config = {name: getattr(options, name) for name in (*SCRATCH, "folder", "test", "output")}
     counts = np.bincount(np.asarray(training.labels)).tolist()
     config["photos"] = dict(zip(training.class_names, counts, strict=True))
     config["command"] = _command(options)
-    run = Run.new(options.runs, options.base or "small_cnn", config)
+    run = Run.new(options.runs, "small_cnn" if options.base == NO_BASE else options.base, config)
     model.metadata["run"] = str(run.folder.resolve())  # valid in any working directory
     print(f"Run: {run.folder}", flush=True)
     return run
-
-
-def _fit(
-    options: argparse.Namespace,
-    model: Model,
-    training: data.ImageFolder,
-    validation: data.ImageFolder | None,
-    run: Run | None,
-) -> History:
-    """Train the model and store the result in the run folder; raise if the loss diverged."""
-    output = Path(options.output)
-    before, start = _file_version(output), time.perf_counter()
-    history = model.fit(
-        training,
-        validation_data=validation,
-        epochs=options.epochs,
-        resume=options.resume,
-        augmented_passes=options.augmented_passes,
-        callbacks=[
-            TerminateOnNaN(),
-            ModelCheckpoint(output),
-            *(run.callbacks(validation is not None) if run else []),
-        ],
-    )
-    diverged = model.stop_training  # of these callbacks, only TerminateOnNaN sets it
-    if run:
-        if _file_version(output) != before:  # a training that diverged has written nothing
-            run.keep(output)
-        state = "diverged" if diverged else "interrupted" if history.interrupted else "finished"
-        # A test result from before the training was resumed is obsolete.
-        run.finish(time.perf_counter() - start, state, test=None)
-    if diverged:
-        _raise_diverged(options)
-    return history
-
-
-def _file_version(path: Path) -> tuple[int, int] | None:
-    """Return inode and modification time of a file, which change when it is replaced."""
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        return status.st_ino, status.st_mtime_ns
-    return None
-
-
-def _raise_diverged(options: argparse.Namespace) -> NoReturn:
-    kept = ""
-    if Path(options.output).exists():
-        kept = f" {options.output} keeps the model from before."
-    raise RuntimeError(
-        "training diverged: the loss is no longer finite. Train anew with a --learning-rate below "
-        f"{options.learning_rate:g}.{kept}"
-    )
 
 
 def _write_reports(
@@ -319,6 +243,8 @@ def _command(options: argparse.Namespace) -> str:
     """Return a command line that repeats this training without relying on defaults."""
     words = ["minidl", "train", options.folder]
     for name in (*SCRATCH, "test", "output", "report"):
+        if name == "fine_tune_epochs" and not options.fine_tune:
+            continue
         value = getattr(options, name)
         if value is True:
             words.append(option_name(name))

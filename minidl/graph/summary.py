@@ -23,7 +23,7 @@ from minidl.layers.base import Layer
 if TYPE_CHECKING:
     from minidl.graph.network import Network
 
-__all__ = ["format_summary", "is_color_terminal", "summary_html"]
+__all__ = ["count_multiply_adds", "format_summary", "is_color_terminal", "summary_html"]
 
 HEADINGS = ("Layer (type)", "Output shape", "Parameters", "Multiply-adds", "Reads")
 NUMERIC = (2, 3)  # columns aligned to the right
@@ -49,6 +49,20 @@ def format_summary(network: Network, color: bool = False) -> str:
         for i, node in enumerate(network.nodes):
             lines[i] = f"{DIM}{lines[i]}{END}" if _is_frozen(node.layer) else lines[i]
     return "\n".join([network.label, rule, heading, rule, *lines, *totals])
+
+
+def count_multiply_adds(network: Network) -> int:
+    """Return the number of multiplications per sample of all layers.
+
+    Examples
+    --------
+    >>> from minidl import Input, layers
+    >>> from minidl.graph.network import Network
+    >>> x = Input((4,))
+    >>> count_multiply_adds(Network(x, layers.Dense(2)(x)))
+    8
+    """
+    return sum(_multiply_adds(network, node) for node in network.nodes)
 
 
 def summary_html(network: Network) -> str:
@@ -97,7 +111,7 @@ def _is_frozen(layer: Layer) -> bool:
 def _totals(network: Network) -> list[str]:
     total = network.count_params()
     trainable = sum(parameter.value.size for parameter in network.trainable_weights)
-    work = sum(_multiply_adds(network, node) for node in network.nodes)
+    work = count_multiply_adds(network)
     size = sum(parameter.value.nbytes for parameter in network.weights) / 2**20
     return [
         f"Parameters: {total:,} ({size:.2f} MiB)",

@@ -22,6 +22,7 @@ __all__ = [
     "aligned",
     "as_labels",
     "as_predictions",
+    "balanced_class_weight",
     "binary_labels",
     "class_weights_to_sample_weights",
     "one_hot_labels",
@@ -154,6 +155,42 @@ def row_weights(
         raise DataError(f"{_label(where)}: expected finite sample_weight, received NaN or inf")
     weights = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
     return np.ascontiguousarray(np.broadcast_to(weights, shape))
+
+
+def balanced_class_weight(labels: ArrayLike, num_classes: int) -> dict[int, float]:
+    """Return the class weights that give each class the same total weight.
+
+    The mean weight of the samples is 1.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (N,)
+        Class numbers.
+    num_classes : int
+
+    Returns
+    -------
+    dict of int to float
+        ``N / (num_classes * count)`` for each class: the argument `class_weight` of ``fit``.
+
+    Raises
+    ------
+    DataError
+        If a class has no sample.
+
+    Examples
+    --------
+    >>> from minidl.losses.labels import balanced_class_weight
+    >>> balanced_class_weight([0, 1, 1, 1], 2)
+    {0: 2.0, 1: 0.6666666666666666}
+    """
+    counts = np.bincount(as_labels("class_weight", labels).astype(np.int64), minlength=num_classes)
+    if not counts.all():
+        raise DataError(
+            f"class_weight: expected samples of each class, received none of class "
+            f"{int(counts.argmin())}"
+        )
+    return {k: float(counts.sum() / (num_classes * n)) for k, n in enumerate(counts.tolist())}
 
 
 def class_weights_to_sample_weights(

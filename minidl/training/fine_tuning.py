@@ -22,7 +22,7 @@ from minidl.graph.network import Network
 from minidl.layers.base import Layer
 from minidl.layers.normalization import BatchNormalization
 
-__all__ = ["fine_tune"]
+__all__ = ["base_layers", "check_is_in_base", "fine_tune"]
 
 
 def fine_tune(
@@ -34,6 +34,7 @@ def fine_tune(
     from_layer: str | None = None,
     learning_rate: float | None = None,
     learning_rate_multiplier: float = 0.1,
+    initial_epoch: int = 0,
     **fit_arguments: Any,
 ) -> History:
     """Train the head of a model on its frozen base, then the base from one layer upwards, too.
@@ -55,6 +56,8 @@ def fine_tune(
         By default the optimizer's.
     learning_rate_multiplier : float
         In the second phase the base is trained at this fraction of the learning rate.
+    initial_epoch : int
+        Number of epochs that count as done before the first phase.
     **fit_arguments
         Other arguments of ``fit`` for both phases, such as callbacks, verbose or batch_size.
 
@@ -87,14 +90,15 @@ def fine_tune(
 
     check_integer("fine_tune", "head_epochs", head_epochs, 0)
     check_integer("fine_tune", "epochs", epochs, 0)
+    check_integer("fine_tune", "initial_epoch", initial_epoch, 0)
     check_number(
         "fine_tune", "learning_rate_multiplier", multiplier, minimum=0, exclusive="minimum"
     )
-    for name in ("resume", "initial_epoch", "x", "y"):
+    for name in ("resume", "x", "y"):
         if name in fit_arguments:
             raise TypeError(f"fine_tune: {name} cannot be set, because both phases need their own")
-    base = _base_layers(model)
-    _check_is_in_base(model, base, from_layer)
+    base = base_layers(model)
+    check_is_in_base(model, base, from_layer)
     if learning_rate is not None:
         model.optimizer.learning_rate = learning_rate
     for layer in base:
@@ -106,7 +110,7 @@ def fine_tune(
             continue
         if phase == "base":
             _unfreeze(model, base, from_layer, multiplier)
-        first = len(history.epoch)
+        first = initial_epoch + len(history.epoch)
         history.extend(
             model.fit(
                 x,
@@ -121,8 +125,29 @@ def fine_tune(
     return history
 
 
-def _base_layers(model: Network) -> list[Layer]:
-    """Return the layers of the base that have weights."""
+def base_layers(model: Network) -> list[Layer]:
+    """Return the layers of the base that have weights, in the order of the model.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    list of Layer
+
+    Raises
+    ------
+    ValueError
+        If the model has no base or no head.
+
+    Examples
+    --------
+    >>> from minidl import Input, Sequential, layers
+    >>> base = Sequential([Input((2,)), layers.Dense(3, name="lower"), layers.ReLU()])
+    >>> [layer.name for layer in base_layers(Sequential([base, layers.Dense(1)]))]
+    ['lower']
+    """
     weighted = [layer for layer in model.layers if layer.parameters]
     base: list[Layer] = []
     for record in model.inlined.values():
@@ -142,7 +167,8 @@ def _base_layers(model: Network) -> list[Layer]:
     return base
 
 
-def _check_is_in_base(model: Network, base: list[Layer], from_layer: str | None) -> None:
+def check_is_in_base(model: Network, base: list[Layer], from_layer: str | None) -> None:
+    """Raise ValueError unless `from_layer` is None or at most the highest layer of the base."""
     names = [layer.name for layer in model.layers]
     highest = names.index(base[-1].name)
     if from_layer is not None and from_layer not in names[: highest + 1]:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from PIL import Image
+from support.commands import SMALL
 from support.damaged import encoded, half, textured
 
 import minidl.data
@@ -169,8 +170,7 @@ def train(photos, held_out, tmp_path):
         held_out,
         "--epochs",
         1,
-        "--image-size",
-        32,
+        *SMALL,
         "--output",
         tmp_path / "model.h5",
     )
@@ -195,8 +195,5 @@ def test_train_reports_that_there_are_no_leaks(photos, held_out, tmp_path, capsy
     out, err = capsys.readouterr()
     assert "None of the 5 test photos is among the training photos\n" in out
     assert "leak" not in out + err
-    assert (
-        run("train", photos, "--epochs", 1, "--image-size", 32, "--output", tmp_path / "model.h5")
-        == 0
-    )
+    assert run("train", photos, "--epochs", 1, *SMALL, "--output", tmp_path / "model.h5") == 0
     assert "None of" not in capsys.readouterr().out

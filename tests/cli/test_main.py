@@ -55,7 +55,7 @@ def test_each_option_has_help_with_its_default():
             has_default = "default: " in (action.help or "") or action.dest == "name"
             assert not takes_number or has_default, f"{name} {action.dest}"
     text = " ".join(commands.choices["train"].format_help().split())
-    for default in ("30", "96", "32", "0.002", "0.2", "0", "model.h5"):
+    for default in ("20", "32", "0.01", "0.2", "0", "5", "model.h5"):
         assert f"(default: {default}" in text
 
 

@@ -3,14 +3,13 @@
 import json
 
 import pytest
+from support.commands import SMALL
 from support.tiny import assert_same_arrays, make_photos
 
 import minidl
 from minidl.cli.main import main
 from minidl.cli.run_folder import find_runs
 from minidl.training.trainer import Trainer
-
-SMALL = ["--image-size", "32", "--batch-size", "8"]
 
 
 @pytest.fixture

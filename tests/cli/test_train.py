@@ -191,7 +191,9 @@ def test_unusable_folders_are_refused(photos, tmp_path, capsys):
     assert "only 'cats'" in refused(capsys, "train", one, *output)
     assert "no classes" in refused(capsys, "train", photos / "cats", *output)
     assert "none of the" in refused(capsys, "train", unreadable, *SMALL, *output)
-    assert "window" in refused(capsys, "train", photos, "--image-size", 4, *output)
+    assert "window" in refused(
+        capsys, "train", photos, "--base", "none", "--image-size", 4, *output
+    )
     assert not (tmp_path / "m.h5").exists()
 
 
@@ -225,12 +227,9 @@ def test_report_contains_the_command_that_repeats_it(tmp_path, capsys, monkeypat
         "some photos",
         "--test",
         "test",
-        "--image-size",
-        "32",
+        *SMALL,
         "--epochs",
         "2",
-        "--batch-size",
-        "8",
         "--report",
         "r.html",
         "--output",
@@ -260,8 +259,7 @@ def test_report_without_test_folder_uses_the_validation_photos(tmp_path):
             [
                 "train",
                 str(folder),
-                "--image-size",
-                "32",
+                *SMALL,
                 "--epochs",
                 "1",
                 "--report",
@@ -289,7 +287,7 @@ def test_report_without_test_folder_uses_the_validation_photos(tmp_path):
 def test_unwritable_report_is_refused_before_training(more, words, tmp_path, monkeypatch, capsys):
     make_photos(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "photos", "--image-size", "16", *more]) == 1
+    assert main(["train", "photos", *SMALL, *more]) == 1
     out, err = capsys.readouterr()
     assert "Epoch" not in out
     assert len(err.splitlines()) == 1
@@ -300,7 +298,7 @@ def test_missing_matplotlib_is_reported_before_training(tmp_path, monkeypatch, c
     folder = make_photos(tmp_path / "photos")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.chdir(tmp_path)
-    assert main(["train", str(folder), "--image-size", "16", "--report", "r.html"]) == 1
+    assert main(["train", str(folder), *SMALL, "--report", "r.html"]) == 1
     out, err = capsys.readouterr()
     assert "minidl[plot]" in err
     assert "Epoch" not in out

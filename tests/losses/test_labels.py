@@ -8,7 +8,7 @@ from minidl.common.errors import DataError, ShapeError
 from minidl.losses import (
     BinaryCrossentropy,
 )
-from minidl.losses.labels import class_weights_to_sample_weights
+from minidl.losses.labels import balanced_class_weight, class_weights_to_sample_weights
 
 P1, P3 = np.full((4, 1), 0.5), np.full((4, 3), 1 / 3)
 
@@ -91,3 +91,12 @@ def test_class_weights_become_sample_weights():
 def test_wrong_class_weights_are_refused(labels, weight, classes, error, message):
     with pytest.raises(error, match=message):
         class_weights_to_sample_weights(labels, weight, classes)
+
+
+def test_balanced_class_weights_give_each_class_the_same_total():
+    labels = [0] * 6 + [1] * 3 + [2]
+    weights = class_weights_to_sample_weights(labels, balanced_class_weight(labels, 3), 3)
+    totals = np.bincount(labels, weights)
+    np.testing.assert_allclose(totals, 10 / 3)
+    with pytest.raises(DataError, match="none of class 1"):
+        balanced_class_weight([0, 2], 3)

@@ -5,7 +5,7 @@ import pytest
 from minidl.cli.main import main
 from minidl.training.trainer import Trainer
 
-SMALL = ["--image-size", "32", "--batch-size", "8"]
+SMALL = ["--base", "none", "--image-size", "32", "--batch-size", "8"]  # from scratch, fast
 
 
 def run(*arguments):

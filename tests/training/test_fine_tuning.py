@@ -72,6 +72,11 @@ def test_the_history_is_that_of_both_parts():
     assert len(history.history["val_accuracy"]) == 5
 
 
+def test_epochs_are_counted_from_the_initial_one():
+    first = fine_tune(make_model(), (X, Y), head_epochs=1, epochs=2, initial_epoch=4, verbose=0)
+    assert first.epoch == [4, 5, 6]
+
+
 def test_without_a_model_within_the_frozen_layers_are_the_base():
     names = ("low", "high", "top")
     model = Sequential([Input((5,)), *[layers.Dense(1, name=name) for name in names]])
@@ -123,7 +128,7 @@ def test_weighted_samples():
         ({"epochs": -1}, "epochs"),
         ({"head_epochs": "a"}, "head_epochs"),
         ({"resume": True}, "resume"),
-        ({"initial_epoch": 1}, "initial_epoch"),
+        ({"initial_epoch": -1}, "initial_epoch"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_trained(arguments, words):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.errors import FileFormatError
+from minidl.common.optional_formats import format_of
 from minidl.formats.architecture import rebuild, revive
 from minidl.formats.checkpoint import is_native, read_checkpoint, unpack
 from minidl.formats.keras.architecture import rebuild_keras
@@ -37,13 +38,13 @@ def load_model(
 ) -> Model:
     """Read a model written by :meth:`Model.save`; it predicts the same bits.
 
-    Whole models that Keras saved (``.h5``, ``.keras``) can be read, too. They are built of
-    minidl's layers with their weights, for inference, and are not compiled.
+    Whole models that Keras saved (``.h5``, ``.keras``), and ONNX files, can be read, too. They
+    are built of minidl's layers with their weights, and are not compiled.
 
     Parameters
     ----------
     path : str or Path
-        The content determines the format, not the name.
+        The content determines the format; only ONNX files need their extension ``.onnx``.
     custom_objects : dict of str to class, optional
         The user's own layers, losses, metrics and optimizers by class name.
     compile : bool
@@ -73,6 +74,9 @@ def load_model(
             f"load_model: expected custom_objects {{name: class}}, received {custom_objects!r}"
         )
     if not is_native(path):
+        package = format_of(path)
+        if package is not None:
+            return package.load_model(path)
         return _load_keras(path)
     document, arrays = read_checkpoint(path)
     if document.get("kind") != "model":

@@ -1,11 +1,16 @@
-"""ONNX files: export of models, without a dependency on the onnx package.
+"""ONNX files: export and import of models, without a dependency on the onnx package.
 
 >>> import tempfile
+>>> import minidl
 >>> from minidl import Input, Sequential, layers
 >>> model = Sequential([Input((8, 8, 3)), layers.Flatten(), layers.Dense(2, "softmax")])
->>> model.export(tempfile.mkdtemp() + "/model.onnx")
+>>> path = tempfile.mkdtemp() + "/model.onnx"
+>>> model.export(path)
+>>> minidl.load_model(path).output_shape
+(None, 2)
 """
 
 from minidl.onnx.export import export_model, to_onnx
+from minidl.onnx.reading import load_model, read_weights
 
-__all__ = ["export_model", "to_onnx"]
+__all__ = ["export_model", "load_model", "read_weights", "to_onnx"]

@@ -1,0 +1,1 @@
+"""Import of ONNX graphs: rules that translate operators into layers."""

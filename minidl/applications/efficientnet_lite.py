@@ -180,7 +180,15 @@ def _architecture(
     number: int, width: float, depth: float, size: int, features: int, dropout: float
 ) -> Architecture:
     activation = partial(layers.ReLU, max_value=6)
-    scaling = Scaling(width, depth, fixed_ends=True, activation=activation)
+    scaling = Scaling(
+        width,
+        depth,
+        fixed_ends=True,
+        activation=activation,
+        squeeze=0,
+        drop_rate=0,
+        pads_separately=False,
+    )
     return Architecture(
         key=f"efficientnet_lite{number}",
         body=partial(efficientnet_body, scaling=scaling),

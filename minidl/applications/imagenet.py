@@ -33,8 +33,8 @@ def preprocess_input(x: npt.ArrayLike, mode: str = "caffe") -> np.ndarray:
         Raw RGB values from 0 to 255. The array is not changed.
     mode : {"caffe", "tf", "torch", "lite"}
         See :class:`~minidl.layers.ImageNetPreprocessing`: "caffe" for VGG16 and ResNet50,
-        "tf" for InceptionV3 and MobileNetV2, "torch" for torchvision's networks, "lite" for
-        EfficientNetLite0 to 2.
+        "tf" for InceptionV3, MobileNetV2 and MobileNetV3, "torch" for EfficientNetB0 and
+        torchvision's networks, "lite" for EfficientNetLite0 to 2.
 
     Returns
     -------

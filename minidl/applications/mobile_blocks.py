@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from minidl import layers
 from minidl.applications.pretrained import LayerFactory
 from minidl.layers.base import Layer
+from minidl.layers.initializers import InitializerLike
 from minidl.layers.symbolic import SymbolicTensor
 
 __all__ = ["MobileUnits", "Names", "make_divisible", "strided_padding"]
 
-# Names of the convolution, the normalization and the activation; None leaves the activation out.
+# Names of the convolution, the normalization and the activation. None leaves the activation out;
+# "" leaves it without a name of its own.
 Names = tuple[str, str, str | None]
 
 
@@ -39,12 +41,15 @@ class MobileUnits:
         ``activation(name=...)`` returns the layer of the activation.
     epsilon, momentum : float
         Arguments of BatchNormalization.
+    initializer : str or Initializer
+        Gives the initial kernels.
     """
 
     conv_factory: LayerFactory
     activation: Callable[..., Layer]
     epsilon: float = 1e-3
     momentum: float = 0.99
+    initializer: InitializerLike = "glorot_uniform"
 
     def conv(
         self,
@@ -54,6 +59,7 @@ class MobileUnits:
         strides: int,
         names: Names,
         padding: str = "same",
+        pad_name: str | None = None,
     ) -> SymbolicTensor:
         """Append a convolution, its normalization and, if named, its activation.
 
@@ -63,9 +69,18 @@ class MobileUnits:
         filters, size, strides, padding
             As for Conv2D.
         names : (str, str, str or None)
+        pad_name : str, optional
+            Name of a separate layer that pads before strides of 2, as in Keras' networks.
         """
+        x, padding = _padded(x, size, strides, padding, pad_name)
         layer = self.conv_factory(
-            filters, size, strides=strides, padding=padding, use_bias=False, name=names[0]
+            filters,
+            size,
+            strides=strides,
+            padding=padding,
+            use_bias=False,
+            kernel_initializer=self.initializer,
+            name=names[0],
         )
         return self._normalized(layer(x), names)
 
@@ -86,22 +101,53 @@ class MobileUnits:
             As for DepthwiseConv2D; the padding is "same".
         names : (str, str, str or None)
         pad_name : str, optional
-            Name of a separate layer that pads before strides of 2, as Keras' networks do.
+            As for :meth:`conv`.
         """
-        padding = "same"
-        if pad_name is not None and strides == 2:
-            x = layers.ZeroPadding2D(strided_padding(x, size), name=pad_name)(x)
-            padding = "valid"
+        x, padding = _padded(x, size, strides, "same", pad_name)
         layer = layers.DepthwiseConv2D(
-            size, strides=strides, padding=padding, use_bias=False, name=names[0]
+            size,
+            strides=strides,
+            padding=padding,
+            use_bias=False,
+            depthwise_initializer=self.initializer,
+            name=names[0],
         )
         return self._normalized(layer(x), names)
+
+    def gate(self, x: SymbolicTensor, filters: int, activation: str, name: str) -> SymbolicTensor:
+        """Append a 1x1 convolution with bias to (N, 1, 1, C): half of a squeeze-and-excitation.
+
+        Hu, Shen and Sun (2017), https://arxiv.org/abs/1709.01507
+
+        Parameters
+        ----------
+        x : SymbolicTensor
+        filters : int
+        activation, name : str
+        """
+        return self.conv_factory(
+            filters,
+            1,
+            padding="same",
+            activation=activation,
+            kernel_initializer=self.initializer,
+            name=name,
+        )(x)
 
     def _normalized(self, x: SymbolicTensor, names: Names) -> SymbolicTensor:
         x = layers.BatchNormalization(momentum=self.momentum, epsilon=self.epsilon, name=names[1])(
             x
         )
-        return x if names[2] is None else self.activation(name=names[2])(x)
+        return x if names[2] is None else self.activation(name=names[2] or None)(x)
+
+
+def _padded(
+    x: SymbolicTensor, size: int, strides: int, padding: str, pad_name: str | None
+) -> tuple[SymbolicTensor, str]:
+    """Return the input of a convolution, padded if that is a separate layer, and its padding."""
+    if pad_name is None or strides != 2:
+        return x, padding
+    return layers.ZeroPadding2D(strided_padding(x, size), name=pad_name)(x), "valid"
 
 
 def strided_padding(x: SymbolicTensor, size: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -40,6 +40,9 @@ __all__ = [
 
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
+# Layers of the classifiers that have parameters.
+TOP_NAMES = {"fc1", "fc2", "predictions", "conv_2", "logits"}
+
 LayerFactory = Callable[..., Layer]  # takes the arguments of a layer class
 
 
@@ -59,7 +62,7 @@ class Architecture:
         `dense` creates Dense layers.
     default_size, minimum_size : int
         Height and width of the images in pixels.
-    mode : {"caffe", "tf", "torch"}
+    mode : {"caffe", "tf", "torch", "lite"}
         Mode of :class:`~minidl.layers.ImageNetPreprocessing`.
     features : (H, W, C)
         Output shape of the body for images of the default size.
@@ -67,6 +70,10 @@ class Architecture:
         Keras' names of the pooling layers by pooling, where they have names.
     any_size : bool
         Whether the network with its top accepts images of any size by default.
+    preprocessing : callable, optional
+        Returns the layers of a preprocessing with parameters in order; it replaces `mode`.
+    after_loading : callable, optional
+        ``after_loading(model)`` adapts loaded weights.
     """
 
     key: str
@@ -78,6 +85,16 @@ class Architecture:
     features: tuple[int, int, int]
     pooling_names: dict[str, str] = field(default_factory=dict)
     any_size: bool = False
+    preprocessing: Callable[[], list[Layer]] | None = None
+    after_loading: Callable[[Model], None] | None = None
+
+    def preprocessing_layers(self) -> list[Layer]:
+        """Return the layers that turn raw RGB images into the input of the body."""
+        if self.preprocessing is not None:
+            return self.preprocessing()
+        layer = layers.ImageNetPreprocessing(self.mode)
+        layer_names.keep(layer, "preprocessing")
+        return [layer]
 
 
 @dataclass(frozen=True)
@@ -154,7 +171,8 @@ class NetworkOptions:
 
     def _check_imagenet(self, kept: list[str], shape: Shape, size: int) -> None:
         """Refuse what the official weights do not support."""
-        if "predictions" in kept and self.classes != 1000:
+        has_classes = "predictions" in kept or "logits" in kept
+        if has_classes and self.classes != 1000:
             raise ValueError(
                 f"{self.name}: the ImageNet weights have 1000 classes, received "
                 f"classes={self.classes!r}; for other classes pass include_top=False and add a "
@@ -204,10 +222,9 @@ def assemble(architecture: Architecture, options: NetworkOptions) -> Model:
     options.check_weights(kept, shape, architecture.default_size)
 
     inputs = x = Input(shape)
-    if options.include_preprocessing:
-        preprocessing = layers.ImageNetPreprocessing(architecture.mode)
-        layer_names.keep(preprocessing, "preprocessing")
-        x = preprocessing(x)
+    preprocessing = architecture.preprocessing_layers()
+    for layer in preprocessing if options.include_preprocessing else []:
+        x = layer(x)
     x = architecture.body(x, conv)
     for layer in kept:
         x = layer(x)
@@ -220,10 +237,10 @@ def assemble(architecture: Architecture, options: NetworkOptions) -> Model:
     model = Model(inputs, x, name=options.name)
     if options.weights is not None:
         left_out = top[len(kept) :]
-        shape = whole.output_shape if kept else (None, *architecture.features)
-        for layer in left_out:  # built without being called: the file may have their tensors
-            layer.ensure_built(shape)
-            shape = layer.compute_output_shape(shape)
+        _build(left_out, whole.output_shape if kept else (None, *architecture.features))
+        if not options.include_preprocessing:
+            _build(preprocessing, (None, *shape))
+            left_out += preprocessing
         _load(architecture, model, options, [*whole.layers, *left_out])
         if options.classes == 1000 and model.layers[-1] is top[-1]:
             model.metadata["class_names"] = imagenet.class_names()
@@ -236,6 +253,13 @@ def pooled_top(classes: int, activation: Any, dense: LayerFactory) -> list[Layer
         layers.GlobalAveragePooling2D(name="avg_pool"),
         dense(classes, activation=activation, name="predictions"),
     ]
+
+
+def _build(left_out: list[Layer], shape: Shape) -> None:
+    """Build layers that the network leaves out, because a weight file may have their tensors."""
+    for layer in left_out:
+        layer.ensure_built(shape)
+        shape = layer.compute_output_shape(shape)
 
 
 def without_memory(kind: LayerFactory) -> LayerFactory:
@@ -297,8 +321,10 @@ def _load(
         from minidl.formats.downloads.registry import fetch
 
         # Only the weights of the classifier need the larger file.
-        top = any(layer.parameters and isinstance(layer, layers.Dense) for layer in model.layers)
+        top = any(layer.parameters and layer.name in TOP_NAMES for layer in model.layers)
         path = fetch(architecture.key if top else f"{architecture.key}-notop")
     load_weights(model, path, whole=whole)
+    if architecture.after_loading is not None:
+        architecture.after_loading(model)
     for layer in model.layers:
         vars(layer).pop("add_weight", None)  # from here on, an ordinary layer

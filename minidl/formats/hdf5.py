@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIGNATURE",
+    "is_count",
     "open_hdf5",
     "read_arrays",
     "read_names",
@@ -104,6 +105,8 @@ def open_hdf5(
 def read_tensor(dataset: h5py.Dataset, place: str) -> np.ndarray:
     """Return a copy of a floating-point dataset in the machine's byte order.
 
+    A single integer, such as the count of Keras' Normalization, is converted to float64.
+
     Parameters
     ----------
     dataset : h5py.Dataset of float16, float32 or float64
@@ -116,18 +119,25 @@ def read_tensor(dataset: h5py.Dataset, place: str) -> np.ndarray:
         For other types, incomplete datasets, and NaN or infinity.
     """
     dtype = _float_type(dataset)
-    if dtype is None:
+    if dtype is None and not is_count(dataset):
         raise FileFormatError(
             f"tensor {place!r}: expected float16, float32 or float64, received "
             f"{dataset.dtype}; set the model's dtype to float32 and save it again"
         )
     if not _is_complete(dataset):
         raise FileFormatError(f"tensor {place!r} is incomplete; get the file again")
+    if is_count(dataset):
+        return np.asarray(dataset[()], np.float64)
     array = np.empty(dataset.shape, dtype)
     if array.size:
         dataset.read_direct(array)
     check_finite(array, place)
     return array
+
+
+def is_count(dataset: h5py.Dataset) -> bool:
+    """Return whether a dataset is a single integer."""
+    return dataset.shape == () and dataset.dtype.kind in "iu"
 
 
 def read_arrays(group: h5py.Group) -> dict[str, np.ndarray]:

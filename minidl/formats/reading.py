@@ -110,6 +110,8 @@ def _read_native(path: Path) -> WeightFile:
         kind, _, tensor_path = key.partition("/")
         if kind != "weights":
             continue
+        if isinstance(array, np.floating):  # a tensor without axes
+            array = np.asarray(array)
         if not (isinstance(array, np.ndarray) and array.dtype.kind == "f"):
             raise FileFormatError(f"tensor {tensor_path!r}: expected floating-point numbers")
         check_finite(array, tensor_path)

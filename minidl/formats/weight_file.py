@@ -47,6 +47,10 @@ _ROLES = {
     "running_mean": "moving_mean",
     "moving_variance": "moving_variance",
     "running_std": "moving_variance",
+    # Normalization
+    "mean": "mean",
+    "variance": "variance",
+    "count": "count",
 }
 # Second kernels of layers that minidl does not have.
 _UNSUPPORTED = ("pointwise_kernel", "recurrent_kernel")

@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from minidl import layers
-from minidl.applications import efficientnet_lite, inception_v3, mobilenet_v2, resnet, vgg16
+from minidl.applications import (
+    efficientnet,
+    efficientnet_lite,
+    inception_v3,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    vgg16,
+)
 from minidl.applications.pretrained import Architecture, without_memory
 from minidl.common.errors import FileFormatError
 from minidl.common.text_table import format_table
@@ -44,6 +52,9 @@ NETWORKS = {
     "ResNet18": resnet.RESNET18,
     "ResNet34": resnet.RESNET34,
     "ResNet50, variant='torchvision'": resnet.RESNET50_TORCHVISION,
+    "EfficientNetB0": efficientnet.ARCHITECTURE,
+    "MobileNetV3Small": mobilenet_v3.architecture("small"),
+    "MobileNetV3Large": mobilenet_v3.architecture("large"),
     **{
         f"MobileNetV2, alpha={alpha}": mobilenet_v2.architecture(alpha)
         for alpha in mobilenet_v2.ALPHAS
@@ -284,8 +295,10 @@ def _count_classes(file: WeightFile) -> int:
 def _without_memory(architecture: Architecture, classes: int) -> tuple[Network, Layer]:
     """Return a network whose large parameters have only shapes, and the last layer of its body."""
     size = architecture.default_size
-    inputs = Input((size, size, 3))
-    x = architecture.body(inputs, without_memory(layers.Conv2D))
+    x = inputs = Input((size, size, 3))
+    for layer in architecture.preprocessing_layers():
+        x = layer(x)
+    x = architecture.body(x, without_memory(layers.Conv2D))
     body = x.layer
     for layer in architecture.top(classes, None, without_memory(layers.Dense)):
         x = layer(x)

@@ -88,7 +88,7 @@ class Normalization(Layer):
 
     def build(self, input_shape: Shape) -> None:
         if self.mean is None:
-            sizes = tuple(input_shape[i] for i in self._kept_axes(len(input_shape)))
+            sizes = tuple(input_shape[i] for i in self.kept_axes(len(input_shape)))
             self.adapt_mean = self.add_weight("mean", sizes, "zeros", trainable=False)
             self.adapt_variance = self.add_weight("variance", sizes, "ones", trainable=False)
             # Keras' files have it; it has no effect.
@@ -96,7 +96,7 @@ class Normalization(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         rank = len(input_shape)
-        axes = self._kept_axes(rank)
+        axes = self.kept_axes(rank)
         sizes = tuple(input_shape[i] for i in axes if 0 <= i < rank)
         expected = self.adapt_mean.shape if self.parameters else sizes
         if len(sizes) < len(axes) or None in sizes or sizes != expected:
@@ -136,11 +136,11 @@ class Normalization(Layer):
         x = np.asarray(data)
         self.ensure_built((None, *x.shape[1:]), float_dtype(x, self.dtype))
         self.compute_output_shape(x.shape)
-        reduced = tuple(i for i in range(x.ndim) if i not in self._kept_axes(x.ndim))
+        reduced = tuple(i for i in range(x.ndim) if i not in self.kept_axes(x.ndim))
         self.adapt_mean.assign(x.mean(axis=reduced, dtype=np.float64))
         self.adapt_variance.assign(x.var(axis=reduced, dtype=np.float64))
 
-    def _kept_axes(self, rank: int) -> list[int]:
+    def kept_axes(self, rank: int) -> list[int]:
         """Return the sorted axes, counted from 0; `rank` stands for one that the input lacks."""
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis or ()
         return sorted(i % rank if -rank <= i < rank else rank for i in axes)
@@ -148,7 +148,7 @@ class Normalization(Layer):
     def _affine(
         self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        if self._kept_axes(x.ndim) == [x.ndim - 1]:
+        if self.kept_axes(x.ndim) == [x.ndim - 1]:
             return scale_channels(x, scale.ravel(), shift.ravel(), dtype)
         y = np.multiply(x, scale.astype(dtype), dtype=dtype)
         return np.add(y, shift.astype(dtype), out=y)
@@ -165,7 +165,7 @@ class Normalization(Layer):
 
     def _broadcast(self, value: np.ndarray, shape: Shape) -> np.ndarray:
         """Return statistics in float64, shaped for inputs of `shape`."""
-        kept = self._kept_axes(len(shape))
+        kept = self.kept_axes(len(shape))
         try:
             full = np.broadcast_to(value, [shape[i] for i in kept])
         except ValueError:

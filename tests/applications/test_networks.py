@@ -9,11 +9,14 @@ import minidl
 from minidl import Sequential, layers
 from minidl.applications import (
     VGG16,
+    EfficientNetB0,
     EfficientNetLite0,
     EfficientNetLite1,
     EfficientNetLite2,
     InceptionV3,
     MobileNetV2,
+    MobileNetV3Large,
+    MobileNetV3Small,
     ResNet18,
     ResNet34,
     ResNet50,
@@ -21,7 +24,15 @@ from minidl.applications import (
 )
 from minidl.training.logits import final_activation
 
-NETWORKS = [VGG16, ResNet50, InceptionV3, EfficientNetLite0, ResNet18, MobileNetV2]
+NETWORKS = [
+    VGG16,
+    ResNet50,
+    InceptionV3,
+    EfficientNetLite0,
+    ResNet18,
+    MobileNetV2,
+    MobileNetV3Small,
+]
 SMALL = {InceptionV3: 75}  # by default 32
 MODE = {
     VGG16: "caffe",
@@ -30,6 +41,7 @@ MODE = {
     EfficientNetLite0: "lite",
     ResNet18: "torch",
     MobileNetV2: "tf",
+    MobileNetV3Small: "tf",
 }
 each_network = pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 
@@ -44,6 +56,13 @@ def photos(size, n=2):
         (ResNet18, 11_699_112, 11_186_112, 9_600),
         (ResNet34, 21_814_696, 21_301_696, 17_024),
         (partial(ResNet50, variant="torchvision"), 25_610_152, 23_561_152, 53_120),
+        (EfficientNetB0, 5_330_571, 4_049_571, 42_023),
+        (MobileNetV3Small, 2_554_968, 939_120, 12_112),
+        (partial(MobileNetV3Small, alpha=0.75), 2_051_552, 583_160, 9_680),
+        (partial(MobileNetV3Small, minimalistic=True), 2_056_848, 441_000, 12_112),
+        (MobileNetV3Large, 5_507_432, 2_996_352, 24_400),
+        (partial(MobileNetV3Large, alpha=1.25), 8_286_760, 4_764_160, 30_976),
+        (partial(MobileNetV3Large, minimalistic=True), 3_948_688, 1_437_608, 24_400),
         (partial(MobileNetV2, alpha=0.35), 1_691_208, 410_208, 14_080),
         (partial(MobileNetV2, alpha=0.5), 1_987_224, 706_224, 18_544),
         (partial(MobileNetV2, alpha=0.75), 2_663_064, 1_382_064, 26_640),
@@ -76,6 +95,8 @@ def test_parameter_counts(build, with_top, without_top, statistics):
         (EfficientNetLite0, 224, (7, 7, 1280), (5, 5, 1280)),
         (ResNet18, 224, (7, 7, 512), (5, 5, 512)),
         (MobileNetV2, 224, (7, 7, 1280), (5, 5, 1280)),
+        (MobileNetV3Small, 224, (7, 7, 576), (5, 5, 576)),
+        (EfficientNetB0, 224, (7, 7, 1280), (5, 5, 1280)),
     ],
 )
 def test_feature_shapes(build, size, at_default, at_150):
@@ -150,6 +171,8 @@ def test_pooling(build, pooling):
         (EfficientNetLite0, "block5c_add", ("block6a_expand_conv", "predictions"), 112),
         (ResNet18, "conv3_block2_out", ("conv4_block1_0_conv", "predictions"), 128),
         (MobileNetV2, "block_12_add", ("block_13_expand", "predictions"), 96),
+        (MobileNetV3Small, "expanded_conv_7_add", ("expanded_conv_8_expand", "logits"), 48),
+        (EfficientNetB0, "block5c_add", ("block6a_expand_conv", "predictions"), 112),
     ],
 )
 def test_until_equals_tap_of_the_whole_network(build, until, omitted, channels):

@@ -9,11 +9,14 @@ import pytest
 
 from minidl.applications import (
     VGG16,
+    EfficientNetB0,
     EfficientNetLite0,
     EfficientNetLite1,
     EfficientNetLite2,
     InceptionV3,
     MobileNetV2,
+    MobileNetV3Large,
+    MobileNetV3Small,
     PetsNet,
     ResNet18,
     ResNet34,
@@ -31,8 +34,16 @@ NETWORKS = [
     ResNet18,
     ResNet34,
     MobileNetV2,
+    EfficientNetB0,
+    MobileNetV3Small,
+    MobileNetV3Large,
 ]
-OWN_PARAMETERS = {ResNet50: ["variant"], MobileNetV2: ["alpha"]}
+OWN_PARAMETERS = {
+    ResNet50: ["variant"],
+    MobileNetV2: ["alpha"],
+    MobileNetV3Small: ["alpha", "minimalistic"],
+    MobileNetV3Large: ["alpha", "minimalistic"],
+}
 MINIMUM = {InceptionV3: 75}  # by default 32
 each_network = pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 

@@ -142,6 +142,8 @@ def parameter_count(layer: Layer, shape: Any) -> int:
     if isinstance(layer, layers.PReLU):
         shared = layer.shared_axes or ()
         return math.prod(n or 1 for i, n in enumerate(shape) if i and i not in shared)
+    if isinstance(layer, layers.Normalization) and layer.mean is None:
+        return 2 * math.prod(shape[i] or 0 for i in layer.kept_axes(len(shape)) if i < len(shape))
     return 0
 
 

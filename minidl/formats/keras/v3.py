@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, file_errors
-from minidl.formats.hdf5 import open_hdf5, read_tensor, read_text
+from minidl.formats.hdf5 import is_count, open_hdf5, read_tensor, read_text
 from minidl.formats.keras.architecture import keras_order
 from minidl.formats.keras.configuration import inner_layers, layer_name, parse_configuration
 from minidl.formats.weight_file import LayerTable, WeightFile
@@ -52,6 +52,7 @@ UNNAMED = " without layer names"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # lists of a model's layers
 _NO_LAYERS = re.compile(r"vars|optimizer|metrics|_?(seed|random)_generator(_\d+)?")
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
+_STATISTICS = ("mean", "variance", "count")  # of Normalization
 _KERNEL_RANKS = {"conv2d": 4, "depthwise_conv2d": 4, "dense": 2}
 
 _Config = dict[str, Any]
@@ -238,7 +239,7 @@ def _check_storage(dataset: h5py.Dataset, place: str) -> None:
     if not hasattr(dataset, "shape"):
         raise FileFormatError(f"{place} is not a tensor")
     noted = read_text(dataset, "dtype")
-    if noted or dataset.dtype.kind != "f":
+    if noted or (dataset.dtype.kind != "f" and not is_count(dataset)):
         raise FileFormatError(
             f"{place}: expected floating-point numbers, received {noted or dataset.dtype}; set "
             "the model's dtype to float32 in Keras (no quantization, no bfloat16) and save it again"
@@ -254,6 +255,8 @@ def _roles(
     if kind == "batch_normalization":
         roles = _normalization_roles(len(shapes), config)
         return roles if is_flat and len(roles) == len(shapes) else None
+    if kind == "normalization":
+        return _STATISTICS if len(shapes) == 3 and shapes[2] == () else None
     if kind not in _KERNEL_RANKS and is_flat and len(shapes) == 4 and len(set(shapes)) == 1:
         return _NORMALIZATION
     if config is not None and len(shapes) != 1 + bool(config["config"].get("use_bias", True)):

@@ -125,17 +125,21 @@ def _tap_offsets(convolution, job, x):
     channel = job.group * depth
     tiles = (last - first + TALL - 1) // TALL
     offsets, contiguous = np.empty((kh * kw, tiles * TALL), np.int64), np.empty(tiles, np.bool_)
+    if kh == kw == sh == sw == 1 and (height, width) == (oh, ow):
+        contiguous[:] = False
+        for i in range(tiles * TALL):
+            offsets[0, i] = min(first + i, last - 1) * channels + channel
+        return offsets, contiguous
     outside = (convolution.zeros - x.ctypes.data) // 4
+    # Counted, because divisions for each pixel would take longer than a small layer itself.
+    column, row, image = first % ow, first // ow % oh, first // (ow * oh)
     for tile in range(tiles):
-        begin = (first + tile * TALL) % ow * sw - left
+        begin = column * sw - left
         end = begin + (TALL - 1) * sw + kw
         contiguous[tile] = dw == 1 and depth == channels and begin >= 0 and end <= width
         stride = kw if contiguous[tile] else 1
         for i in range(tile * TALL, (tile + 1) * TALL):
-            pixel = min(first + i, last - 1)
-            x0 = pixel % ow * sw - left
-            y0 = pixel // ow % oh * sh - top
-            image = pixel // (ow * oh)
+            x0, y0 = column * sw - left, row * sh - top
             for ky in range(kh):
                 iy = y0 + ky * dh
                 for kx in range(0, kw, stride):
@@ -143,6 +147,12 @@ def _tap_offsets(convolution, job, x):
                     inside = 0 <= iy < height and 0 <= ix < width
                     offset = ((image * height + iy) * width + ix) * channels + channel
                     offsets[ky * kw + kx, i] = offset if inside else outside
+            if first + i + 1 < last:  # the last tile repeats its last pixel
+                column += 1
+                if column == ow:
+                    column, row = 0, row + 1
+                    if row == oh:
+                        row, image = 0, image + 1
     return offsets, contiguous
 
 

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from minidl.graph.inference.convolution_steps import ConvolutionStep, DepthwiseStep, clips
+from minidl.graph.inference.dense_steps import DenseStep
 from minidl.graph.inference.steps import JoinStep, LayerStep, PaddedPoolStep, Step
 from minidl.graph.node import Node
 from minidl.layers.convolution import Conv2D, DepthwiseConv2D, ZeroPadding2D
+from minidl.layers.dense import Dense
 from minidl.layers.imagenet_preprocessing import ImageNetPreprocessing
 from minidl.layers.merging import Add, Concatenate
 from minidl.layers.normalization import BatchNormalization
@@ -125,6 +127,8 @@ class _Fusion:
                 return PaddedPoolStep(layer, pool, follower, node.inputs)
         if kind is Concatenate and layer.axis % len(node.shape) == len(node.shape) - 1:
             return JoinStep(layer, i, node.inputs)
+        if kind is Dense:
+            return DenseStep(layer, i, node.inputs)
         return LayerStep(layer, i, node.inputs)
 
     def _convolution(self, i: int, x: int, before: Any = None) -> Step:

@@ -135,6 +135,17 @@ class BatchNormalization(Layer):
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False, rng: Rng = None) -> Output:
+        return self.forward_within(normalization.UNLIMITED, x, training)
+
+    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
+        gradient, gradients = self.input_gradient(dy, cache)
+        return gradient.array().reshape(dy.shape) if need_dx else None, gradients
+
+    def forward_within(self, limits: tuple[float, float], x: np.ndarray, training: bool) -> Output:
+        """Return the output, replaced by the nearer one of two limits outside them, and the cache.
+
+        The limits are those of a ReLU after this layer, such as (0, 6).
+        """
         rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (N, H, W, C) -> (N*H*W, C)
         uses_batch = training and self.trainable
         if uses_batch:
@@ -143,27 +154,23 @@ class BatchNormalization(Layer):
         else:
             mean, variance = self._moving_statistics()
         inverse_std = 1 / np.sqrt(variance + self.epsilon)
-        y = normalization.normalize(rows, mean, inverse_std, self._gamma(), self._beta())
-        return y.reshape(x.shape), (rows, mean, inverse_std, uses_batch)
+        y = normalization.normalize(rows, mean, inverse_std, self._gamma(), self._beta(), limits)
+        return y.reshape(x.shape), (rows, mean, inverse_std, uses_batch, limits)
 
-    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
-        rows, mean, inverse_std, uses_batch = cache
+    def input_gradient(
+        self, dy: np.ndarray, cache: Any
+    ) -> tuple[normalization.InputGradient, list[np.ndarray]]:
+        """Return dx in a form that computes it row by row, and the parameters' gradients."""
+        rows, mean, inverse_std, uses_batch, limits = cache
         dz = np.ascontiguousarray(dy).reshape(rows.shape)  # (N, H, W, C) -> (N*H*W, C)
-        dx: np.ndarray | None
-        if uses_batch:
-            dx, dgamma, dbeta = normalization.normalize_backward(
-                dz, rows, mean, inverse_std, self._gamma()
-            )
-        else:
-            scale = self._gamma() * inverse_std
-            dx = normalization.scale_shift(dz, scale, np.zeros_like(scale)) if need_dx else None
-            if self.trainable:
-                dbeta, dgamma = normalization.gradient_sums(dz, rows, mean, inverse_std)
-        gradients = []
-        if self.trainable:
-            gradients += [dgamma.astype(dy.dtype)] if self.scale else []
-            gradients += [dbeta.astype(dy.dtype)] if self.center else []
-        return None if dx is None else dx.reshape(dy.shape), gradients
+        gradient = normalization.InputGradient(
+            dz, rows, mean, inverse_std, self._gamma(), self._beta(), limits
+        )
+        if not self.trainable:
+            return gradient, []
+        dbeta, dgamma = gradient.through_statistics() if uses_batch else gradient.sums()
+        gradients = [dgamma.astype(dy.dtype)] if self.scale else []
+        return gradient, [*gradients, dbeta.astype(dy.dtype)] if self.center else gradients
 
     def infer(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         rows = x.reshape(-1, x.shape[-1])

@@ -8,7 +8,10 @@ from support.checks import thorough
 from support.reference import naive_batch_norm, naive_batch_norm_backward
 
 from minidl.kernels import normalization as module
+from minidl.kernels.activations import relu_backward
 from minidl.kernels.normalization import (
+    UNLIMITED,
+    InputGradient,
     batch_statistics,
     gradient_sums,
     normalize,
@@ -55,6 +58,27 @@ def test_forward_and_backward_follow_the_formulas(case, threads):
     rounding = np.finfo(x.dtype).eps
     np.testing.assert_allclose(dgamma, exact[1], rtol=rounding, atol=1e-9)
     np.testing.assert_allclose(dbeta, exact[2], rtol=rounding, atol=1e-12)
+
+
+@thorough
+@given(cases(), st.sampled_from([UNLIMITED, (0.0, np.inf), (0.0, 0.5)]), st.booleans())
+def test_limits_act_like_a_relu_after_the_normalization(case, limits, uses_batch):
+    x, dy, gamma, beta = case
+    mean, variance = batch_statistics(x)
+    statistics = mean, 1 / np.sqrt(variance + EPSILON), gamma, beta
+    y = normalize(x, *statistics)
+    np.testing.assert_array_equal(normalize(x, *statistics, limits), np.clip(y, *limits))
+    d = dy if limits == UNLIMITED else relu_backward(dy, y, maximum=limits[1])
+    gradient, plain = InputGradient(dy, x, *statistics, limits), InputGradient(d, x, *statistics)
+    if uses_batch:
+        for actual, expected in zip(
+            gradient.through_statistics(), plain.through_statistics(), strict=True
+        ):
+            np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_array_equal(gradient.array(), plain.array())
+    first, last = len(x) // 3, len(x) - len(x) // 4
+    rows = gradient.rows(first, last, np.empty((last - first, x.shape[1]), x.dtype))
+    np.testing.assert_array_equal(rows, plain.array()[first:last])
 
 
 @thorough

@@ -45,6 +45,8 @@ class Tape:
     ----------
     needs_gradient : list of bool
         For each node, whether a gradient has to reach its output.
+    order : ExecutionOrder
+        The nodes that the forward pass ran.
     caches : dict of int to object
         What each layer's ``forward`` returned for its ``backward``.
     output_shapes : list of tuple
@@ -53,6 +55,7 @@ class Tape:
     """
 
     needs_gradient: list[bool]
+    order: ExecutionOrder
     caches: dict[int, Any] = field(default_factory=dict)
     output_shapes: list[tuple[int, ...]] = field(default_factory=list)
     used: bool = False
@@ -100,8 +103,9 @@ class TrainingExecutor:
         need_dx : bool
             Whether the backward pass has to reach the inputs.
         """
-        tape = Tape(self._needs_gradient(need_dx))
-        order = self.execution_order(tape.needs_gradient, training)
+        needs_gradient = self._needs_gradient(need_dx)
+        order = self.execution_order(needs_gradient, training)
+        tape = Tape(needs_gradient, order)
         values: list[Any] = [None] * self.node_count
         waiting = order.consumers.copy()
         for i, x in zip(self.inputs, xs, strict=True):
@@ -172,7 +176,10 @@ class TrainingExecutor:
         for i, dy in zip(self.outputs, dys, strict=True):
             if dy is not None:
                 gradients.add(i, dy)
-        for i, node in reversed(self.nodes):
+        for item in reversed(tape.order.items):
+            if isinstance(item, FrozenSegment):  # no gradient passes through it
+                continue
+            i, node = item
             dy = gradients.pop(i)
             cache = tape.caches.pop(i, None)
             if dy is None or not tape.needs_gradient[i]:

@@ -2,7 +2,8 @@
 
 A segment is a set of frozen nodes that no gradient has to pass through and that compute the same
 in training as in inference. It runs through an inference plan. The live layers in between, such
-as random ones, run one by one.
+as random ones, run one by one, or convolutions with their neighbors
+(see :mod:`minidl.graph.training.convolution_blocks`).
 
 >>> from minidl import Input, Sequential, layers
 >>> from minidl.graph.training.frozen_segments import arrange
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 from minidl.graph.inference.plan import InferencePlan
 from minidl.graph.node import Node, count_consumers
+from minidl.graph.training.convolution_blocks import merge_convolutions
 
 __all__ = ["ExecutionOrder", "FrozenSegment", "NumberedNode", "arrange"]
 
@@ -84,13 +86,15 @@ def arrange(
         changes = (level[j] + ((j in frozen) != (i in frozen)) for j in node.inputs)
         level[i] = max(changes, default=0)
         (still if i in frozen else live)[level[i]].append((i, node))
+    count = max(level) + 1
+    consumers = count_consumers((node.inputs for _, node in nodes), count, outputs)
     items: list[NumberedNode | FrozenSegment] = []
     for k in range(1 + max(level.values(), default=0)):
         if k in still:
             items.append(_segment(dict(still[k]), nodes, outputs))
-        items += live[k]
+        items += merge_convolutions(live[k], consumers)
     reads = [item.inputs if isinstance(item, FrozenSegment) else item[1].inputs for item in items]
-    return ExecutionOrder(items, count_consumers(reads, max(level) + 1, outputs))
+    return ExecutionOrder(items, count_consumers(reads, count, outputs))
 
 
 def _segment(

@@ -98,7 +98,8 @@ def convolve_im2col_backward(
     oh, ow = convolution.output_size(*x.shape[1:3])
     dy_rows = dy.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
     y_rows = None if relu_output is None else relu_output.reshape(dy_rows.shape)
-    dx = np.zeros(x.shape if need_dx else 0, x.dtype)
+    allocate = np.empty if convolution.is_pointwise else np.zeros  # for sums of several patches
+    dx = allocate(x.shape if need_dx else 0, x.dtype)
     # Each shard has images of its own, so that no two tasks write to one pixel, and sums of its
     # own, so that the result depends neither on the order in which the tasks end nor on the number
     # of threads.

@@ -34,7 +34,8 @@ def register_format(extension: str, package: str) -> None:
         Such as ".onnx", in lower case.
     package : str
         Name of the package, which is not imported yet. It may offer ``export_model(model, path,
-        **options)`` for ``Model.export``, and ``load_model(path)`` for ``minidl.load_model``.
+        **options)`` for ``Model.export``, ``load_model(path)`` for ``minidl.load_model``, and
+        ``read_weights(path)`` for ``Model.load_weights`` and `weights` of the applications.
     """
     _packages[extension] = package
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from minidl.common.errors import FileFormatError
+from minidl.common.optional_formats import format_of
 from minidl.formats.checkpoint import MARK as OWN_MARK
 from minidl.formats.checkpoint import SEAL_SIZE, read_checkpoint
 from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
@@ -54,8 +55,8 @@ def read_weight_file(path: StrPath) -> WeightFile:
     Parameters
     ----------
     path : str or Path
-        A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), safetensors, or a state
-        dict of PyTorch (``.pth``).
+        A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), safetensors, a state
+        dict of PyTorch (``.pth``), or an ONNX file, which needs its extension ``.onnx``.
 
     Returns
     -------
@@ -69,6 +70,10 @@ def read_weight_file(path: StrPath) -> WeightFile:
     """
     path = Path(path).expanduser()
     check_file(path)
+    package = format_of(path)
+    if package is not None:
+        weights: WeightFile = package.read_weights(path)
+        return weights
     with file_errors(path):
         with open(path, "rb") as file:
             head = file.read(SEAL_SIZE + len(SIGNATURE))

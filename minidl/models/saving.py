@@ -140,8 +140,9 @@ class SavingMixin(Network):
         Parameters
         ----------
         path : str or Path
-            A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), safetensors, or a
-            state dict of PyTorch (``.pth``). The content determines the format, not the name.
+            A file of minidl or Keras (``.h5``, ``.weights.h5``, ``.keras``), safetensors, a state
+            dict of PyTorch (``.pth``), or an ONNX file. The content determines the format; only
+            ONNX files need their extension ``.onnx``.
 
         Raises
         ------

@@ -22,9 +22,17 @@ import os
 from pathlib import Path
 
 from minidl.common.errors import FileFormatError
+from minidl.evaluation import out_of_distribution
+from minidl.evaluation.classifier import class_count
 from minidl.formats.file_errors import StrPath, check_file, file_errors
 from minidl.formats.weight_file import LayerTable, WeightFile
 from minidl.models.model import Model
+from minidl.onnx.exported_classifier import (
+    OOD_OUTPUT,
+    classifier_metadata,
+    ood_features,
+    without_resizing,
+)
 from minidl.onnx.importing.graph import import_graph
 from minidl.onnx.messages import ModelProto
 
@@ -36,7 +44,8 @@ MAX_FILE = 2**31  # bytes, the limit of Protocol Buffers
 def load_model(path: StrPath) -> Model:
     """Build a model from an ONNX file; ``minidl.load_model`` calls it.
 
-    The model consists of ordinary layers over images (N, H, W, C).
+    The model consists of ordinary layers over images (N, H, W, C). Class names, image size and OOD
+    score of a file that minidl exported become the model's metadata.
 
     Parameters
     ----------
@@ -55,13 +64,38 @@ def load_model(path: StrPath) -> Model:
     """
     proto = read_model_proto(path)
     with file_errors(path):
-        inputs, outputs = import_graph(proto)
-        single = len(inputs) == 1, len(outputs) == 1
-        return Model(
-            inputs[0] if single[0] else inputs,
-            outputs[0] if single[1] else outputs,
-            name=_model_name(proto),
-        )
+        return _build(without_resizing(proto))
+
+
+def _build(proto: ModelProto) -> Model:
+    """Return the model of a file; the OOD score of minidl's own files becomes metadata."""
+    ood = ood_features(proto)
+    names = [] if proto.graph is None else [item.name for item in proto.graph.output]
+    wanted = names if ood is None else [name for name in names if name != OOD_OUTPUT]
+    inputs, outputs = import_graph(proto, wanted if ood is None else [*wanted, ood[0]])
+    computed = outputs[: len(wanted)]
+    model = Model(
+        inputs[0] if len(inputs) == 1 else inputs,
+        computed[0] if len(computed) == 1 else computed,
+        name=_model_name(proto),
+    )
+    model.metadata.update(classifier_metadata(proto))
+    if len(model.metadata.get("class_names", ())) not in (0, _class_count(model)):
+        del model.metadata["class_names"]
+    if ood is not None:
+        layer = outputs[-1].layer
+        if layer not in model.layers:
+            raise FileFormatError(
+                f"output {OOD_OUTPUT!r}: expected features that the network computes"
+            )
+        model.metadata[out_of_distribution.KEY] = {"layer": layer.name, **ood[1]}
+    return model
+
+
+def _class_count(model: Model) -> int:
+    """Return the number of classes; 0 for a model that is not a classifier."""
+    is_classifier = model.single_output and len(model.output_shape) == 2
+    return class_count(model) if is_classifier else 0
 
 
 def read_weights(path: StrPath) -> WeightFile:

@@ -54,6 +54,9 @@ def absorb(builder: Builder, x: Value, scale: np.ndarray, offset: np.ndarray) ->
             layer.scale * scale, layer.offset * scale + offset, name=given_name(layer)
         )
         return Value(builder.connect(merged, x.tensor.inputs[0]), x.stored, x.view)
+    if _reverses_colors(layer) and (scale == 1).all() and _subtracts_mean_color(offset):
+        preprocessing = layers.ImageNetPreprocessing("caffe", name=given_name(layer))
+        return Value(builder.connect(preprocessing, x.tensor.inputs[0]), x.stored, x.view)
     change = _CHANGES.get(type(layer))
     if change is None:
         return None
@@ -70,6 +73,18 @@ def absorb(builder: Builder, x: Value, scale: np.ndarray, offset: np.ndarray) ->
 def given_name(layer: layers.Layer) -> str | None:
     """Return the name that a layer was given, None for an automatic one."""
     return None if layer.auto_named else layer.name
+
+
+def _reverses_colors(layer: Any) -> bool:
+    """Return whether a layer only converts RGB to BGR."""
+    if type(layer) is not layers.Conv2D or layer.kernel.shape != (1, 1, 3, 3):
+        return False
+    return layer.bias is None and bool((layer.kernel.value[0, 0] == np.eye(3)[::-1]).all())
+
+
+def _subtracts_mean_color(offset: np.ndarray) -> bool:
+    expected = layers.ImageNetPreprocessing("caffe").offset
+    return offset.shape == (3,) and np.allclose(offset, expected, rtol=1e-7, atol=0)
 
 
 def _change_kernel(weights: Weights, scale: np.ndarray, offset: np.ndarray) -> Weights:

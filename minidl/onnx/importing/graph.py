@@ -57,7 +57,13 @@ RULES: dict[str, Rule] = {
 }
 
 # Operators through which the layout of an input image is searched; they do not change it.
-_ELEMENTWISE = {"Cast", "Identity", *ARITHMETIC_RULES, *(ACTIVATION_RULES.keys() - {"LRN"})}
+_ELEMENTWISE = {
+    "Cast",
+    "Gather",
+    "Identity",
+    *ARITHMETIC_RULES,
+    *(ACTIVATION_RULES.keys() - {"LRN"}),
+}
 _FLOATS = {
     DataType.FLOAT: "float32",
     DataType.DOUBLE: "float64",

@@ -25,6 +25,7 @@ Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]  # (top, bottom), (left, right)
 OpenSize = tuple[Any, Any]  # height and width, or None
 NO_PADDING: Sides = ((0, 0), (0, 0))
+MAX_GATHERED = 4096  # channels whose order a Gather may change
 
 
 def conv(builder: Builder, operation: Operation) -> Value:
@@ -72,6 +73,30 @@ def conv(builder: Builder, operation: Operation) -> Value:
     layer = layers.Conv2D(w.shape[0], w.shape[2:], groups=groups, **options)
     weights = _weights(kernel=kernel.transpose(1, 2, 0, 3), bias=bias)
     return builder.from_images(builder.connect(layer, x.tensor, weights), x.stored[0])
+
+
+def gather(builder: Builder, operation: Operation) -> Value:
+    """Translate another order of the channels, such as BGR: a convolution by a permutation."""
+    x, indices = operation.value(), operation.constant(1)
+    axis = checked_axis(operation.integer("axis", 0), len(x.view))
+    count = size_of(x.view[axis]) or 0
+    order = indices.reshape(-1).tolist()
+    is_permutation = indices.ndim == 1 and sorted(order) == list(range(count))
+    if len(x.view) != 4 or axis == 0 or not is_permutation or count > MAX_GATHERED:
+        raise FileFormatError(
+            f"expected indices that permute the channels of images, received shape {x.shape} and "
+            f"indices of shape {indices.shape}"
+        )
+    x = builder.channels(x, axis)
+    x = builder.arrange(x, (*x.stored[:-1], x.view[axis]))
+    kernel = np.eye(len(order), dtype=np.float32)[order].T[None, None]  # (1, 1, C, C)
+    layer = layers.Conv2D(
+        len(order), 1, use_bias=False, trainable=False, name=builder.name(operation.node)
+    )
+    tensor = builder.connect(layer, x.tensor, {"kernel": kernel})
+    new = axis_of(len(order))
+    view = (new if i == axis else group for i, group in enumerate(x.view))
+    return Value(tensor, (*x.stored[:-1], new), tuple(view))
 
 
 def _weights(**arrays: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -281,6 +306,7 @@ def _pair(operation: Operation, name: str, required: bool = False) -> Pair:
 IMAGE_RULES: dict[str, Rule] = {
     "AveragePool": average_pool,
     "Conv": conv,
+    "Gather": gather,
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
     "MaxPool": max_pool,

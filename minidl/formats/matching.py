@@ -17,6 +17,7 @@ True
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -26,6 +27,7 @@ from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath
 from minidl.formats.keras.v3 import UNNAMED, name_layers
 from minidl.formats.pytorch.layout import fit_to_layer, flattened_features
+from minidl.formats.pytorch.renaming import ambiguity
 from minidl.formats.reading import read_weight_file
 from minidl.formats.weight_file import (
     LayerTensors,
@@ -59,9 +61,18 @@ def load_weights(network: Network, path: StrPath, whole: Sequence[Layer] | None 
     FileNotFoundError, IsADirectoryError
     FileFormatError
         If the file is damaged or unknown, or its tensors are not exactly those of the network.
+
+    Warns
+    -----
+    UserWarning
+        If another network has tensors of the same names and shapes.
     """
     file = read_weight_file(path)
-    for parameter, array in match(network.layers, file, whole, network=network):
+    pairs = match(network.layers, file, whole, network=network)
+    caution = ambiguity(entry.name for entry in file.layers)
+    if caution:
+        warnings.warn(f"{file.label}: {caution}", UserWarning, stacklevel=3)
+    for parameter, array in pairs:
         parameter.array = array  # all arrays are ready: nothing can fail from here on
 
 

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -31,8 +32,11 @@ from minidl.applications import (
 from minidl.applications.pretrained import Architecture, without_memory
 from minidl.common.errors import FileFormatError
 from minidl.common.text_table import format_table
+from minidl.formats.downloads.registry import Entry, identify
 from minidl.formats.file_errors import StrPath
 from minidl.formats.matching import match
+from minidl.formats.pytorch.layout import shape_in_file
+from minidl.formats.pytorch.renaming import ambiguity
 from minidl.formats.reading import read_weight_file
 from minidl.formats.weight_file import LayerTensors, WeightFile
 from minidl.graph.network import Network
@@ -130,6 +134,13 @@ class WeightReport:
         The difference between the file and the nearest network.
     has_architecture : bool
         Whether the file contains the model's architecture for ``load_model``.
+    official : Entry or None
+        The entry of the registry if this is exactly one of the official files: its license and
+        source.
+    ignored : list of str
+        Entries of the file that are not weights, such as PyTorch's ``num_batches_tracked``.
+    caution : str
+        What the file does not tell, although results depend on it.
     """
 
     path: Path
@@ -140,6 +151,9 @@ class WeightReport:
     nearest: Fit | None = None
     problem: str = ""
     has_architecture: bool = False
+    official: Entry | None = None
+    ignored: list[str] = field(default_factory=list)
+    caution: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -156,8 +170,19 @@ class WeightReport:
         return "\n".join([*lines, *format_table(rows, indent="  "), *self._verdict()])
 
     def _verdict(self) -> Iterator[str]:
+        if self.ignored:
+            kinds = Counter(name.rpartition(".")[2] for name in self.ignored)
+            counts = (kind if n == 1 else f"{n} {kind}" for kind, n in kinds.items())
+            yield f"Ignored, because not weights: {', '.join(itertools.islice(counts, 8))}"
+        if self.official:
+            yield (
+                f"The official file {self.official.key!r} ({self.official.description}): license "
+                f"{self.official.license}, from {self.official.url}"
+            )
         for fit in self.fits:
             yield f"Fits {fit}: {fit.call(self.path)}"
+        if self.caution and self.fits and not self.official:
+            yield f"Caution: {self.caution}"
         if self.nearest:
             yield f"Fits no known network; the nearest is {self.nearest}: {self.problem}"
         elif not self.fits:
@@ -208,6 +233,9 @@ def inspect_weights(path: StrPath) -> WeightReport:
         nearest=nearest.fit if nearest else None,
         problem=_problem(nearest, file) if nearest else "",
         has_architecture=file.architecture is not None or file.dialect == "minidl model",
+        official=identify(path),
+        ignored=list(file.ignored),
+        caution=ambiguity(layer.name for layer in file.layers),
     )
 
 
@@ -277,7 +305,11 @@ def _cuts(name: str, file: WeightFile) -> list[_Cut]:
             continue  # the body, rather than its pooling
         final = node.layer is whole.layers[-1]
         fit = Fit(name, includes_top, until, classes if final else None)
-        shapes = Counter((p.name, p.shape) for layer in kept for p in layer.parameters)
+        shapes = Counter(
+            (p.name, shape_in_file(layer, p) if file.channels_first else p.shape)
+            for layer in kept
+            for p in layer.parameters
+        )
         cuts[weighted] = _Cut(fit, whole, node.layer.name, shapes)
     return list(cuts.values())
 

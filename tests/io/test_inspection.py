@@ -1,13 +1,24 @@
 """inspect_weights: content of a file, the matching network, and mismatches."""
 
+import hashlib
 import json
 
 import h5py
 import numpy as np
 import pytest
+from support.keras_files import random_layers
+from support.pytorch_files import (
+    LITE0_DEPTHS,
+    as_state_dict,
+    package_names,
+    safetensors_bytes,
+    timm_names,
+    torch_bytes,
+)
 
 from minidl import Input, Sequential, applications, layers
 from minidl.common.errors import FileFormatError
+from minidl.formats.downloads.registry import Entry
 from minidl.io.inspection import Fit, inspect_weights
 
 
@@ -46,6 +57,45 @@ def inception():
 
 
 # What fits
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_pytorchs_files_fit_networks_with_depthwise_convolutions(tmp_path, form):
+    """Their depthwise kernels have another shape than the layers'."""
+    model = build("EfficientNetLite0", classes=7)
+    content = as_state_dict(random_layers(model), package_names(LITE0_DEPTHS).get)
+    path = tmp_path / "lite0.pth"
+    if form == "safetensors":
+        path.write_bytes(safetensors_bytes(content))
+    else:
+        path.write_bytes(torch_bytes(content, form == "legacy"))
+    report = inspect_weights(path)
+    assert report.fits == [Fit("EfficientNetLite0", include_top=True, classes=7)]
+    assert len(report.ignored) == 49
+    assert "Ignored, because not weights: 49 num_batches_tracked" in str(report)
+    assert (report.official, report.caution) == (None, "")
+
+
+def test_names_of_timm_leave_the_network_open(tmp_path):
+    model = build("EfficientNetLite0", include_top=False)
+    path = tmp_path / "lite0.pth"
+    names = timm_names(LITE0_DEPTHS)
+    path.write_bytes(torch_bytes(as_state_dict(random_layers(model), names.get)))
+    report = inspect_weights(path)
+    assert report.fits == [Fit("EfficientNetLite0", include_top=False)]
+    assert "Caution: timm gives its tf_efficientnet_lite and" in str(report)
+
+
+def test_an_official_file_is_shown_with_license_and_source(tmp_path, monkeypatch):
+    path = tmp_path / "small.h5"
+    Sequential([Input((2,)), layers.Dense(3, name="head")]).save_weights(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = Entry("net", "https://example.org/net.h5", sha256=sha256, license="Apache 2.0")
+    monkeypatch.setattr("minidl.formats.downloads.registry.load_registry", lambda: {"net": entry})
+    report = inspect_weights(path)
+    assert report.official == entry
+    assert "license Apache 2.0, from https://example.org/net.h5" in str(report)
+    assert json.loads(json.dumps(report.to_dict()))["official"]["key"] == "net"
 
 
 def test_the_real_file_is_inception_up_to_mixed8(shared_data):

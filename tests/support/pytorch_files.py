@@ -1,6 +1,7 @@
 """PyTorch files written without PyTorch, opcode by opcode, in the zip and the legacy form."""
 
 import io
+import json
 import struct
 import zipfile
 from collections import OrderedDict
@@ -167,3 +168,49 @@ def as_state_dict(layers, rename=lambda name: name):
         if "moving_mean" in arrays:
             tensors[f"{rename(name)}.num_batches_tracked"] = np.array(3, "i8")
     return tensors
+
+
+def safetensors_bytes(tensors):
+    """Return the bytes of a safetensors file with PyTorch's names."""
+    kinds, table, data = {"f4": "F32", "i8": "I64"}, {}, b""
+    for name, array in tensors.items():
+        offsets = [len(data), len(data) + array.nbytes]
+        kind = kinds[array.dtype.str[1:]]
+        table[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
+        data += array.tobytes()
+    header = json.dumps(table).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+LITE0_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
+
+
+def package_names(depths):
+    """Return the names of the package's state dict by minidl's, written out block by block."""
+    table = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head"}
+    table |= {"top_bn": "_bn1", "predictions": "_fc"}
+    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv"}
+    parts |= {"bn": "_bn1", "project_conv": "_project_conv", "project_bn": "_bn2"}
+    number = 0
+    for stage, depth in enumerate(depths, start=1):
+        for letter in "abcdefg"[:depth]:
+            for ours, theirs in parts.items():
+                table[f"block{stage}{letter}_{ours}"] = f"_blocks.{number}.{theirs}"
+            number += 1
+    return table
+
+
+def timm_names(depths):
+    """Return the names of timm's state dict by minidl's."""
+    table = {"stem_conv": "conv_stem", "stem_bn": "bn1", "top_conv": "conv_head"}
+    table |= {"top_bn": "bn2", "predictions": "classifier"}
+    first = {"dwconv": "conv_dw", "bn": "bn1", "project_conv": "conv_pw", "project_bn": "bn2"}
+    other = {"expand_conv": "conv_pw", "expand_bn": "bn1", "dwconv": "conv_dw", "bn": "bn2"}
+    other |= {"project_conv": "conv_pwl", "project_bn": "bn3"}
+    for stage, depth in enumerate(depths):
+        for index in range(depth):
+            for ours, theirs in (other if stage else first).items():
+                table[f"block{stage + 1}{'abcdefg'[index]}_{ours}"] = (
+                    f"blocks.{stage}.{index}.{theirs}"
+                )
+    return table

@@ -28,8 +28,9 @@ from urllib.parse import urlsplit
 
 from minidl.common.errors import FileFormatError
 from minidl.formats.downloads.download import disk_errors, download
+from minidl.formats.file_errors import StrPath
 
-__all__ = ["Entry", "cache_folder", "fetch", "load_registry", "weights_folder"]
+__all__ = ["Entry", "cache_folder", "fetch", "identify", "load_registry", "weights_folder"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,20 @@ def load_registry() -> dict[str, Entry]:
     """Return the entries of ``registry.json`` by key."""
     text = Path(__file__).with_name("registry.json").read_text(encoding="utf-8")
     return {key: Entry(key, **item) for key, item in json.loads(text).items()}
+
+
+def identify(path: StrPath) -> Entry | None:
+    """Return the entry of the registry whose size and hashes a file has, or None.
+
+    Examples
+    --------
+    >>> identify(__file__) is None
+    True
+    """
+    path = Path(path).expanduser()
+    size = path.stat().st_size
+    candidates = (entry for entry in load_registry().values() if entry.bytes in (None, size))
+    return next((entry for entry in candidates if entry.problem(path) is None), None)
 
 
 def cache_folder() -> Path:

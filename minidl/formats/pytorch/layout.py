@@ -28,8 +28,9 @@ from minidl.graph.network import Network
 from minidl.layers.base import Layer, Shape
 from minidl.layers.convolution import DepthwiseConv2D
 from minidl.layers.dense import Flatten, Reshape
+from minidl.layers.parameter import Parameter
 
-__all__ = ["fit_to_layer", "flattened_features", "to_channels_last"]
+__all__ = ["fit_to_layer", "flattened_features", "shape_in_file", "to_channels_last"]
 
 _AXES = {2: (1, 0), 4: (2, 3, 1, 0)}  # of a kernel, by rank
 _UNKNOWN: Shape = ()
@@ -40,6 +41,17 @@ def to_channels_last(array: np.ndarray, role: str) -> np.ndarray:
     if role != "kernel":
         return array
     return np.ascontiguousarray(array.transpose(_AXES[array.ndim]))
+
+
+def shape_in_file(layer: Layer, parameter: Parameter) -> Shape:
+    """Return the shape of a parameter after :func:`to_channels_last` alone.
+
+    It differs from the parameter's for the kernels of depthwise convolutions.
+    """
+    if isinstance(layer, DepthwiseConv2D) and parameter.name == "kernel":
+        height, width, channels, multiplier = parameter.shape
+        return height, width, 1, channels * multiplier
+    return parameter.shape
 
 
 def flattened_features(network: Network) -> dict[int, Shape]:
@@ -86,9 +98,9 @@ def fit_to_layer(layer: Layer, entry: LayerTensors, flattened: Mapping[int, Shap
     tensors = dict(entry.tensors)
     kernel = tensors.get("kernel")
     if isinstance(layer, DepthwiseConv2D) and kernel is not None:
-        (expected,) = (p.shape for p in layer.parameters if p.name == "kernel")
-        if kernel.ndim == 4 and kernel.shape == (*expected[:2], 1, math.prod(expected[2:])):
-            tensors["kernel"] = kernel.reshape(expected)
+        (own,) = (parameter for parameter in layer.parameters if parameter.name == "kernel")
+        if kernel.shape == shape_in_file(layer, own):
+            tensors["kernel"] = kernel.reshape(own.shape)
     elif id(layer) in flattened:
         shape = flattened[id(layer)]
         if shape == _UNKNOWN:

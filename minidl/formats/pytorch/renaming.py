@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-__all__ = ["known_difference", "minidl_names"]
+__all__ = ["ambiguity", "known_difference", "minidl_names"]
 
 # Blocks of each stage by the number of blocks: Lite0, and Lite1 with Lite2.
 _STAGES = {16: (1, 2, 2, 3, 3, 4, 1), 21: (1, 3, 3, 4, 4, 5, 1)}
@@ -110,6 +110,17 @@ def known_difference(names: Iterable[str]) -> str:
         return "torchvision's InceptionV3, which has gammas and other epsilons than Keras'"
     if any(name.endswith(("._se_reduce", ".se.conv_reduce")) for name in names):
         return "an EfficientNet or MobileNetV3 of PyTorch with squeeze-and-excitation"
+    return ""
+
+
+def ambiguity(names: Iterable[str]) -> str:
+    """Return what names and shapes leave open although results depend on it, or ""."""
+    if {"conv_stem", "blocks.0.0.conv_dw"} <= set(names):
+        return (
+            "timm gives its tf_efficientnet_lite and its efficientnet_lite the same names and "
+            "shapes. minidl has the padding and the epsilon of tf_efficientnet_lite; weights of "
+            "the other network compute something else"
+        )
     return ""
 
 

@@ -29,6 +29,7 @@ from minidl.formats.downloads.registry import (
     Entry,
     cache_folder,
     fetch,
+    identify,
     load_registry,
     weights_folder,
 )
@@ -82,6 +83,19 @@ def test_the_cache_folder(monkeypatch, tmp_path):
 def test_an_unknown_key_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"expected one of vgg16, .*, received 'alexnet'"):
         fetch("alexnet")
+
+
+def test_an_official_file_is_identified_by_its_content(tmp_path, monkeypatch):
+    entries = {
+        "net": entry_for("https://example.org/a"),
+        "other": entry_for("https://example.org/b", bytes=None, md5=None, sha256="0" * 64),
+    }
+    monkeypatch.setattr(module, "load_registry", lambda: entries)
+    path = tmp_path / "renamed.bin"
+    path.write_bytes(CONTENT)
+    assert identify(path) is entries["net"]
+    path.write_bytes(b"x" + CONTENT[1:])
+    assert identify(path) is None
 
 
 # Installed packages

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from support.keras_files import random_layers
-from support.pytorch_files import as_state_dict, torch_bytes
+from support.pytorch_files import as_state_dict, package_names, timm_names, torch_bytes
 from support.tiny import refused
 
 from minidl import applications
+from minidl.cli.weights import convert_weights
 from minidl.common.errors import FileFormatError
 from minidl.formats.pytorch.renaming import minidl_names
 
@@ -17,37 +18,6 @@ LITE = {
 }
 
 
-def package_names(depths):
-    """Return the names of the package's state dict by minidl's, written out block by block."""
-    table = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head"}
-    table |= {"top_bn": "_bn1", "predictions": "_fc"}
-    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv"}
-    parts |= {"bn": "_bn1", "project_conv": "_project_conv", "project_bn": "_bn2"}
-    number = 0
-    for stage, depth in enumerate(depths, start=1):
-        for letter in "abcdefg"[:depth]:
-            for ours, theirs in parts.items():
-                table[f"block{stage}{letter}_{ours}"] = f"_blocks.{number}.{theirs}"
-            number += 1
-    return table
-
-
-def timm_names(depths):
-    """Return the names of timm's state dict by minidl's."""
-    table = {"stem_conv": "conv_stem", "stem_bn": "bn1", "top_conv": "conv_head"}
-    table |= {"top_bn": "bn2", "predictions": "classifier"}
-    first = {"dwconv": "conv_dw", "bn": "bn1", "project_conv": "conv_pw", "project_bn": "bn2"}
-    other = {"expand_conv": "conv_pw", "expand_bn": "bn1", "dwconv": "conv_dw", "bn": "bn2"}
-    other |= {"project_conv": "conv_pwl", "project_bn": "bn3"}
-    for stage, depth in enumerate(depths):
-        for index in range(depth):
-            for ours, theirs in (other if stage else first).items():
-                table[f"block{stage + 1}{'abcdefg'[index]}_{ours}"] = (
-                    f"blocks.{stage}.{index}.{theirs}"
-                )
-    return table
-
-
 @pytest.mark.parametrize("names_of", [package_names, timm_names])
 @pytest.mark.parametrize("network", LITE)
 def test_efficientnet_lite_loads_from_both_naming_schemes(tmp_path, network, names_of):
@@ -56,7 +26,11 @@ def test_efficientnet_lite_loads_from_both_naming_schemes(tmp_path, network, nam
     content = random_layers(model)
     path = tmp_path / "lite.pth"
     path.write_bytes(torch_bytes(as_state_dict(content, names.get), legacy=True))
-    model.load_weights(path)
+    if names_of is timm_names:
+        with pytest.warns(UserWarning, match="tf_efficientnet_lite.*padding and the epsilon"):
+            model.load_weights(path)
+    else:
+        model.load_weights(path)
     for layer, (_, arrays) in zip(model.layers, content, strict=True):
         for parameter in layer.weights:
             np.testing.assert_array_equal(parameter.value, arrays[parameter.name])
@@ -75,6 +49,17 @@ def test_a_network_without_its_top_takes_the_complete_file(tmp_path):
     kernel = tensors["_blocks.4._project_conv.weight"]
     (found,) = (layer for layer in base.layers if layer.name == "block3b_project_conv")
     np.testing.assert_array_equal(found.get_weights()[0], kernel.transpose(2, 3, 1, 0))
+
+
+def test_a_converted_file_still_fits(tmp_path):
+    model = applications.EfficientNetLite0(weights=None, classes=10)
+    names = package_names(LITE["EfficientNetLite0"])
+    content = random_layers(model)
+    (tmp_path / "lite0.pth").write_bytes(torch_bytes(as_state_dict(content, names.get)))
+    convert_weights(tmp_path / "lite0.pth", tmp_path / "lite0.h5")
+    model.load_weights(tmp_path / "lite0.h5")
+    kernel = dict(content)["block3a_dwconv"]["kernel"]
+    np.testing.assert_array_equal(model.get_layer("block3a_dwconv").get_weights()[0], kernel)
 
 
 def test_another_network_is_refused_with_the_difference(tmp_path):

@@ -330,15 +330,12 @@ def _construction(layer: Layer) -> int:
 
 
 def _converted(parameter: Parameter, entry: LayerTensors, file: WeightFile) -> np.ndarray:
-    tensor = entry.tensors[parameter.name]
-    with np.errstate(over="ignore"):
-        array = np.asarray(tensor, dtype=parameter.array.dtype, order="C")
-    if tensor.dtype.itemsize > array.dtype.itemsize and not np.isfinite(array).all():
-        raise FileFormatError(
-            f"{file.label}: {entry.places.get(parameter.name, parameter.path)} has numbers too "
-            f"large for the model's {array.dtype}"
-        )
-    return array
+    try:
+        tensor = parameter.check(entry.tensors[parameter.name])
+    except ValueError as error:
+        place = entry.places.get(parameter.name, parameter.path)
+        raise FileFormatError(f"{file.label}: {place}: {error}") from None
+    return np.asarray(tensor, dtype=parameter.array.dtype, order="C")
 
 
 # Messages

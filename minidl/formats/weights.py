@@ -99,6 +99,7 @@ def assign_weights(model: Network, arrays: Mapping[str, np.ndarray], path: StrPa
                     f"{found[name].shape}"
                 )
             check_finite(found[name], name)
+            parameter.check(found[name])
     for name, parameter in expected.items():
         parameter.assign(found[name])
 

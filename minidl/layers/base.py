@@ -250,6 +250,7 @@ class Layer(WeightsOwner, Configurable):
         trainable: bool = True,
         regularizer: regularizers.RegularizerLike = None,
         seed: int | np.random.Generator | None = None,
+        minimum: float | None = None,
     ) -> Parameter:
         """Create a parameter.
 
@@ -265,10 +266,12 @@ class Layer(WeightsOwner, Configurable):
         regularizer : str or Regularizer, optional
         seed : int or numpy.random.Generator, optional
             Source of the initial values; by default minidl's global generator.
+        minimum : float, optional
+            Smallest number that may be assigned: 0 for variances.
         """
         values = initializers.get(initializer)(tuple(shape), as_generator(seed))
         array = np.array(values, dtype=self.dtype or np.float32, order="C")
-        parameter = Parameter(name, array, trainable, regularizers.get(regularizer), self)
+        parameter = Parameter(name, array, trainable, regularizers.get(regularizer), self, minimum)
         self.parameters.append(parameter)
         return parameter
 

@@ -122,7 +122,7 @@ class BatchNormalization(Layer):
             "moving_mean", shape, self.moving_mean_initializer, trainable=False
         )
         self.moving_variance = self.add_weight(
-            "moving_variance", shape, self.moving_variance_initializer, trainable=False
+            "moving_variance", shape, self.moving_variance_initializer, trainable=False, minimum=0
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

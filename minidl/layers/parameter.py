@@ -45,6 +45,8 @@ class Parameter:
         Penalty that training adds to the loss.
     layer : Layer, optional
         Owner, whose ``trainable`` decides together with `learned`.
+    minimum : float, optional
+        Smallest number that :meth:`assign` accepts: 0 for variances.
 
     Attributes
     ----------
@@ -59,6 +61,7 @@ class Parameter:
         learned: bool = True,
         regularizer: Regularizer | None = None,
         layer: Layer | None = None,
+        minimum: float | None = None,
     ):
         self.name = name
         self.version = -1  # setting the array raises it to 0
@@ -66,6 +69,7 @@ class Parameter:
         self.learned = learned
         self.regularizer = regularizer
         self.layer = layer
+        self.minimum = minimum
 
     @property
     def value(self) -> np.ndarray:
@@ -100,6 +104,9 @@ class Parameter:
         ------
         ShapeError
             If the shapes differ.
+        ValueError
+            If `value` does not hold real numbers, or a number is too large for the dtype or
+            smaller than `minimum`.
 
         Examples
         --------
@@ -109,10 +116,25 @@ class Parameter:
         >>> w.value
         array([1., 2.])
         """
+        self.array = np.array(self.check(value), dtype=self._array.dtype, order="C")
+
+    def check(self, value: ArrayLike) -> np.ndarray:
+        """Return `value` as an array if :meth:`assign` accepts it, or raise its error."""
         value = np.asarray(value)
         if value.shape != self.shape:
             raise ShapeError(f"{self.path}: expected shape {self.shape}, received {value.shape}")
-        self.array = np.array(value, dtype=self._array.dtype, order="C")
+        if value.dtype.kind not in "biuf":
+            raise ValueError(f"{self.path}: expected real numbers, received {value.dtype}")
+        dtype = self._array.dtype
+        if value.dtype.itemsize > dtype.itemsize and value.size:
+            largest = np.abs(value[np.isfinite(value)]).max(initial=0)
+            if largest > np.finfo(dtype).max:
+                raise ValueError(f"{self.path}: {largest:g} is too large for {dtype}")
+        if self.minimum is not None and (value < self.minimum).any():
+            raise ValueError(
+                f"{self.path}: expected numbers >= {self.minimum}, received {np.nanmin(value):g}"
+            )
+        return value
 
     @contextmanager
     def editing(self) -> Iterator[np.ndarray]:

@@ -90,7 +90,7 @@ class Normalization(Layer):
         if self.mean is None:
             sizes = tuple(input_shape[i] for i in self.kept_axes(len(input_shape)))
             self.adapt_mean = self.add_weight("mean", sizes, "zeros", trainable=False)
-            self.adapt_variance = self.add_weight("variance", sizes, "ones", trainable=False)
+            self.adapt_variance = self.add_weight("variance", sizes, "ones", False, minimum=0)
             # Keras' files have it; it has no effect.
             self.count = self.add_weight("count", (), "zeros", trainable=False)
 

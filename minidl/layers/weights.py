@@ -83,6 +83,7 @@ class WeightsOwner:
                     f"{self.label}: set_weights expected shape {parameter.shape} for "
                     f"{parameter.path}, received {array.shape}"
                 )
+            parameter.check(array)
         for parameter, array in zip(parameters, given, strict=True):
             parameter.assign(array)
 

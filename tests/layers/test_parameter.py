@@ -107,3 +107,35 @@ def test_a_parameter_is_trainable_if_it_is_learned_and_its_layer_trainable():
     layer.trainable = False
     assert not parameter.trainable
     assert "frozen" in repr(parameter)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1, 1e300], "kernel: 1e\\+300 is too large for float32"),
+        ([1j, 0], "kernel: expected real numbers, received complex128"),
+        (["a", "b"], "kernel: expected real numbers"),
+        ([1, -2], "kernel: expected numbers >= 0, received -2"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused_and_change_nothing(value, message):
+    parameter = Parameter("kernel", np.ones(2, "float32"), minimum=0)
+    with pytest.raises(ValueError, match=message):
+        parameter.assign(value)
+    assert parameter.value.tolist() == [1, 1]
+    assert parameter.version == 0
+
+
+def test_infinity_and_nan_of_a_diverged_training_are_accepted():
+    parameter = Parameter("variance", np.ones(2, "float32"), minimum=0)
+    parameter.assign(np.array([np.inf, np.nan]))
+    assert np.isinf(parameter.value[0])
+
+
+def test_a_layer_with_one_refused_array_keeps_all_its_weights():
+    layer = BatchNormalization()
+    layer.build((None, 2))
+    former = layer.get_weights()
+    with pytest.raises(ValueError, match="moving_variance: expected numbers >= 0"):
+        layer.set_weights([[5, 5], [5, 5], [5, 5], [1, -1]])
+    np.testing.assert_array_equal(layer.get_weights(), former)

@@ -328,7 +328,7 @@ def test_what_is_no_model_is_refused(config, words):
 @pytest.mark.parametrize(
     ("kind", "config"),
     [
-        ("Dense", {"units": 10**12}),
+        ("Dense", {"units": 2 * 10**9}),
         ("Conv2D", {"filters": 10**6, "kernel_size": 1000, "padding": "same"}),
         ("DepthwiseConv2D", {"kernel_size": 10**4, "depth_multiplier": 10, "padding": "same"}),
     ],

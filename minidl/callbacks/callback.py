@@ -33,6 +33,9 @@ class Callback:
         continues exactly.
     transient : tuple of str
         Names among `state` that are discarded when training ends.
+    writes_files : bool
+        Whether the callback's only purpose is to write files. Of several processes that train
+        together, only the first one calls it.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class Callback:
 
     state: tuple[str, ...] = ()
     transient: tuple[str, ...] = ()
+    writes_files = False
     model: Any = None
 
     def __init__(self) -> None:
@@ -109,6 +113,8 @@ class CallbackGroup:
     given : Callback, sequence of Callback or None
         The user's callbacks.
     bar : ProgressBar
+    writes : bool
+        Whether this process writes files.
     """
 
     def __init__(
@@ -117,12 +123,13 @@ class CallbackGroup:
         history: Callback,
         given: Callback | Sequence[Callback] | None,
         bar: Callback,
+        writes: bool = True,
     ) -> None:
         self.model = model
         given = [given] if isinstance(given, Callback) else given or []
         if not isinstance(given, (list, tuple)) or any(not isinstance(c, Callback) for c in given):
             raise TypeError(f"callbacks: expected a list of Callback objects, received {given!r}")
-        self.callbacks = [history, *given, bar]
+        self.callbacks = [history, *(c for c in given if writes or not c.writes_files), bar]
         self.last_epoch: dict[str, Any] = {}  # training state at the end of the last whole epoch
 
     def begin(self, **params: Any) -> None:
@@ -176,7 +183,7 @@ class CallbackGroup:
                 f"fit: the training to be resumed was interrupted in epoch {epoch + 1} after "
                 f"{saved['batches']} batches, which are trained on once more; for an exact "
                 "resume load a file that ModelCheckpoint wrote",
-                stacklevel=5,
+                stacklevel=6,
             )
         for key, callback in self.named():
             callback.set_state(saved.get("callbacks", {}).get(key, {}))

@@ -48,6 +48,7 @@ class ModelCheckpoint(Monitor):
     """
 
     state = ("best",)
+    writes_files = True
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class CSVLogger(Callback):
     >>> log = CSVLogger("training.csv", append=True)
     """
 
+    writes_files = True
+
     def __init__(
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:

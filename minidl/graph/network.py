@@ -23,7 +23,7 @@ from minidl.graph.inference.plan import InferencePlan
 from minidl.graph.inference.plan_summary import format_plan
 from minidl.graph.input_checks import check_inputs, full_shapes
 from minidl.graph.summary import format_summary, is_color_terminal, summary_html
-from minidl.graph.training.executor import Tape, TrainingExecutor
+from minidl.graph.training.executor import OnGradients, Tape, TrainingExecutor
 from minidl.kernels.runtime import thread_pool
 from minidl.layers.parameter import Parameter
 from minidl.layers.symbolic import SymbolicTensor
@@ -217,7 +217,9 @@ class Network(Graph, WeightsOwner):
             ys, tape = self._executor.forward(xs, training, rng, need_dx=need_dx)
         return ys[0] if self.single_output else ys, tape
 
-    def backward(self, dy: Any, cache: Tape, need_dx: bool = True) -> tuple[Any, list[np.ndarray]]:
+    def backward(
+        self, dy: Any, cache: Tape, need_dx: bool = True, on_gradients: OnGradients | None = None
+    ) -> tuple[Any, list[np.ndarray]]:
         """Compute the gradients of the inputs and of the trainable weights.
 
         Parameters
@@ -228,6 +230,9 @@ class Network(Graph, WeightsOwner):
             From :meth:`forward`; can be used once.
         need_dx : bool
             Whether to compute the gradients of the inputs.
+        on_gradients : callable, optional
+            ``on_gradients(parameters, gradients)`` is called for each layer that a gradient has
+            reached, while the layers below it are still to come.
 
         Returns
         -------
@@ -249,7 +254,7 @@ class Network(Graph, WeightsOwner):
             if d is not None and d.shape != shape:
                 raise ShapeError(f"{self.label}: expected dy of shape {shape}, received {d.shape}")
         with thread_pool.computing():
-            dxs, learned = self._executor.backward(dys, cache, need_dx)
+            dxs, learned = self._executor.backward(dys, cache, need_dx, on_gradients)
         gradients = [
             learned[id(p)] if id(p) in learned else np.zeros_like(p.value)
             for p in self.trainable_weights

@@ -10,7 +10,10 @@ array([[-1., -1.],
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +26,33 @@ from minidl.layers.capabilities import Capabilities
 from minidl.layers.initializers import InitializerLike
 from minidl.layers.regularizers import RegularizerLike
 
-__all__ = ["BatchNormalization"]
+__all__ = ["BatchNormalization", "BatchStatistics", "collect_statistics"]
 
 TRAINABLE = Capabilities(writes_output=True, independent_samples=True)
 FROZEN = Capabilities(ignores_training=True, writes_output=True, independent_samples=True)
+
+
+class BatchStatistics(NamedTuple):
+    """Mean and variance (C,) of the rows that a layer has normalized, and their number."""
+
+    layer: BatchNormalization
+    rows: int
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+_collected: ContextVar[list[BatchStatistics] | None] = ContextVar("statistics", default=None)
+
+
+@contextlib.contextmanager
+def collect_statistics() -> Iterator[list[BatchStatistics]]:
+    """Collect the batch statistics inside the block instead of updating the moving statistics."""
+    collected: list[BatchStatistics] = []
+    token = _collected.set(collected)
+    try:
+        yield collected
+    finally:
+        _collected.reset(token)
 
 
 class BatchNormalization(Layer):
@@ -150,7 +176,11 @@ class BatchNormalization(Layer):
         uses_batch = training and self.trainable
         if uses_batch:
             mean, variance = normalization.batch_statistics(rows)
-            self._update_moving_statistics(mean, variance)
+            collected = _collected.get()
+            if collected is None:
+                self.update_moving_statistics(mean, variance)
+            else:
+                collected.append(BatchStatistics(self, len(rows), mean, variance))
         else:
             mean, variance = self._moving_statistics()
         inverse_std = 1 / np.sqrt(variance + self.epsilon)
@@ -187,7 +217,8 @@ class BatchNormalization(Layer):
         mean, variance = self.moving_mean.array, self.moving_variance.array
         return mean.astype(np.float64), variance.astype(np.float64)
 
-    def _update_moving_statistics(self, mean: np.ndarray, variance: np.ndarray) -> None:
+    def update_moving_statistics(self, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Move the moving statistics towards the mean and the variance (C,) of a batch."""
         for parameter, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             parameter.assign(parameter.array * self.momentum + new * (1 - self.momentum))
 

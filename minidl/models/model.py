@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from minidl.common.errors import MinidlError
 from minidl.common.seeding import draw_seed
 from minidl.data.array_checks import as_batch
 from minidl.data.pipeline import Dataset, as_dataset
+from minidl.distributed.communicator import alone, current
 from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.losses.base import Loss
 from minidl.models.saving import SavingMixin
 from minidl.optimizers.optimizer import Optimizer
 from minidl.training.batches import limit, unpack
 from minidl.training.fitting import FitArguments, fit
+from minidl.training.shared_inference import shared_outputs
 from minidl.training.trainer import Trainer
 
 __all__ = ["Model"]
@@ -122,6 +125,9 @@ class Model(SavingMixin):
         resume: bool = False,
         cache_features: bool | str = "auto",
         augmented_passes: int = 0,
+        shards: int | None = None,
+        gradient_dtype: str = "float32",
+        distributed: bool = True,
     ) -> History:
         """Train the model.
 
@@ -167,6 +173,16 @@ class Model(SavingMixin):
         augmented_passes : int
             If random layers are below the frozen ones: number of augmented versions of each
             sample whose features are cached; the epochs use them in turn.
+        shards : int, optional
+            Number of contiguous parts of each batch, each with its own BatchNormalization
+            statistics and random numbers. Their number determines the result, whichever MPI
+            process computes them. By default the number of MPI processes, 1 without MPI; a
+            resumed training keeps its number.
+        gradient_dtype : {"float32", "float16"}
+            Precision in which the shards' gradients are exchanged. "float16" halves the messages;
+            sums are computed in the gradients' own precision.
+        distributed : bool
+            Whether the processes that ``mpiexec`` has started together train together.
 
         Returns
         -------
@@ -204,6 +220,7 @@ class Model(SavingMixin):
         sample_weight: ArrayLike | None = None,
         steps: int | None = None,
         return_dict: bool = False,
+        distributed: bool = True,
     ) -> Any:
         """Compute the loss and the metrics.
 
@@ -217,6 +234,9 @@ class Model(SavingMixin):
         steps : int, optional
             Limit on the number of batches.
         return_dict : bool
+        distributed : bool
+            Whether the processes that ``mpiexec`` has started together share the batches. All
+            return the results of one process, to the last bit.
 
         Returns
         -------
@@ -242,7 +262,10 @@ class Model(SavingMixin):
         """
         trainer = self._compiled("evaluate")
         dataset = as_dataset(x, y, sample_weight, batch_size=batch_size, shuffle=False)
-        with _progress("Evaluation", dataset, steps, verbose) as progress:
+        with (
+            _processes(distributed),
+            _progress("Evaluation", dataset, steps, verbose) as progress,
+        ):
             results = trainer.evaluate_dataset(dataset, steps, progress=progress)
             progress.finish(results)
         return _as_results(results, return_dict)
@@ -253,6 +276,7 @@ class Model(SavingMixin):
         batch_size: int | None = None,
         verbose: Verbose = "auto",
         steps: int | None = None,
+        distributed: bool = True,
     ) -> Any:
         """Compute the outputs batch by batch.
 
@@ -266,6 +290,8 @@ class Model(SavingMixin):
             As for :meth:`evaluate`.
         steps : int, optional
             Limit on the number of batches.
+        distributed : bool
+            As for :meth:`evaluate`.
 
         Returns
         -------
@@ -289,9 +315,15 @@ class Model(SavingMixin):
         """
         dataset = as_dataset(x, batch_size=batch_size, shuffle=False)
         parts = []
-        with _progress("Prediction", dataset, steps, verbose) as progress:
-            for batch in limit(dataset.batches(0), steps):
-                parts.append(self.predict_on_batch(unpack(batch)[0]))
+        with (
+            _processes(distributed),
+            _progress("Prediction", dataset, steps, verbose) as progress,
+        ):
+            for _, outputs in shared_outputs(
+                limit(dataset.batches(0), steps),
+                lambda batch: self.predict_on_batch(unpack(batch)[0]),
+            ):
+                parts.append(outputs)
                 progress.update()
             progress.finish({})
         if not parts:
@@ -434,9 +466,14 @@ class Model(SavingMixin):
         return self.trainer
 
 
+def _processes(distributed: bool) -> AbstractContextManager[None]:
+    """Return the context for all processes of MPI, or for this one alone."""
+    return nullcontext() if distributed else alone()
+
+
 def _progress(title: str, dataset: Dataset, steps: int | None, verbose: Verbose) -> Progress:
     """Return the progress of a pass; "auto" without a terminal or notebook shows nothing."""
-    if verbose == "auto" and display_mode("auto") != "bar":
+    if current().rank or (verbose == "auto" and display_mode("auto") != "bar"):
         verbose = 0
     try:
         total: int | None = len(dataset)

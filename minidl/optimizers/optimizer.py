@@ -55,6 +55,8 @@ class Optimizer(Configurable):
         Number of updates so far.
     learning_rate : float or LearningRateSchedule
         Can be set at any time.
+    shards : int
+        Number of shards of each batch in the training, see :meth:`minidl.Model.fit`.
 
     Examples
     --------
@@ -87,6 +89,7 @@ class Optimizer(Configurable):
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
+        self.shards = 1
         # By parameter instead of path, so that another model's "dense/kernel" has its own slots.
         self._slots: dict[Parameter, Slots] = {}
         self._loaded: dict[str, Slots] = {}  # by path, until the first update
@@ -201,11 +204,12 @@ class Optimizer(Configurable):
         -------
         dict
             "iterations"; "learning_rate", or None with a schedule; "slots", which maps the path
-            of each parameter to its arrays.
+            of each parameter to its arrays; "shards", if there are several.
         """
         scheduled = isinstance(self._learning_rate, LearningRateSchedule)
         return {
             "iterations": self.iterations,
+            **({"shards": self.shards} if self.shards > 1 else {}),
             "learning_rate": None if scheduled else self._learning_rate,
             "slots": {path: _copied(arrays) for path, arrays in self._by_path().items()},
         }
@@ -234,7 +238,7 @@ class Optimizer(Configurable):
             self._check_slots(path, arrays)
         if state["learning_rate"] is not None:
             self.learning_rate = state["learning_rate"]
-        self.iterations = int(state["iterations"])
+        self.iterations, self.shards = int(state["iterations"]), int(state.get("shards", 1))
         self._slots, self._loaded = {}, slots
 
     def get_config(self) -> dict[str, Any]:

@@ -2,11 +2,17 @@
 
 All randomness of a training follows from the model's seed and the number of epochs and steps that
 the model has seen. Therefore a resumed training equals an uninterrupted one.
+
+Under MPI all ranks run this loop on the same batches; each step divides its batch among them
+(:mod:`minidl.training.sharded_step`). Rank 0 prints and writes files.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +21,16 @@ from typing import Any
 from minidl.callbacks.callback import Callback, CallbackGroup
 from minidl.callbacks.history import History
 from minidl.callbacks.progress import ProgressBar, display_mode
-from minidl.common.argument_checks import check_integer
+from minidl.common.argument_checks import check_choice, check_integer
 from minidl.common.errors import DataError
 from minidl.data.array_checks import holds_batches
 from minidl.data.pipeline import Dataset, IterableDataset, as_dataset, split_arrays
+from minidl.distributed.communicator import Communicator, alone, current
 from minidl.kernels.runtime.memory import retain_freed_memory
 from minidl.metrics.metric import Mean
 from minidl.training.batches import sample_count, unpack
 from minidl.training.feature_cache.cache import FeatureCache, batches, choose_cache
+from minidl.training.sharded_step import ShardedStep, check_equal_weights
 from minidl.training.trainer import Trainer
 
 __all__ = ["FitArguments", "fit"]
@@ -53,14 +61,18 @@ class FitArguments:
     resume: bool
     cache_features: bool | str
     augmented_passes: int
+    shards: int | None
+    gradient_dtype: str
+    distributed: bool
 
     def __post_init__(self) -> None:
         for name in ("epochs", "initial_epoch", "augmented_passes"):
             check_integer("fit", name, getattr(self, name), minimum=0)
         check_integer("fit", "validation_freq", self.validation_freq, minimum=1)
-        for name in ("steps_per_epoch", "validation_steps"):
+        for name in ("steps_per_epoch", "validation_steps", "shards"):
             if getattr(self, name) is not None:
                 check_integer("fit", name, getattr(self, name), minimum=1)
+        check_choice("fit", "gradient_dtype", self.gradient_dtype, ("float32", "float16"))
 
 
 @retain_freed_memory()
@@ -77,9 +89,24 @@ def fit(trainer: Trainer, arguments: FitArguments) -> History:
     -------
     History
     """
+    if not arguments.distributed:
+        with alone():
+            return _fit(trainer, arguments, current())
+    if current().rank == 0:
+        return _fit(trainer, arguments, current())
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        return _fit(trainer, dataclasses.replace(arguments, verbose=0), current())
+
+
+def _fit(trainer: Trainer, arguments: FitArguments, communicator: Communicator) -> History:
+    """Train a compiled model as one of the ranks of the communicator."""
     model, history = trainer.model, History()
     bar = ProgressBar(arguments.verbose)
+    model.seed, model.epochs_seen = communicator.all_gather(
+        (model.seed, model.epochs_seen), "the start of fit"
+    )[0]
     train, validation_data = _training_data(trainer, arguments)
+    train.seed = communicator.all_gather(train.seed, "the order of the data")[0]
     cache = choose_cache(
         trainer.network if model.built else model,  # an unbuilt Sequential has no network yet
         train,
@@ -90,7 +117,8 @@ def fit(trainer: Trainer, arguments: FitArguments) -> History:
         seed=model.seed,
     )
     validation = _validation_dataset(trainer, validation_data, arguments, train, cache)
-    group = CallbackGroup(model, history, arguments.callbacks, bar)
+    group = CallbackGroup(model, history, arguments.callbacks, bar, communicator.rank == 0)
+    trainer.sharded = _sharded_step(trainer, arguments, communicator)
     group.begin(
         epochs=arguments.epochs,
         steps=arguments.steps_per_epoch or _length(train),
@@ -106,14 +134,44 @@ def fit(trainer: Trainer, arguments: FitArguments) -> History:
             if validation is not None and (epoch + 1) % arguments.validation_freq == 0:
                 results = trainer.evaluate_dataset(validation, arguments.validation_steps, cache)
                 logs.update({f"val_{name}": value for name, value in results.items()})
+            if communicator.size > 1:
+                check_equal_weights(model, communicator)
             group.epoch_end(epoch, logs)
             _warn_if_constant(history.history["loss"], trainer.optimizer.current_learning_rate())
     except KeyboardInterrupt:
         history.interrupted = True
         print(f"\nTraining stopped by Ctrl-C after {len(history.epoch)} whole epochs", flush=True)
     finally:
+        if trainer.sharded is not None:
+            trainer.sharded.close()
+            trainer.sharded = None
         group.end()
     return history
+
+
+def _sharded_step(
+    trainer: Trainer, arguments: FitArguments, communicator: Communicator
+) -> ShardedStep | None:
+    """Return the step for several shards, None for one; the optimizer's state stores the number."""
+    optimizer, shards = trainer.optimizer, arguments.shards
+    if arguments.resume and optimizer.iterations:
+        if shards not in (None, optimizer.shards):
+            raise ValueError(
+                f"fit: expected shards={optimizer.shards} as in the training to be resumed, "
+                f"received {shards}. Omit shards to continue it."
+            )
+        shards = optimizer.shards
+    shards = communicator.size if shards is None else shards
+    if shards % communicator.size:
+        raise ValueError(
+            f"fit: expected shards to be a multiple of the {communicator.size} ranks, received "
+            f"{shards}. Start another number of processes, or set shards."
+        )
+    optimizer.shards = shards
+    if shards == 1:
+        return None
+    payload = None if arguments.gradient_dtype == "float32" else arguments.gradient_dtype
+    return ShardedStep(trainer, communicator, shards, payload)
 
 
 def _training_data(trainer: Trainer, arguments: FitArguments) -> tuple[Dataset, Any]:
@@ -184,7 +242,7 @@ def _train_epoch(
             warnings.warn(
                 f"epoch {epoch + 1}, batch {number}: the loss is {loss}; lower the learning "
                 "rate or clip gradients (TerminateOnNaN stops here)",
-                stacklevel=5,
+                stacklevel=6,
             )
         mean.update_state(loss, sample_weight=sample_count(x))
         logs = {"loss": mean.result(), **trainer.metric_results(within_epoch=True)}
@@ -206,7 +264,7 @@ def _warn_if_constant(losses: list[float], learning_rate: float) -> None:
         warnings.warn(
             f"the loss stayed at exactly {losses[-1]:g} for an epoch: nothing seems to be "
             "learned; scale the inputs, change the learning rate, or see what is frozen",
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

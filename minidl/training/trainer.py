@@ -34,6 +34,8 @@ from minidl.optimizers import algorithms as optimizers
 from minidl.training.batches import combined_weights, sample_count, unpack
 from minidl.training.feature_cache.cache import FeatureCache, batches
 from minidl.training.logits import LogitsNetwork, final_activation
+from minidl.training.sharded_step import ShardedStep
+from minidl.training.shared_inference import shared_outputs
 
 __all__ = ["Trainer"]
 
@@ -78,6 +80,7 @@ class Trainer:
                 get_metric(name, loss=item)  # refuses unknown names at once
         self.metrics: list[list[Metric]] = []  # chosen when the first labels arrive
         self.output_losses = [Mean() for _ in self.losses] if outputs > 1 else []
+        self.sharded: ShardedStep | None = None  # set by fit with several shards or ranks
         self._network: LogitsNetwork | None = None
         self._split_nodes: list[Any] = []  # the model's nodes when the network was split
         self._network_losses: list[Loss] = []
@@ -130,7 +133,8 @@ class Trainer:
         network = head or self._network_for(x)
         # Overflows end in a loss that is not finite, which fit reports.
         with np.errstate(over="ignore", invalid="ignore"), _restore_statistics(network):
-            loss, gradients = self._gradients(network, x, y, sample_weight, class_weight)
+            compute = self._gradients if self.sharded is None else self.sharded.gradients
+            loss, gradients = compute(network, x, y, sample_weight, class_weight)
             self.optimizer.apply(network.trainable_weights, gradients)
         return loss
 
@@ -143,20 +147,20 @@ class Trainer:
         class_weight: dict[int, float] | None,
     ) -> tuple[float, list[np.ndarray]]:
         """Run one batch forward and backward, and update the metrics."""
-        if class_weight is not None and len(self.losses) > 1:
-            raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
         rng = np.random.default_rng([self.model.seed, 0, self.optimizer.iterations])
         outputs, tape = network.forward(x, training=True, rng=rng, need_dx=False)
-        weights = combined_weights(y, outputs, self.losses[0], class_weight, sample_weight)
-        loss, dys = self._loss_and_gradients(y, outputs, weights)
-        self._update_metrics(y, outputs)
+        losses, dys = self.losses_and_gradients(y, outputs, sample_weight, class_weight)
+        self.update_metrics(y, outputs, losses)
         dy = dys[0] if self.model.single_output else dys
         _, gradients = network.backward(dy, tape, need_dx=False)
-        regularized = [
+        return self.total_loss(losses), self.regularized(network, gradients)
+
+    def regularized(self, network: Network, gradients: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the gradients with those of the regularizers' penalties."""
+        return [
             g if p.regularizer is None else g + p.regularizer.gradient(p.value).astype(g.dtype)
             for p, g in zip(network.trainable_weights, gradients, strict=True)
         ]
-        return loss, regularized
 
     def test_step(
         self,
@@ -164,6 +168,7 @@ class Trainer:
         y: Any,
         sample_weight: ArrayLike | None = None,
         head: Network | None = None,
+        outputs: Any = None,
     ) -> float:
         """Return the loss of one batch and update the metrics.
 
@@ -171,17 +176,25 @@ class Trainer:
         ----------
         x, y, sample_weight, head
             As for :meth:`train_step`.
+        outputs : array or list of arrays, optional
+            Of :meth:`infer` for this batch, if they are known.
 
         Returns
         -------
         float
         """
+        if outputs is None:
+            outputs = self.infer(x, head)
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses, _ = self.losses_and_gradients(y, outputs, sample_weight)
+            self.update_metrics(y, outputs, losses)
+        return self.total_loss(losses)
+
+    def infer(self, x: Any, head: Network | None = None) -> Any:
+        """Return the outputs of :attr:`network`, or of the head, for one batch."""
         check_finite(x)
         with np.errstate(over="ignore", invalid="ignore"):
-            outputs = (head or self._network_for(x)).infer(x)
-            loss, _ = self._loss_and_gradients(y, outputs, sample_weight)
-            self._update_metrics(y, outputs)
-        return loss
+            return (head or self._network_for(x)).infer(x)
 
     def predict(self, xs: list[np.ndarray]) -> Any:
         """Return the model's outputs for checked inputs.
@@ -198,21 +211,32 @@ class Trainer:
             self.model.check_inputs(x)
         return self.network
 
-    def _loss_and_gradients(
-        self, y: Any, outputs: Any, sample_weight: ArrayLike | None
-    ) -> tuple[float, list[np.ndarray]]:
-        """Return the loss, and its gradient with respect to each output of the network."""
+    def losses_and_gradients(
+        self,
+        y: Any,
+        outputs: Any,
+        sample_weight: ArrayLike | None = None,
+        class_weight: dict[int, float] | None = None,
+    ) -> tuple[list[float], list[np.ndarray]]:
+        """Return each output's loss, and the total loss' gradients with respect to the outputs."""
+        if class_weight is not None and len(self.losses) > 1:
+            raise ValueError(f"{self.model.label}: class_weight needs a model with one output")
+        weights = combined_weights(y, outputs, self.losses[0], class_weight, sample_weight)
+        values, dys = [], []
         ys, outputs = self._labels(y), self._outputs(outputs)
-        total = self.penalty()
-        dys = []
         parts = zip(self._network_losses, self.loss_weights, ys, outputs, strict=True)
-        for k, (loss, weight, t, z) in enumerate(parts):
-            value, dy = loss.value_and_gradient(t, z, sample_weight)
+        for loss, weight, t, z in parts:
+            value, dy = loss.value_and_gradient(t, z, weights)
+            values.append(value)
             dys.append(dy if weight == 1 else dy * z.dtype.type(weight))
+        return values, dys
+
+    def total_loss(self, losses: list[float]) -> float:
+        """Return the penalty and the weighted sum of the outputs' losses."""
+        total = self.penalty()
+        for weight, value in zip(self.loss_weights, losses, strict=True):
             total += weight * value
-            if self.output_losses:
-                self.output_losses[k].update_state(value, sample_weight=len(z))
-        return float(total), dys
+        return float(total)
 
     def penalty(self) -> float:
         """Return the sum of the regularizers' penalties; frozen parameters have none."""
@@ -246,9 +270,12 @@ class Trainer:
         """
         self.reset_metrics()
         mean = Mean()
-        for head, batch in batches(dataset, 0, steps, cache):
+        source = batches(dataset, 0, steps, cache)
+        for (head, batch), outputs in shared_outputs(
+            source, lambda item: self.infer(unpack(item[1])[0], item[0])
+        ):
             x, y, weight = unpack(batch)
-            loss = self.test_step(x, y, weight, head)
+            loss = self.test_step(x, y, weight, head, outputs)
             mean.update_state(loss, sample_weight=sample_count(x))
             if progress is not None:
                 metrics = self.metric_results(within_epoch=True)
@@ -285,8 +312,10 @@ class Trainer:
                     results[prefix + metric.name] = metric.result()
         return results
 
-    def _update_metrics(self, y: Any, outputs: Any) -> None:
+    def update_metrics(self, y: Any, outputs: Any, losses: list[float]) -> None:
         """Add one batch to the metrics, which receive probabilities instead of logits."""
+        for mean, value, z in zip(self.output_losses, losses, self._outputs(outputs), strict=False):
+            mean.update_state(value, sample_weight=len(z))
         ys, predictions = self._labels(y), self._predictions(outputs)
         if not self.metrics:
             self.metrics = [

@@ -18,7 +18,8 @@ layer: below it nothing is computed and nothing was kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,9 +31,11 @@ from minidl.graph.node import Node
 from minidl.graph.training.affine_merging import merge_affine_layers
 from minidl.graph.training.frozen_segments import ExecutionOrder, FrozenSegment, arrange
 from minidl.kernels import activations
-from minidl.layers.base import Layer, as_dtype
+from minidl.layers.base import Layer, Parameter, as_dtype
 
-__all__ = ["Tape", "TrainingExecutor"]
+__all__ = ["OnGradients", "Tape", "TrainingExecutor"]
+
+OnGradients = Callable[[list[Parameter], list[np.ndarray]], object]
 
 MAX_ORDERS = 4  # patterns of frozen layers for which execution orders are kept
 
@@ -148,7 +151,11 @@ class TrainingExecutor:
         return as_dtype(y, layer.dtype), cache  # kernels require C-contiguous arrays
 
     def backward(
-        self, dys: Sequence[np.ndarray | None], tape: Tape, need_dx: bool = True
+        self,
+        dys: Sequence[np.ndarray | None],
+        tape: Tape,
+        need_dx: bool = True,
+        on_gradients: OnGradients | None = None,
     ) -> tuple[list[np.ndarray | None], dict[int, np.ndarray]]:
         """Return the gradients of the inputs and of the parameters.
 
@@ -160,6 +167,8 @@ class TrainingExecutor:
             From :meth:`forward`; can be used once.
         need_dx : bool
             Whether to return the gradients of the inputs.
+        on_gradients : callable, optional
+            ``on_gradients(parameters, gradients)`` is called as soon as a layer's are complete.
 
         Returns
         -------
@@ -176,10 +185,10 @@ class TrainingExecutor:
         for i, dy in zip(self.outputs, dys, strict=True):
             if dy is not None:
                 gradients.add(i, dy)
-        for item in reversed(tape.order.items):
-            if isinstance(item, FrozenSegment):  # no gradient passes through it
-                continue
-            i, node = item
+        items = [item for item in tape.order.items if not isinstance(item, FrozenSegment)]
+        calls = Counter(id(p) for _, node in items for p in node.layer.trainable_weights)
+        for i, node in reversed(items):  # no gradient passes through frozen segments
+            calls.subtract(id(p) for p in node.layer.trainable_weights)
             dy = gradients.pop(i)
             cache = tape.caches.pop(i, None)
             if dy is None or not tape.needs_gradient[i]:
@@ -190,6 +199,9 @@ class TrainingExecutor:
                 as_dtype(dy, layer.dtype), cache, need_dx=any(needed)
             )
             _add_parameter_gradients(learned, layer, layer_gradients)
+            if on_gradients is not None:
+                complete = [p for p in layer.trainable_weights if calls[id(p)] == 0]
+                on_gradients(complete, [learned[id(p)] for p in complete])
             dxs = dx if layer.capabilities.accepts_list else [dx]
             for j, wanted, d in zip(node.inputs, needed, dxs or [None] * len(needed), strict=True):
                 if wanted and not isinstance(d, np.ndarray):

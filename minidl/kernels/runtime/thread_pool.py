@@ -40,6 +40,7 @@ __all__ = [
     "may_spin",
     "run",
     "scratch",
+    "set_default_threads",
     "set_num_threads",
     "spans",
 ]
@@ -49,6 +50,7 @@ MOST_SPANS = 64
 
 _lock = threading.RLock()
 _threads: int | None = None  # None until its first use: then from the environment or the machine
+_chosen = False  # by set_num_threads
 _workers: Workers | None = None
 _local = threading.local()  # .scratch: buffers of this thread
 
@@ -78,13 +80,26 @@ def set_num_threads(n: int) -> None:
     1
     >>> minidl.set_num_threads(before)
     """
-    global _threads, _workers
+    global _chosen
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"set_num_threads: expected an integer >= 1, received {n!r}")
+    _chosen = True
+    _replace_workers(int(n))
+
+
+def set_default_threads(n: int) -> None:
+    """Set the number of threads, unless the user has set it."""
+    if not _chosen and not os.environ.get("MINIDL_NUM_THREADS", "").strip():
+        _replace_workers(n)
+
+
+def _replace_workers(n: int) -> None:
+    """Set the number of threads; the next call of `run` creates a new pool."""
+    global _threads, _workers
     with _lock:
-        _threads = int(n)
+        _threads = n
         if _workers is not None:
-            _workers.stop()  # after its running tasks; the next call of `run` creates a new pool
+            _workers.stop()  # after its running tasks
         _workers = None
 
 

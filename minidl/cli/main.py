@@ -13,6 +13,7 @@ import warnings
 
 from minidl.cli.bases import add_bases_command
 from minidl.cli.check import add_check_command
+from minidl.cli.convert import add_convert_command
 from minidl.cli.demo import add_demo_command
 from minidl.cli.evaluate import add_evaluate_command
 from minidl.cli.info import add_info_command
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         add_check_command,
         add_info_command,
         add_weights_command,
+        add_convert_command,
     ):
         add_command(add)
     return parser

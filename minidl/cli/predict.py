@@ -16,6 +16,7 @@ from minidl.cli.options import AddCommand, add_json
 from minidl.common.atomic_files import atomic_file
 from minidl.common.errors import DataError
 from minidl.common.image_extensions import IMAGE_EXTENSIONS
+from minidl.common.optional_formats import registered_extensions
 from minidl.common.output_paths import check_output
 from minidl.data.images import load_image
 from minidl.evaluation import out_of_distribution
@@ -25,7 +26,7 @@ from minidl.models.model import Model
 
 __all__ = ["add_predict_command", "predict"]
 
-MODEL_SUFFIXES = (".h5", ".hdf5", ".keras")
+MODEL_SUFFIXES = (".h5", ".hdf5", ".keras", *registered_extensions())
 MODEL_SIGNATURES = (b"\x89HDF", b"PK", b"minidl ")  # the first bytes of model files
 BATCH_SIZE = 32
 TOP = 5  # classes of an image, of more than two

@@ -232,7 +232,7 @@ def inspect_weights(path: StrPath) -> WeightReport:
         fits=fits,
         nearest=nearest.fit if nearest else None,
         problem=_problem(nearest, file) if nearest else "",
-        has_architecture=file.architecture is not None or file.dialect == "minidl model",
+        has_architecture=file.architecture is not None or file.dialect in ("minidl model", "ONNX"),
         official=identify(path),
         ignored=list(file.ignored),
         caution=ambiguity(layer.name for layer in file.layers),

@@ -16,6 +16,7 @@ from minidl.cli.check import add_check_command
 from minidl.cli.convert import add_convert_command
 from minidl.cli.demo import add_demo_command
 from minidl.cli.evaluate import add_evaluate_command
+from minidl.cli.export import add_export_command
 from minidl.cli.info import add_info_command
 from minidl.cli.options import command_adder
 from minidl.cli.predict import add_predict_command
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         add_runs_command,
         add_evaluate_command,
         add_predict_command,
+        add_export_command,
         add_check_command,
         add_info_command,
         add_weights_command,

@@ -20,7 +20,7 @@ from types import ModuleType
 
 from minidl.common.errors import MinidlError
 
-__all__ = ["format_of", "register_format", "registered_extensions"]
+__all__ = ["format_of", "register_format", "registered_extensions", "require_format"]
 
 _packages: dict[str, str] = {}
 
@@ -53,15 +53,32 @@ def format_of(path: str | os.PathLike[str]) -> ModuleType | None:
     MinidlError
         If the package is registered but missing from this installation.
     """
-    package = _packages.get(Path(path).suffix.lower())
-    if package is None:
-        return None
+    extension = Path(path).suffix.lower()
+    return require_format(extension, f"{path}: ") if extension in _packages else None
+
+
+def require_format(extension: str, where: str = "") -> ModuleType:
+    """Return the package for a registered extension.
+
+    Parameters
+    ----------
+    extension : str
+        Such as ".onnx".
+    where : str
+        Start of the error message.
+
+    Raises
+    ------
+    MinidlError
+        If the package is missing from this installation.
+    """
+    package = _packages[extension]
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
         raise MinidlError(
-            f"{path}: expected an installation with the package {package}, which is missing. "
+            f"{where}expected an installation with the package {package}, which is missing. "
             "Install minidl again."
         ) from None

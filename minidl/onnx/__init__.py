@@ -12,5 +12,6 @@
 
 from minidl.onnx.export import export_model, to_onnx
 from minidl.onnx.reading import load_model, read_weights
+from minidl.onnx.web import write_web
 
-__all__ = ["export_model", "load_model", "read_weights", "to_onnx"]
+__all__ = ["export_model", "load_model", "read_weights", "to_onnx", "write_web"]

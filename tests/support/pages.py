@@ -177,31 +177,49 @@ def check_figures(figures, model, folder, size, classes):
         assert figures["mistakes"][0]["certainty"] == pytest.approx(certainty[worst], abs=1e-5)
 
 
-def browse(path: Path, width: int, dark: bool = False) -> dict:
-    """Measure a page in headless Chromium at a width in pixels."""
+def chromium_command(folder: str, width: int, dark: bool = False) -> list[str]:
+    """Return the start of a command line of headless Chromium; skip the test if it is missing.
+
+    Parameters
+    ----------
+    folder : str
+        Folder for the browser's profile.
+    width : int
+        Width of the window in pixels.
+    dark : bool
+        Whether pages prefer a dark color scheme.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    return [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--enable-logging=stderr",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        f"--user-data-dir={folder}/profile",
+        f"--window-size={max(width, 500)},900",
+    ]
+
+
+def browse(path: Path, width: int, dark: bool = False) -> dict:
+    """Measure a page in headless Chromium at a width in pixels."""
     with tempfile.TemporaryDirectory() as folder:
+        command = chromium_command(folder, width, dark)
         harness = Path(folder, "harness.html")
         harness.write_text(HARNESS.format(width=width, url=path.resolve().as_uri()))
         result = subprocess.run(
             [
-                chromium,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--hide-scrollbars",
+                *command,
                 "--allow-file-access-from-files",
-                "--enable-logging=stderr",
-                f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-                f"--user-data-dir={folder}/profile",
-                f"--window-size={max(width, 500)},900",
                 "--virtual-time-budget=10000",
                 "--dump-dom",
                 harness.as_uri(),

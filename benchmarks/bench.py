@@ -33,9 +33,10 @@ PEERS = [name for name in NAMES if name != "minidl"]
 VARIANTS = {
     "inference": {
         "minidl": ["predict_on_batch"],
-        "torch": ["channels_last", "contiguous"],
+        "torch": ["channels_last", "contiguous", "channels_last, compiled"],
         "keras": ["predict_on_batch", "predict_on_batch without XLA", "tf.function"],
         "onnxruntime": ["all optimizations"],
+        "openvino": ["float32"],
     },
     "training": {
         "minidl": ["train_on_batch"],
@@ -262,7 +263,7 @@ class Session:
         for variant in variants:
             self.progress(f"preparing {NAMES[engine]}, {variant}")
             try:
-                if engine == "onnxruntime":
+                if engine in ("onnxruntime", "openvino"):
                     self._make_onnx_file(job["folder"])
                 worker = self.worker(engine)
                 if worker is None:

@@ -16,6 +16,7 @@ NAMES = {
     "torch": "PyTorch",
     "keras": "Keras on TensorFlow",
     "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
 }
 TURN_SECONDS = 1.0  # duration of a turn, which has at least one call
 MAX_CALLS = 20

@@ -1,18 +1,30 @@
-"""Inference of one batch by VGG16, ResNet50 and InceptionV3: minidl and its peers.
+"""Inference of one batch by networks of minidl.applications: minidl and its peers.
 
     python benchmarks/networks.py --peer-python .venv-peers/bin/python --json networks.json
     python benchmarks/networks.py --networks VGG16 --batches 8 --no-top    # memory of the body
 
-All engines use the same random weights. Images of 224 (VGG16, ResNet50) or 299 pixels
-(InceptionV3) are in memory, and there is no preprocessing.
+All engines use the same random weights and float32. Images of 299 (InceptionV3) or 224 pixels (the
+other networks) are in memory, and there is no preprocessing.
 """
 
 from __future__ import annotations
 
 import bench
 
-SIZES = {"VGG16": 224, "ResNet50": 224, "InceptionV3": 299}
-MIN_SIZES = {"VGG16": 32, "ResNet50": 32, "InceptionV3": 75}
+SIZES = {
+    "VGG16": 224,
+    "ResNet50": 224,
+    "InceptionV3": 299,
+    "MobileNetV2": 224,
+    "EfficientNetLite0": 224,
+}
+MIN_SIZES = {
+    "VGG16": 32,
+    "ResNet50": 32,
+    "InceptionV3": 75,
+    "MobileNetV2": 32,
+    "EfficientNetLite0": 32,
+}
 
 
 def main() -> None:

@@ -51,7 +51,9 @@ class _File:
     def add(self, node: dict[str, Any]) -> None:
         """Add the operators of one layer."""
         kind, config = node["class"], node["config"]
-        activation = config.get("activation") if kind in ("Conv2D", "Dense") else None
+        activation = (
+            config.get("activation") if kind in ("Conv2D", "DepthwiseConv2D", "Dense") else None
+        )
         name = node["name"]
         before = f"{name}/linear" if activation else name
         inputs = [
@@ -77,7 +79,25 @@ class _File:
         if "bias" in weights:
             inputs.append(self._constant(f"{output}/bias", weights["bias"]))
         strides = pair(config.get("strides", 1))
-        self._operator("Conv", inputs, output, strides=strides, pads=node["padding"] * 2)
+        self._operator("Conv", inputs, output, strides=strides, pads=node["padding"])
+
+    def _DepthwiseConv2D(self, node: Node, config: Node, inputs: list[str], output: str) -> None:
+        weights = self.workload.weights(node)
+        kernel = weights["kernel"].transpose(2, 3, 0, 1)  # (KH, KW, C, 1) -> (C, 1, KH, KW)
+        inputs = [*inputs, self._constant(f"{output}/kernel", kernel)]
+        if "bias" in weights:
+            inputs.append(self._constant(f"{output}/bias", weights["bias"]))
+        strides, groups = pair(config.get("strides", 1)), len(kernel)
+        self._operator("Conv", inputs, output, strides=strides, pads=node["padding"], group=groups)
+
+    def _ReLU(self, node: Node, config: Node, inputs: list[str], output: str) -> None:
+        limit = config.get("max_value")
+        if limit is None:
+            self._operator("Relu", inputs, output)
+        else:
+            bounds = zip(("low", "high"), (0, limit), strict=True)
+            names = [self._constant(f"{output}/{key}", np.float32(bound)) for key, bound in bounds]
+            self._operator("Clip", [*inputs, *names], output)
 
     def _BatchNormalization(self, node: Node, config: Node, inputs: list[str], output: str) -> None:
         weights = self.workload.weights(node)
@@ -141,7 +161,7 @@ class _File:
 def _window(node: Node, config: Node) -> dict[str, list[int]]:
     size = pair(config.get("pool_size", 2))
     strides = pair(config.get("strides") or size)
-    return {"kernel_shape": size, "strides": strides, "pads": node["padding"] * 2}
+    return {"kernel_shape": size, "strides": strides, "pads": node["padding"]}
 
 
 if __name__ == "__main__":

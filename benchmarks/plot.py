@@ -22,6 +22,7 @@ COLORS = {
     "torch": "#ee6677",
     "keras": "#ccbb44",
     "onnxruntime": "#66ccee",
+    "openvino": "#aa3377",
 }
 MARKERS = "osD^v<>Ph*"
 

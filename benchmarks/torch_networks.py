@@ -70,18 +70,27 @@ def _module(workload: Workload, node: Node, with_activation: bool) -> nn.Module:
 def _conv(workload: Workload, node: Node) -> nn.Module:
     config, weights = node["config"], workload.weights(node)
     kernel = weights["kernel"]  # (KH, KW, C, K)
+    groups = 1
+    if node["class"] == "DepthwiseConv2D":
+        groups = kernel.shape[2]
+        kernel = kernel.transpose(0, 1, 3, 2)  # (KH, KW, C, 1) -> (KH, KW, 1, C)
+    top, left, bottom, right = node["padding"]
+    is_symmetric = (top, left) == (bottom, right)
     module = nn.Conv2d(
-        kernel.shape[2],
+        kernel.shape[2] * groups,
         kernel.shape[3],
         kernel.shape[:2],
         pair(config.get("strides", 1)),
-        node["padding"],
+        (top, left) if is_symmetric else 0,
+        groups=groups,
         bias="bias" in weights,
     )
     _set(module.weight, kernel.transpose(3, 2, 0, 1))  # -> (K, C, KH, KW)
     if "bias" in weights:
         _set(module.bias, weights["bias"])
-    return module
+    if is_symmetric:
+        return module
+    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), module)
 
 
 def _dense(workload: Workload, node: Node) -> nn.Module:
@@ -118,7 +127,10 @@ def _pooling(kind: Callable[..., nn.Module], **options: Any) -> Maker:
         config = node["config"]
         size = pair(config.get("pool_size", 2))
         strides = pair(config.get("strides") or size)
-        return kind(size, strides, node["padding"], **options)
+        top, left, bottom, right = node["padding"]
+        if (top, left) != (bottom, right):
+            raise ValueError(f"{node['name']}: expected symmetric padding, which PyTorch supports")
+        return kind(size, strides, (top, left), **options)
 
     return make
 
@@ -135,6 +147,13 @@ class Rescaling(nn.Module):
         return x * self.scale + self.offset
 
 
+def _relu(workload: Workload, node: Node) -> nn.Module:
+    limit = node["config"].get("max_value")
+    if limit is None:
+        return nn.ReLU(inplace=True)
+    return nn.Hardtanh(0, limit, inplace=True)  # as nn.ReLU6 does
+
+
 def _set(parameter: torch.Tensor, array: np.ndarray) -> None:
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(array))
@@ -149,6 +168,8 @@ ACTIVATIONS = {
 
 MAKERS = {
     "Conv2D": _conv,
+    "DepthwiseConv2D": _conv,
+    "ReLU": _relu,
     "Dense": _dense,
     "BatchNormalization": _normalization,
     "MaxPooling2D": _pooling(nn.MaxPool2d),

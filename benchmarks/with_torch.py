@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Any
 
 import numpy as np
 import torch
+import torch._inductor.config
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torch_networks import build
@@ -114,8 +117,13 @@ def _convolution(job: Job) -> Any:
 
 def _inference_model(workload: Workload, job: Job) -> tuple[nn.Module, torch.memory_format]:
     layout = _layout(job)
-    model = fuse(build(workload).eval(), inplace=True)  # folds BatchNorm into the convolutions
-    return model.to(memory_format=layout).requires_grad_(False), layout
+    model = build(workload).eval().to(memory_format=layout).requires_grad_(False)
+    if "compiled" in job["variant"]:
+        if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+            raise RuntimeError("torch.compile needs a C++ compiler, and none is installed")
+        torch._inductor.config.freezing = True  # weights as constants: it folds and packs them
+        return torch.compile(model), layout
+    return fuse(model, inplace=True), layout  # folds BatchNorm into the convolutions
 
 
 def _layout(job: Job) -> torch.memory_format:

@@ -36,7 +36,7 @@ class Worker:
     ----------
     python : str
         The interpreter of the environment with the engine.
-    engine : {"minidl", "torch", "keras", "onnxruntime"}
+    engine : {"minidl", "torch", "keras", "onnxruntime", "openvino"}
         The engine to start.
     threads : int
         Number of threads of the engine.

@@ -77,6 +77,8 @@ class Workload:
     def without_padding(self) -> list[dict[str, Any]]:
         """Return the nodes with each ZeroPadding2D as "padding" of the node that reads it.
 
+        "padding" is the number of rows or columns of zeros at the [top, left, bottom, right].
+
         Before max pooling this is equivalent, because the padded map is the output of a ReLU.
         """
         pads = {n["name"]: n for n in self.nodes if n["class"] == "ZeroPadding2D"}
@@ -84,13 +86,28 @@ class Workload:
         for node in self.nodes:
             if node["name"] in pads:
                 continue
-            padding = _same_padding(node)
+            padding = self._same_padding(node)
             for name in node["inputs"]:
                 if name in pads:
-                    padding = [pads[name]["config"]["padding"]] * 2
+                    (top, bottom), (left, right) = map(pair, pair(pads[name]["config"]["padding"]))
+                    padding = [top, left, bottom, right]
             sources = [pads[n]["inputs"][0] if n in pads else n for n in node["inputs"]]
             kept.append({**node, "inputs": sources, "padding": padding})
         return kept
+
+    def _same_padding(self, node: dict[str, Any]) -> list[int]:
+        """Return the zeros for padding="same", which are those of TensorFlow."""
+        config = node["config"]
+        if config.get("padding", "valid") != "same":
+            return [0, 0, 0, 0]
+        window = pair(config.get("kernel_size") or config.get("pool_size"))
+        strides = pair(config.get("strides") or config.get("pool_size") or 1)
+        (source,) = (item for item in self.nodes if item["name"] == node["inputs"][0])
+        totals = [
+            max((-(-size // stride) - 1) * stride + extent - size, 0)
+            for size, stride, extent in zip(source["shape"][1:3], strides, window, strict=True)
+        ]
+        return [total // 2 for total in totals] + [total - total // 2 for total in totals]
 
     def batch(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, H, W, C), float32, and labels: int64 (N,) or float32 (N, 1)."""
@@ -108,24 +125,13 @@ def pair(value: int | Sequence[int]) -> list[int]:
     return list(value) if isinstance(value, (list, tuple)) else [value, value]
 
 
-def _same_padding(node: dict[str, Any]) -> list[int]:
-    """Return the rows and columns of zeros on each side for padding="same"."""
-    config = node["config"]
-    if config.get("padding", "valid") != "same":
-        return [0, 0]
-    window = pair(config.get("kernel_size") or config.get("pool_size"))
-    if pair(config.get("strides", 1)) != [1, 1] or not all(n % 2 for n in window):
-        raise ValueError(f"{node['name']}: expected symmetric padding, which all peers support")
-    return [n // 2 for n in window]
-
-
 def build(specification: dict[str, Any], weights: str | None = None) -> Model:
     """Return minidl's model.
 
     Parameters
     ----------
     specification : dict
-        "network": "small_cnn" (of example 03), "VGG16", "ResNet50" or "InceptionV3"; "size":
+        "network": "small_cnn" (of example 03), or a network of minidl.applications; "size":
         image size in pixels; "top", "pooling", "preprocessing": as in minidl.applications.
     weights : str, optional
         File to load.
@@ -155,7 +161,8 @@ def write(folder: str, specification: dict[str, Any]) -> None:
     arrays = {}
     for layer in model.layers:
         for parameter in layer.weights:
-            parameter.assign(_random(rng, parameter.name, parameter.shape))
+            depthwise = type(layer).__name__ == "DepthwiseConv2D"
+            parameter.assign(_random(rng, parameter.name, parameter.shape, depthwise))
             arrays[f"{layer.name}/{parameter.name}"] = parameter.value
     names = [node.layer.name for node in model.nodes]
     nodes = [
@@ -176,10 +183,12 @@ def write(folder: str, specification: dict[str, Any]) -> None:
     model.save_weights(target / "minidl.h5")
 
 
-def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _random(
+    rng: np.random.Generator, name: str, shape: tuple[int, ...], depthwise: bool
+) -> np.ndarray:
     """Return weights that keep activations in the range of a trained network."""
     if name == "kernel":
-        scale = np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+        scale = np.float32(np.sqrt(2 / np.prod(shape[:2] if depthwise else shape[:-1])))
         return rng.standard_normal(shape, np.float32) * scale
     if name == "gamma":  # about 0.5, so that sums over sixteen residual blocks stay small
         return rng.uniform(0.4, 0.6, shape).astype(np.float32)

@@ -83,13 +83,14 @@ def test_a_comparison_prints_one_table_per_case(comparison):
 
 def test_peers_compute_the_same_outputs(tmp_path):
     lookup = "import importlib.util as u; print(*[n for n in {} if u.find_spec(n)], sep=',')"
-    names = ("torch", "keras", "onnxruntime")
+    names = ("torch", "keras", "onnxruntime", "openvino")
     command = [PEER_PYTHON, "-c", lookup.format(names)]
     found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     if not found:
         pytest.skip("no peer is installed (see benchmarks/README.md)")
     peers = ("--peers", found, "--peer-python", PEER_PYTHON)
-    networks = ("--networks", "ResNet50", "InceptionV3", "--batches", "2", "--no-top")
+    names = ("ResNet50", "InceptionV3", "MobileNetV2", "EfficientNetLite0")
+    networks = ("--networks", *names, "--batches", "2", "--no-top")
     _, document, _ = measure(tmp_path, "networks", *peers, *networks)
     for case in document["cases"]:
         assert [r["engine"] for r in case["results"]] == ["minidl", *found.split(",")]

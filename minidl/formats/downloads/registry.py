@@ -211,8 +211,8 @@ def fetch(
         key = key.removesuffix("-notop")
     if key not in registry:
         raise ValueError(
-            f"fetch: expected one of {', '.join(registry)}, received {key!r}, for which no official "
-            "file is known. Pass weights=None, or the path of a weight file"
+            f"fetch: expected one of {', '.join(registry)}, received {key!r}, for which no "
+            "official file is known. Pass weights=None, or the path of a weight file"
         )
     entry = registry[key]
     installed = entry.installed

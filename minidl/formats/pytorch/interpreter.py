@@ -2,7 +2,7 @@
 
 A pickle is a program for a small stack machine. Python's unpickler lets the program import any
 module and call any function, so that reading a file from an unknown source can execute code. This
-interpreter imports nothing. It knows 33 opcodes, and a program can call only the functions that
+interpreter imports nothing. It knows 32 opcodes, and a program can call only the functions that
 the caller lists; everything else is refused by name. Nesting needs no recursion, and the number
 of steps is limited.
 

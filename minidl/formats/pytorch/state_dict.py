@@ -19,6 +19,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
 from minidl.formats.pytorch.layout import to_channels_last
@@ -71,7 +73,7 @@ def read_state_dict(path: StrPath) -> WeightFile:
                 starts[tensor.storage.key] = container.start(tensor.storage)
             array = read_tensor(file, starts[tensor.storage.key], tensor, named.name)
             check_finite(array, named.name)
-            array = to_channels_last(array, named.role)
+            array = np.ascontiguousarray(to_channels_last(array, named.role))
             table.add(named.scope, named.layer, named.role, array, named.name)
     counters = [name for name in tensors if name.rpartition(".")[2] == IGNORED]
     return WeightFile(
@@ -142,7 +144,7 @@ def _check_tensors(tensors: dict[str, Tensor], size: int) -> None:
             raise FileFormatError(
                 f"tensor {_shown(name)!r}: expected sizes > 0, received the shape {tensor.shape}"
             )
-    total = sum(tensor.nbytes + tensor.extent for tensor in tensors.values())
+    total = sum(tensor.span for tensor in tensors.values())
     if total > max(SMALL, MAX_EXPANSION * size):
         raise FileFormatError(
             f"the tensors claim {total} bytes, too many for a file of {size} bytes"

@@ -79,8 +79,9 @@ class Tensor:
         return 1 + sum((n - 1) * s for n, s in steps) if self.size else 0
 
     @property
-    def nbytes(self) -> int:
-        return self.size * self.storage.kind.itemsize
+    def span(self) -> int:
+        """Number of bytes from the first number to the end of the last one."""
+        return self.extent * self.storage.kind.itemsize
 
 
 def storage_of(identifier: Any) -> Storage:
@@ -179,7 +180,7 @@ def read_tensor(file: BinaryIO, start: int, tensor: Tensor, name: str) -> np.nda
         Name for messages.
     """
     kind = tensor.storage.kind
-    data = bytearray(tensor.extent * kind.itemsize)  # mutable, so that the array is writable
+    data = bytearray(tensor.span)  # mutable, so that the array is writable
     file.seek(start + tensor.offset * kind.itemsize)
     if file.readinto(data) != len(data):  # type: ignore[attr-defined]
         raise FileFormatError(f"truncated within tensor {name!r}; get the file again")

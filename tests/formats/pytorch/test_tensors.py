@@ -123,6 +123,25 @@ def test_parameters_and_tensors_of_former_versions_are_read(path):
         np.testing.assert_array_equal(kernel.T, np.arange(6, dtype="f4").reshape(2, 3))
 
 
+def test_many_sparse_views_of_a_large_storage_are_refused(path):
+    """Each view has two numbers, but spans the storage."""
+    count = 2_000_000
+    tensor = rebuild(storage_id("Float", "0", count), 0, (2,), (count - 1,))
+
+    def write_views(views):
+        content = {f"layer{i}.bias": Raw(tensor) for i in range(views)}
+        path.write_bytes(zip_bytes(Pickler().dumps(content), {"0": (bytes(4 * count), count)}))
+
+    write_views(3)
+    tracemalloc.start()
+    assert len(read_state_dict(path).layers) == 3
+    assert tracemalloc.get_traced_memory()[0] < 2**20  # the spans are free again
+    tracemalloc.stop()
+    write_views(100)
+    with refused(FileFormatError, "too many for a file of"):
+        read_state_dict(path)
+
+
 def test_a_storage_may_be_shared_but_not_without_limit(path):
     """A small file must not become many times its size in memory."""
     count = 2_000_000

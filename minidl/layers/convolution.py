@@ -19,6 +19,7 @@ from minidl.kernels.activations import add_bias
 from minidl.kernels.convolution.depthwise import depthwise, depthwise_backward
 from minidl.kernels.convolution.dispatch import convolve, convolve_backward
 from minidl.kernels.geometry import Convolution, Window
+from minidl.kernels.normalization import InputGradient
 from minidl.layers.activation import ActivationLike
 from minidl.layers.base import Gradients, Layer, Output, Rng, Shape
 from minidl.layers.capabilities import Capabilities
@@ -53,6 +54,12 @@ class _Convolution(KernelLayer):
     def multiply_adds(self, input_shape: Shape, output_shape: Shape) -> int:
         height, width = output_shape[1:3]
         return (height or 1) * (width or 1) * math.prod(self.kernel.shape)
+
+    def output_gradient(
+        self, dy: np.ndarray | InputGradient, saved: Any
+    ) -> np.ndarray | InputGradient:
+        """Return the gradient before the activation; a normalization's only if there is none."""
+        return dy if isinstance(dy, InputGradient) else self.activation_gradient(dy, saved)
 
 
 class Conv2D(_Convolution):
@@ -164,10 +171,12 @@ class Conv2D(_Convolution):
         y, saved = (z, z) if self.fuses_relu else self.activate(z)
         return y, (x, saved)
 
-    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
+    def backward(
+        self, dy: np.ndarray | InputGradient, cache: Any, need_dx: bool = True
+    ) -> Gradients:
         x, saved = cache
         relu_output = saved if self.fuses_relu else None
-        dz = np.ascontiguousarray(dy) if self.fuses_relu else self.activation_gradient(dy, saved)
+        dz = np.ascontiguousarray(dy) if self.fuses_relu else self.output_gradient(dy, saved)
         dx, *gradients = convolve_backward(
             x,
             self.kernel.array,
@@ -260,14 +269,17 @@ class DepthwiseConv2D(_Convolution):
         y, saved = self.activate(z)
         return y, (x, saved)
 
-    def backward(self, dy: np.ndarray, cache: Any, need_dx: bool = True) -> Gradients:
+    def backward(
+        self, dy: np.ndarray | InputGradient, cache: Any, need_dx: bool = True
+    ) -> Gradients:
         x, saved = cache
-        dz = self.activation_gradient(dy, saved)
-        dx, dkernel = depthwise_backward(x, self.kernel.array, dz, self.window, need_dx)
+        dz = self.output_gradient(dy, saved)
+        dx, *gradients = depthwise_backward(
+            x, self.kernel.array, dz, self.window, need_dx, with_bias=self.bias is not None
+        )
         if not self.kernel.trainable:
             return dx, []
-        dbias = [] if self.bias is None else [dz.reshape(-1, dz.shape[-1]).sum(axis=0)]
-        return dx, [dkernel, *dbias]
+        return dx, [gradient for gradient in gradients if gradient is not None]
 
 
 class ZeroPadding2D(Layer):

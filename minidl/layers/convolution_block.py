@@ -93,9 +93,7 @@ class ConvolutionBlock(Layer):
         if self.normalization is None:
             return convolution.backward(dy, cache, need_dx)
         dz, gradients = self.normalization.input_gradient(dy, normalization_cache)
-        dx, convolution_gradients = convolution.backward(
-            dz.array().reshape(dy.shape), cache, need_dx
-        )
+        dx, convolution_gradients = convolution.backward(dz, cache, need_dx)
         return dx, [*convolution_gradients, *gradients]
 
     def _padded_convolution(self) -> Conv2D | DepthwiseConv2D:

@@ -11,16 +11,16 @@ threads. Importing this module imports Numba.
 
 >>> import numpy as np
 >>> from minidl.kernels.compiled.depthwise_gradients import add_gradients
->>> x, dy = np.ones((1, 3, 3, 1), "float32"), np.ones((1, 2, 2, 1), "float32")
->>> w, dx = np.ones((2, 2, 1), "float32"), np.empty((1, 3, 3, 1), "float32")
->>> dw = np.zeros((1, 2, 2, 1), "float32")
+>>> x, dy = np.ones((3, 3, 1), "float32"), np.ones((2, 2, 1), "float32")
+>>> w, dx = np.ones((2, 2, 1), "float32"), np.empty((3, 3, 1), "float32")
+>>> dw = np.zeros((2, 2, 1), "float32")
 >>> sweeps = np.array([(0, 2, 0, 0, 1), (1, 2, 1, 0, 1)])  # two outputs for each weight of a row
->>> add_gradients(x, w, dy, dx, dw, 0, (0, 1), sweeps, (1, 1), (2, 2, 1, 1, 1, 1, 0, 0))
->>> dx[0, :, :, 0]
+>>> add_gradients(x, w, dy, dx, dw, (0, 1), sweeps, (1, 1), (2, 2, 1, 1, 1, 1, 0, 0))
+>>> dx[:, :, 0]
 array([[1., 2., 1.],
        [2., 4., 2.],
        [1., 2., 1.]], dtype=float32)
->>> dw[0, :, :, 0]
+>>> dw[:, :, 0]
 array([[4., 4.],
        [4., 4.]], dtype=float32)
 """
@@ -105,17 +105,15 @@ _sweep_neighbors, _sweep_one = _sweep(NEIGHBORS), _sweep(1)
 
 
 @jit
-def add_gradients(x, w, dy, dx, dw, image, channels, sweeps, period, geometry):
+def add_gradients(x, w, dy, dx, dw, channels, sweeps, period, geometry):
     """Write the input gradient of some channels of an image, and add their kernel gradient.
 
     Parameters
     ----------
-    x, dx : array of float32, C-contiguous, shape (N, H, W, C)
+    x, dx : array of float32, C-contiguous, shape (H, W, C)
     w : array of float32, C-contiguous, shape (KH, KW, C)
-    dy : array of float32, C-contiguous, shape (N, OH, OW, C)
-    dw : array of float32, C-contiguous, shape (N, KH, KW, C)
-        The sums over the pixels of each image.
-    image : int
+    dy : array of float32, C-contiguous, shape (OH, OW, C)
+    dw : array of float32, C-contiguous, shape (KH, KW, C)
     channels : (int, int)
         The first channel, and the one after the last.
     sweeps : array of int64, shape (sweeps, 5)
@@ -127,32 +125,30 @@ def add_gradients(x, w, dy, dx, dw, image, channels, sweeps, period, geometry):
         From :meth:`~minidl.kernels.geometry.Window.loop_geometry`.
     """
     kh, kw, stride, x_stride, dilation, _, top, _ = geometry
-    _, height, width, depth = x.shape
+    height, width, depth = x.shape
     steps = (x_stride * depth, depth, -period[1] * depth, period[0] * depth)
     pixels = dx.reshape(-1)
     for iy in range(height):
         for ix in range(width):
             # Unsigned indices need no wrap-around: LLVM emits a plain memset.
-            first = np.uint64((((image * height + iy) * width) + ix) * depth + channels[0])
+            first = np.uint64((iy * width + ix) * depth + channels[0])
             for c in range(np.uint64(channels[1] - channels[0])):
                 pixels[first + c] = 0
         for c in range(channels[0], channels[1], LANES):
             count = min(LANES, channels[1] - c)
             for ky in range(kh):
                 oy, rest = divmod(iy + top - ky * dilation, stride)
-                if rest != 0 or not 0 <= oy < dy.shape[1]:
+                if rest != 0 or not 0 <= oy < dy.shape[0]:
                     continue
-                row = (image * height + iy) * width
-                output_row = (image * dy.shape[1] + oy) * dy.shape[2]
                 for i in range(len(sweeps)):
-                    pixel = 4 * ((row + sweeps[i, 0]) * depth + c)
+                    pixel = 4 * ((iy * width + sweeps[i, 0]) * depth + c)
                     weight = 4 * ((ky * kw + sweeps[i, 2]) * depth + c)
                     addresses = (
                         x.ctypes.data + pixel,
                         dx.ctypes.data + pixel,
-                        dy.ctypes.data + 4 * ((output_row + sweeps[i, 3]) * depth + c),
+                        dy.ctypes.data + 4 * ((oy * dy.shape[1] + sweeps[i, 3]) * depth + c),
                         w.ctypes.data + weight,
-                        dw.ctypes.data + 4 * image * w.size + weight,
+                        dw.ctypes.data + weight,
                     )
                     if sweeps[i, 4] == NEIGHBORS:
                         _sweep_neighbors(addresses, steps, sweeps[i, 1], count)

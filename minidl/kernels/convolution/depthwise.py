@@ -21,6 +21,7 @@ import numpy as np
 from minidl.kernels.convolution.depthwise_rows import pack_depthwise
 from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 from minidl.kernels.geometry import Window
+from minidl.kernels.normalization import InputGradient
 from minidl.kernels.runtime import thread_pool
 from minidl.kernels.runtime.jit import importing_numba, jit
 
@@ -65,9 +66,14 @@ def depthwise(
 
 
 def depthwise_backward(
-    x: np.ndarray, w: np.ndarray, dy: np.ndarray, window: Window, need_dx: bool = True
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return the gradients ``(dx, dw)``; dx is None without `need_dx`.
+    x: np.ndarray,
+    w: np.ndarray,
+    dy: np.ndarray | InputGradient,
+    window: Window,
+    need_dx: bool = True,
+    with_bias: bool = False,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Return the gradients ``(dx, dw, dbias)``; dx and dbias are None if not asked for.
 
     Float32 runs the vector code of :mod:`minidl.kernels.compiled.depthwise_gradients`, other types
     plain loops. Each image has sums of its own, which are added in order.
@@ -76,35 +82,62 @@ def depthwise_backward(
     ----------
     x, w, window
         As for :func:`depthwise`.
-    dy : array, shape (N, OH, OW, C * M)
-        Gradient of the output.
-    need_dx : bool
+    dy : array, shape (N, OH, OW, C * M), or InputGradient
+        Gradient of the output. That of a normalization is computed image by image, or at once for
+        few images.
+    need_dx, with_bias : bool
     """
     multiplier = w.shape[3]
     if multiplier > 1:  # each kernel reads a copy of its channel
         x = np.repeat(x, multiplier, axis=3)  # (N, H, W, C * M)
-    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    x = np.ascontiguousarray(x)
     flat = w.reshape(*w.shape[:2], -1)  # (KH, KW, C * M)
+    channels = flat.shape[2]
+    size = *window.output_size(*x.shape[1:3]), channels
+    parts = thread_pool.chunks(channels, max(CHANNELS, channels * len(x) // TASKS))
+    output_gradient = _output_gradient(dy, size, by_image=len(parts) == 1)
     dx = np.empty_like(x)
     dw_of = np.zeros((len(x), *flat.shape), w.dtype)
-    parts = thread_pool.chunks(x.shape[3], max(CHANNELS, x.shape[3] * len(x) // TASKS))
-    kernel, arguments = _gradient_kernel(x, dy, window)
+    dbias_of = np.zeros((len(x), channels), w.dtype)
+    kernel, arguments = _gradient_kernel(x, size[1], window)
 
     def task(i: int) -> None:
         image, part = divmod(i, len(parts))
-        kernel(x, flat, dy, dx, dw_of, image, parts[part], *arguments)
+        dz, selected = output_gradient(image), slice(*parts[part])
+        kernel(x[image], flat, dz, dx[image], dw_of[image], parts[part], *arguments)
+        if with_bias:
+            dbias_of[image, selected] = dz[..., selected].sum(axis=(0, 1))
 
     thread_pool.run(task, len(x) * len(parts))
     dw = dw_of.sum(axis=0).reshape(w.shape)
+    dbias = dbias_of.sum(axis=0) if with_bias else None
     if not need_dx:
-        return None, dw
-    return dx.reshape(*x.shape[:3], -1, multiplier).sum(axis=4) if multiplier > 1 else dx, dw
+        return None, dw, dbias
+    if multiplier > 1:
+        dx = dx.reshape(*x.shape[:3], -1, multiplier).sum(axis=4)
+    return dx, dw, dbias
+
+
+def _output_gradient(
+    dy: np.ndarray | InputGradient, size: tuple[int, int, int], by_image: bool
+) -> Callable[[int], np.ndarray]:
+    """Return a function that returns the gradient of an image's output: (OH, OW, C * M)."""
+    if isinstance(dy, InputGradient):
+        if by_image:
+            gradient, rows = dy, size[0] * size[1]
+            shape, dtype = (rows, size[2]), dy.x.dtype
+            return lambda image: gradient.rows(
+                image * rows, (image + 1) * rows, thread_pool.scratch("dz", shape, dtype)
+            ).reshape(size)
+        dy = dy.array().reshape(-1, *size)
+    images = np.ascontiguousarray(dy)
+    return lambda image: images[image]
 
 
 def _gradient_kernel(
-    x: np.ndarray, dy: np.ndarray, window: Window
+    x: np.ndarray, outputs: int, window: Window
 ) -> tuple[Callable[..., None], tuple[Any, ...]]:
-    """Return the kernel of both gradients for a data type, and its last arguments."""
+    """Return the kernel of both gradients, and its last arguments; `outputs` are those of a row."""
     geometry = window.loop_geometry(*x.shape[1:3])
     if x.dtype != np.float32:
         return _add_gradients, (geometry,)
@@ -112,7 +145,7 @@ def _gradient_kernel(
         from minidl.kernels.compiled.depthwise_gradients import NEIGHBORS, add_gradients
 
     _, kw, _, stride, _, dilation, _, left = geometry
-    sweeps = row_sweeps(x.shape[2], dy.shape[2], kw, stride, dilation, left, NEIGHBORS)
+    sweeps = row_sweeps(x.shape[2], outputs, kw, stride, dilation, left, NEIGHBORS)
     common = math.gcd(stride, dilation)
     return add_gradients, (sweeps, (stride // common, dilation // common), geometry)
 
@@ -210,15 +243,14 @@ def _add_gradients(
     dy: np.ndarray,
     dx: np.ndarray,
     dw: np.ndarray,
-    n: int,
     channels: tuple[int, int],
     geometry: tuple[int, ...],
 ) -> None:
     _, _, sh, sw, dilation_y, dilation_x, top, left = geometry
-    _, height, width, _ = x.shape
-    dx[n, :, :, channels[0] : channels[1]] = 0
-    for oy in range(dy.shape[1]):
-        for ox in range(dy.shape[2]):
+    height, width, _ = x.shape
+    dx[:, :, channels[0] : channels[1]] = 0
+    for oy in range(dy.shape[0]):
+        for ox in range(dy.shape[1]):
             for ky in range(w.shape[0]):
                 iy = oy * sh - top + ky * dilation_y
                 if iy < 0 or iy >= height:
@@ -228,5 +260,5 @@ def _add_gradients(
                     if ix < 0 or ix >= width:
                         continue
                     for c in range(channels[0], channels[1]):
-                        dw[n, ky, kx, c] += x[n, iy, ix, c] * dy[n, oy, ox, c]
-                        dx[n, iy, ix, c] += w[ky, kx, c] * dy[n, oy, ox, c]
+                        dw[ky, kx, c] += x[iy, ix, c] * dy[oy, ox, c]
+                        dx[iy, ix, c] += w[ky, kx, c] * dy[oy, ox, c]

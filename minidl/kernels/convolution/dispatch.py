@@ -35,6 +35,7 @@ from minidl.kernels.convolution.prepared import PreparedKernel, check_float32, p
 from minidl.kernels.convolution.winograd import WINOGRAD_KERNELS, winograd_is_faster
 from minidl.kernels.convolution.winograd_backward import convolve_winograd_backward
 from minidl.kernels.geometry import Convolution
+from minidl.kernels.normalization import InputGradient
 from minidl.kernels.runtime import thread_pool
 
 __all__ = [
@@ -168,7 +169,7 @@ def convolve(
 def convolve_backward(
     x: np.ndarray,
     w: np.ndarray,
-    dy: np.ndarray,
+    dy: np.ndarray | InputGradient,
     convolution: Convolution,
     relu_output: np.ndarray | None = None,
     need_dx: bool = True,
@@ -182,8 +183,8 @@ def convolve_backward(
     ----------
     x, w, convolution
         As for :func:`convolve`. Without `need_dw` only shape and dtype of `x` are read.
-    dy : array, C-contiguous, shape (N, OH, OW, K)
-        Gradient of the output.
+    dy : array, C-contiguous, shape (N, OH, OW, K), or InputGradient
+        Gradient of the output. That of a normalization is computed row by row where possible.
     relu_output : array, C-contiguous, shape (N, OH, OW, K), optional
         The output after a fused ReLU. The gradient of the ReLU is then applied to `dy` first.
     need_dx, need_dw : bool
@@ -194,5 +195,9 @@ def convolve_backward(
     """
     if algorithm is None:
         algorithm = choose_algorithm(x.shape, w.shape, convolution, x.dtype, backward=True)
-    compute = convolve_winograd_backward if algorithm == "winograd" else convolve_im2col_backward
-    return compute(x, w, dy, convolution, relu_output, need_dx, need_dw, with_bias)
+    needs = need_dx, need_dw, with_bias
+    if algorithm != "winograd":
+        return convolve_im2col_backward(x, w, dy, convolution, relu_output, *needs)
+    if isinstance(dy, InputGradient):
+        dy = dy.array().reshape(len(x), *convolution.output_size(*x.shape[1:3]), w.shape[3])
+    return convolve_winograd_backward(x, w, dy, convolution, relu_output, *needs)

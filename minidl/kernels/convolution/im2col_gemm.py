@@ -18,11 +18,14 @@ array([[ 8., 12., 12.,  8.],
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minidl.kernels.activations import mask_relu
 from minidl.kernels.convolution.im2col import col2im, im2col
 from minidl.kernels.geometry import Convolution
+from minidl.kernels.normalization import InputGradient
 from minidl.kernels.runtime import thread_pool
 
 __all__ = ["convolve_im2col", "convolve_im2col_backward"]
@@ -71,7 +74,7 @@ def convolve_im2col(
 def convolve_im2col_backward(
     x: np.ndarray,
     w: np.ndarray,
-    dy: np.ndarray,
+    dy: np.ndarray | InputGradient,
     convolution: Convolution,
     relu_output: np.ndarray | None = None,
     need_dx: bool = True,
@@ -87,8 +90,8 @@ def convolve_im2col_backward(
     ----------
     x, w, convolution
         As for :func:`convolve_im2col`. Without `need_dw` only shape and dtype of `x` are read.
-    dy : array, shape (N, OH, OW, K)
-        Gradient of the output.
+    dy : array, shape (N, OH, OW, K), or InputGradient
+        Gradient of the output; computed for each block if it is that of a normalization.
     relu_output : array, shape (N, OH, OW, K), optional
         The output after a fused ReLU. The gradient of the ReLU is then applied to `dy` first.
     need_dx, need_dw : bool
@@ -96,8 +99,7 @@ def convolve_im2col_backward(
         Whether the convolution has a bias; dbias is None otherwise.
     """
     oh, ow = convolution.output_size(*x.shape[1:3])
-    dy_rows = dy.reshape(-1, w.shape[-1])  # (N*OH*OW, K)
-    y_rows = None if relu_output is None else relu_output.reshape(dy_rows.shape)
+    output_gradient = _output_gradient(dy, relu_output, w.shape[-1])
     allocate = np.empty if convolution.is_pointwise else np.zeros  # for sums of several patches
     dx = allocate(x.shape if need_dx else 0, x.dtype)
     # Each shard has images of its own, so that no two tasks write to one pixel, and sums of its
@@ -111,10 +113,7 @@ def convolve_im2col_backward(
         first_row, last_row = (image * oh * ow for image in shards[shard])
         for begin, end in thread_pool.chunks(last_row - first_row, _rows_per_block(w)):
             block = first_row + begin, first_row + end
-            dz = dy_rows[slice(*block)]
-            if y_rows is not None:
-                buffer = thread_pool.scratch("dz", dz.shape, dz.dtype)
-                dz = mask_relu(dz, y_rows[slice(*block)], buffer)
+            dz = output_gradient(*block)
             if need_dw and with_bias:
                 dbias_of[shard] += np.ones(len(dz), dz.dtype) @ dz
             for group in range(convolution.groups):
@@ -133,6 +132,28 @@ def convolve_im2col_backward(
         dw_of.sum(axis=0) if need_dw else None,
         dbias_of.sum(axis=0) if need_dw and with_bias else None,
     )
+
+
+def _output_gradient(
+    dy: np.ndarray | InputGradient, relu_output: np.ndarray | None, filters: int
+) -> Callable[[int, int], np.ndarray]:
+    """Return a function that returns some rows of the gradient before the ReLU, (rows, K)."""
+    if isinstance(dy, InputGradient):
+        gradient = dy
+        return lambda first, last: gradient.rows(
+            first, last, thread_pool.scratch("dz", (last - first, filters), gradient.x.dtype)
+        )
+    dy_rows = dy.reshape(-1, filters)  # (N*OH*OW, K)
+    if relu_output is None:
+        return lambda first, last: dy_rows[first:last]
+    y_rows = relu_output.reshape(dy_rows.shape)
+
+    def masked(first: int, last: int) -> np.ndarray:
+        dz = dy_rows[first:last]
+        buffer = thread_pool.scratch("dz", dz.shape, dz.dtype)
+        return mask_relu(dz, y_rows[first:last], buffer)
+
+    return masked
 
 
 def _image_spans(images: int, pixels: int, w: np.ndarray) -> list[tuple[int, int]]:

@@ -54,7 +54,10 @@ def test_forward_equals_the_naive_convolution(case, threads):
 def test_backward_equals_the_naive_gradients(case, threads, need_dx):
     x, w, dy, window = case
     thread_pool.set_num_threads(threads)
-    dx, dw = depthwise_backward(x, w, dy, window, need_dx)
+    dx, dw, dbias = depthwise_backward(x, w, dy, window, need_dx, with_bias=True)
+    assert_sums_agree(
+        dbias, np.float64(dy).sum((0, 1, 2)), np.abs(np.float64(dy)).sum((0, 1, 2)), dy[..., 0].size
+    )
     grouped, groups = depthwise_as_grouped(w), x.shape[3]
     exact = naive_conv2d_backward(x, grouped, dy, window, groups)
     magnitude = naive_conv2d_backward(np.abs(x), np.abs(grouped), np.abs(dy), window, groups)
@@ -76,7 +79,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(dtype, images):
 
     def bits(threads):
         thread_pool.set_num_threads(threads)
-        arrays = [depthwise(x, w, window), *depthwise_backward(x, w, dy, window)]
+        arrays = [depthwise(x, w, window), *depthwise_backward(x, w, dy, window, with_bias=True)]
         return [a.tobytes() for a in arrays]
 
     first = bits(1)
@@ -89,7 +92,9 @@ def test_gradients_of_images_in_another_order_of_axes():
     w, window = rng.normal(size=(3, 3, 5, 1)).astype(np.float32), Window((3, 3), padding="same")
     copies = np.ascontiguousarray(x), w, np.ascontiguousarray(dy)
     for gradient, expected in zip(
-        depthwise_backward(x, w, dy, window), depthwise_backward(*copies, window), strict=True
+        depthwise_backward(x, w, dy, window)[:2],
+        depthwise_backward(*copies, window)[:2],
+        strict=True,
     ):
         assert np.array_equal(gradient, expected)
 
@@ -98,7 +103,7 @@ def test_infinite_gradients_reach_the_weights_and_pixels_they_belong_to():
     x, dy = (np.zeros((1, 4, 4, 17), np.float32) for _ in range(2))
     x[0, 1, 1], dy[0, 1, 1, 16] = 1, np.inf
     w, window = np.ones((3, 3, 17, 1), np.float32), Window((3, 3), padding="same")
-    dx, dw = depthwise_backward(x, w, dy, window)
+    dx, dw, _ = depthwise_backward(x, w, dy, window)
     assert np.isinf(dx[0, :3, :3, 16]).all()
     assert np.isinf(dw[1, 1, 16, 0])
     assert not dx[..., :16].any()

@@ -107,6 +107,7 @@ def match(
         If a tensor is missing, unexpected, of another shape, or too large for the dtype.
     """
     matcher = _Matcher(layers, file, whole or (), network)
+    file = matcher.file  # with names
     matcher.refuse_inception_of_2016()
     pairs = matcher.pairs()
     missing = [layer for layer in matcher.layers if id(layer) not in pairs]

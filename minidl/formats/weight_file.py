@@ -193,9 +193,11 @@ def modern_names(entries: list[LayerTensors]) -> Iterator[str]:
 
     PyTorch's networks have other names, see :mod:`minidl.formats.pytorch.renaming`. The ResNet50
     file of 2016 has other names in another order. Loading it by position would silently exchange
-    kernels of equal shape.
+    kernels of equal shape. In MobileNetV3, "expanded_conv/depthwise/BatchNorm" of Keras 2 became
+    "expanded_conv_depthwise_bn".
     """
     known = minidl_names(entry.name for entry in entries)
+    is_mobilenet_v3 = any(entry.name == "expanded_conv_depthwise_BatchNorm" for entry in entries)
     is_former = any(_RESNET_LAYER.fullmatch(entry.name) for entry in entries)
     for entry in entries:
         found = _RESNET_LAYER.fullmatch(entry.name)
@@ -206,6 +208,8 @@ def modern_names(entries: list[LayerTensors]) -> Iterator[str]:
             number = ord(block) - ord("a") + 1
             part = {"res": "conv", "bn": "bn"}[kind]
             yield f"conv{stage}_block{number}_{_RESNET_BRANCHES[branch]}_{part}"
+        elif is_mobilenet_v3:
+            yield entry.name.replace("_BatchNorm", "_bn").lower()
         elif entry.name == "probs":
             yield "predictions"
         else:

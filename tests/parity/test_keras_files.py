@@ -225,7 +225,7 @@ def test_layers_with_code_are_refused_by_name(name, tmp_path):
     x = keras.Input((4,))
     odd = {
         "Lambda": keras.layers.Lambda(lambda x: 2 * x, name="odd")(x),
-        "Multiply": x * x,
+        "Power": x**2,
         "PReLU": keras.layers.PReLU(name="odd")(x),
     }
     for kind, y in odd.items():

@@ -24,6 +24,7 @@ from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, file_errors
 from minidl.formats.keras.configuration import inner_layers, layer_name
 from minidl.formats.keras.layers import input_sizes, make_layer, parameter_count, plain
+from minidl.formats.keras.operations import as_layer
 from minidl.graph.network import Network
 from minidl.layers.base import Layer
 from minidl.layers.names import layer_names, snake_case
@@ -181,7 +182,7 @@ class _Rebuilder:
         return start, x
 
     def _functional(self, config: _Config, depth: int) -> tuple[_Ends, _Ends]:
-        items = {item["name"]: item for item in config["layers"]}
+        items = {item["name"]: as_layer(item) for item in config["layers"]}
         if len(items) != len(config["layers"]) or len(items) > MAX_LAYERS:
             raise FileFormatError(f"expected at most {MAX_LAYERS} layers with different names")
         tensors: dict[_Key, SymbolicTensor] = {}
@@ -213,7 +214,8 @@ class _Rebuilder:
         _refuse_foreign(item)
         name = layer_name(item) or None
         try:
-            layer = make_layer(kind, {**config, "name": name})
+            # TensorFlow's networks have paths such as "expanded_conv/depthwise" as names.
+            layer = make_layer(kind, {**config, "name": name and name.replace("/", "_")})
             if name and self.names[name] > 1 and re.fullmatch(rf"{snake_case(kind)}(_\d+)?", name):
                 # Keras restarts the numbers of names in each session: a base from an older one
                 # may share a name such as "dense" with the head. One of them is renamed.

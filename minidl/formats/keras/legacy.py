@@ -88,7 +88,7 @@ def read_legacy(file: h5py.File, path: StrPath) -> WeightFile:
         for name in names:
             if not _is_group(root.get(name)):
                 raise FileFormatError(f"the group of layer {name!r} is missing")
-            reader.read_group(root[name], name, prefix)
+            reader.read_group(root[name], name, prefix, _listed_below(name, names))
         _refuse_unlisted(root, prefix, names)
         if _TOP_LEVEL in root:
             reader.read_group(root[_TOP_LEVEL], _TOP_LEVEL, prefix)
@@ -108,10 +108,15 @@ class _Reader:
         self.simple = {layer_name(item) for item in layers if not is_model(item)}
         self.table = LayerTable()
 
-    def read_group(self, group: h5py.Group, name: str, prefix: str) -> None:
-        """Read the tensors of the layer, or of the inner model, called `name`."""
+    def read_group(
+        self, group: h5py.Group, name: str, prefix: str, others: tuple[str, ...] = ()
+    ) -> None:
+        """Read the tensors of the layer, or of the inner model, called `name`.
+
+        The group also contains the groups `others` of layers whose names begin with "name/".
+        """
         listed = read_names(group, "weight_names")
-        datasets = dict(_datasets(group))
+        datasets = {path: item for path, item in _datasets(group) if not path.startswith(others)}
         if listed is None and name != _TOP_LEVEL:
             raise FileFormatError(
                 f"layer {name!r}: the list of its tensors (weight_names) is missing"
@@ -133,6 +138,7 @@ class _Reader:
         for tensor, (scope, owner) in self._owners(name, listed).items():
             role = role_of(tensor) or clean_name(tensor)
             place = f"{prefix}{name}/{tensor}"
+            owner = owner.replace("/", "_")  # as the layer is called here
             self.table.add(scope, owner, role, read_tensor(datasets[tensor], place), place)
 
     def _owners(self, name: str, listed: list[str]) -> dict[str, tuple[str, str]]:
@@ -140,7 +146,9 @@ class _Reader:
         parts = {tensor: _owner(tensor, name) for tensor in listed}
         # A layer that TensorFlow called twice is "fc_1" in the names of its tensors only.
         own = re.compile(rf"{re.escape(name)}(_\d+)?")
-        is_own = len(set(parts.values())) < 2 and all(own.fullmatch(p[-1]) for p in parts.values())
+        is_own = len(set(parts.values())) < 2 and all(
+            own.fullmatch(p[-1]) or own.fullmatch("/".join(p)) for p in parts.values()
+        )
         if name in self.simple or is_own:
             return dict.fromkeys(listed, ("", name))
         owners = {}
@@ -188,10 +196,20 @@ def _refuse_duplicates(names: list[str], attribute: str) -> None:
 def _refuse_unlisted(root: h5py.Group, prefix: str, names: list[str]) -> None:
     """Refuse tensors outside the listed layers; the optimizer is outside of `root`."""
     for key in root.keys() - {*names, _TOP_LEVEL}:
-        if not _is_group(root[key]) or any(_datasets(root[key])):
+        below = _listed_below(key, names)  # the key is a part of these layers' names
+        if not _is_group(root[key]) or not all(
+            path.startswith(below) for path, _ in _datasets(root[key])
+        ):
             raise FileFormatError(
                 f"{f'{prefix}{key}'!r} holds tensors, but is not listed in layer_names"
             )
+
+
+def _listed_below(name: str, names: list[str]) -> tuple[str, ...]:
+    """Return the paths inside the group `name` of layers whose names begin with "name/"."""
+    return tuple(
+        f"{other.removeprefix(f'{name}/')}/" for other in names if other.startswith(f"{name}/")
+    )
 
 
 def _refuse_theano(root: h5py.Group, architecture: dict[str, Any] | None, path: Path) -> None:

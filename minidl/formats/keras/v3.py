@@ -225,6 +225,7 @@ class _Reader:
         if names in self.read:
             raise FileFormatError(f"two layers are called {name!r} (one in {place})")
         self.read.add(names)
+        name = name.replace("/", "_")  # as the layer is called here
         for key, role in zip(keys, roles, strict=True):
             tensor = read_tensor(variables[key], f"{place}/{key}")
             self.table.add("/".join(scope), name, role, tensor, f"{place}/{key}")

@@ -286,8 +286,13 @@ def test_calls_that_mean_the_plain_thing(node):
 @pytest.mark.parametrize(
     ("kind", "node", "options", "words"),
     [
-        ("Add", {"args": [TENSOR, TENSOR]}, {}, ["one argument, received 2"]),
-        ("Add", {"args": [TENSOR, TENSOR]}, {"module": "keras.src.ops.numpy"}, ["operation 'Add'"]),
+        ("Concatenate", {"args": [TENSOR, TENSOR]}, {}, ["one argument, received 2"]),
+        (
+            "Subtract",
+            {"args": [TENSOR, TENSOR]},
+            {"module": "keras.src.ops.numpy"},
+            ["operation 'Subtract'"],
+        ),
         ("Dense", {"args": [TENSOR]}, {"module": "mine.models"}, ["'Dense' of 'mine.models'"]),
         ("Dense", {"args": [TENSOR]}, {"registered_name": "mine>Dense"}, ["'Dense'"]),
         ("Dense", {"args": [TENSOR], "kwargs": {"mask": TENSOR}}, {}, ["mask"]),

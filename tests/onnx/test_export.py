@@ -29,7 +29,7 @@ def vary(model, seed=0):
     rng = np.random.default_rng(seed)
     for parameter in model.weights:
         if parameter.value.ndim == 1:
-            parameter.assign(parameter.value + rng.uniform(0, 0.2, parameter.shape))
+            parameter.assign(parameter.value + rng.uniform(0, 0.05, parameter.shape))
     return model
 
 

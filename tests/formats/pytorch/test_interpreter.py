@@ -1,6 +1,7 @@
 """The interpreter of pickles: nothing that a pickle asks for is imported, called or set."""
 
 import builtins
+import functools
 import os
 import struct
 import sys
@@ -22,12 +23,13 @@ heard = []
 is_listening = False
 
 
-def hook(event, arguments):
-    if is_listening and event.startswith(EVENTS):
-        heard.append((event, *map(repr, arguments[:1])))
+@functools.cache  # an audit hook cannot be removed: one, and only in a process that needs it
+def install_hook():
+    def hook(event, arguments):
+        if is_listening and event.startswith(EVENTS):
+            heard.append((event, *map(repr, arguments[:1])))
 
-
-sys.addaudithook(hook)  # hooks stay; this one is silent outside `silently`
+    sys.addaudithook(hook)
 
 
 def silently(run):
@@ -35,6 +37,7 @@ def silently(run):
     global is_listening
     from pickletools import opcodes  # noqa: F401  (the name of a refused opcode needs it)
 
+    install_hook()
     heard.clear()
     is_listening = True
     try:

@@ -21,6 +21,7 @@ from minidl.metrics import ConfusionMatrix
 from minidl.models.loading import load_model
 from minidl.models.model import Model
 from minidl.training.logits import final_activation
+from minidl.training.shared_inference import shared_outputs
 
 __all__ = ["add_evaluate_command", "evaluate", "print_evaluation"]
 
@@ -96,8 +97,8 @@ def print_evaluation(
 def _confusion_matrix(model: Model, dataset: data.ImageFolder) -> np.ndarray:
     """Return the confusion matrix, with the threshold that the accuracy metric uses."""
     matrix = ConfusionMatrix(len(dataset.class_names), threshold(model))
-    for x, y in dataset.batches(0):
-        outputs = model.predict_on_batch(x)
+    batches = shared_outputs(dataset.batches(0), lambda batch: model.predict_on_batch(batch[0]))
+    for (_, y), outputs in batches:
         probabilities(model, outputs)  # raises for a model that is not a classifier
         matrix.update_state(y, outputs)
     return matrix.result()

@@ -29,6 +29,7 @@ from minidl.callbacks.monitors import losses_are_finite
 from minidl.cli.run_folder import Run
 from minidl.cli.train_options import FINE_TUNE_RATE, UPPER
 from minidl.common.finite_json import finite
+from minidl.distributed.communicator import current
 from minidl.layers import Conv2D
 from minidl.losses.labels import balanced_class_weight
 from minidl.models.model import Model
@@ -128,6 +129,7 @@ def _fit(
 ) -> History:
     """Run the phases that are left, and return the history of all."""
     settings: dict[str, Any] = {"validation_data": validation, "callbacks": callbacks}
+    settings["shards"] = options.shards
     if options.class_weight:
         labels = np.asarray(training.labels)
         settings["class_weight"] = balanced_class_weight(labels, len(training.class_names))
@@ -162,6 +164,7 @@ def _fine_tune(
     """Train the upper layers of the base, too, at a low rate."""
     layer = fine_tune_layer(model, options.fine_tune)
     print(f"Fine-tuning from {layer}", flush=True)
+    settings = {**settings, "shards": model.optimizer.shards}  # as in the first phase
     model.compile(
         optimizers.AdamW(options.learning_rate * FINE_TUNE_RATE, weight_decay=WEIGHT_DECAY),
         model.loss,
@@ -187,7 +190,7 @@ def _has_ended(options: argparse.Namespace, model: Model, history: History) -> b
     last = {name: values[-1] for name, values in history.history.items()}
     if history.interrupted or not losses_are_finite(last):
         return False
-    if model.stop_training:
+    if model.stop_training and current().rank == 0:
         model.save(options.output)
     return True
 

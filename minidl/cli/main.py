@@ -20,6 +20,7 @@ from minidl.cli.export import add_export_command
 from minidl.cli.info import add_info_command
 from minidl.cli.options import command_adder
 from minidl.cli.predict import add_predict_command
+from minidl.cli.ranks import end_all_ranks, run_as_rank
 from minidl.cli.runs import add_runs_command
 from minidl.cli.train import add_train_command
 from minidl.cli.weights import add_weights_command
@@ -47,14 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            code = options.command(options) or 0
+            code = run_as_rank(options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader has closed the pipe: minidl runs | head -1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        print(f"minidl: {error}", file=sys.stderr)
+        print(f"minidl: {error}", file=sys.stderr, flush=True)
+        end_all_ranks()
         return 1
     except KeyboardInterrupt:
         print("minidl: stopped", file=sys.stderr)

@@ -27,6 +27,7 @@ from minidl.common import plotting
 from minidl.common.output_paths import PLOTS, check_output
 from minidl.common.seeding import set_random_seed
 from minidl.data.listing import find_classes
+from minidl.distributed.communicator import alone, current
 from minidl.evaluation.classifier import class_names
 from minidl.kernels.runtime.thread_pool import get_num_threads
 from minidl.models.loading import load_model
@@ -48,7 +49,7 @@ def train(options: argparse.Namespace) -> int:
     model = load_model(options.output) if options.resume else None
     resolve_options(options, model)
     _check_before_training(options, model)
-    if options.test:
+    if options.test and current().rank == 0:
         warn_of_leaks(options.folder, options.test)
     set_random_seed(options.seed)
     training, validation = _datasets(options, model)
@@ -70,7 +71,8 @@ def train(options: argparse.Namespace) -> int:
         results = print_evaluation(model, options.test, options.batch_size)
         if run:
             run.finish(test=results)
-    _write_reports(options, run, model, history, training, validation)
+    with alone():  # only rank 0 writes reports
+        _write_reports(options, run, model, history, training, validation)
     return 0
 
 

@@ -78,6 +78,13 @@ def add_training_options(command: argparse.ArgumentParser) -> None:
         help="stop when the validation loss has not improved for N epochs, and keep the weights "
         "of the best epoch (default: train for all epochs)",
     )
+    command.add_argument(
+        "--shards",
+        type=positive,
+        metavar="S",
+        help="divide each batch into S parts, which `mpiexec -n N minidl train` shares among N "
+        "processes; S, not N, determines the result (default: N)",
+    )
     _add_base(command)
 
 

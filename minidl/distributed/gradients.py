@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl.distributed.communicator import Communicator
-from minidl.distributed.tree import PartialSums, Range, add_rounded, shard_range, sum_over_ranks
+from minidl.distributed.tree import PartialSums, Range, rounded, shard_range, sum_over_ranks
 from minidl.kernels import activations
 
 __all__ = ["GradientSums"]
@@ -100,7 +100,7 @@ class GradientSums:
     def _merge(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         # Into new memory: gradients may be views of arrays that their layers still need.
         if self.payload is not None:
-            return add_rounded(left.copy(), right.copy(), self.payload)
+            return rounded(left, self.payload) + rounded(right, self.payload)
         return activations.add(left, right)
 
 
@@ -155,14 +155,33 @@ class _Courier:
     ) -> dict[Hashable, np.ndarray]:
         arrays = [next(iter(nodes.values())) for _, nodes in items]
         flat = {
-            node: np.concatenate([nodes[node].reshape(-1) for _, nodes in items])
+            node: _concatenated([nodes[node].reshape(-1) for _, nodes in items])
             for node in items[0][1]
         }
+        total = np.empty(sum(array.size for array in arrays), arrays[0].dtype)
         place = f"the sum of gradients (bucket {number + 1})"
-        total = sum_over_ranks(self.communicator, flat, self.shards, place, number, self.payload)
+        # Pieces of large parameters stay in the cache, and consecutive ones use different ranks.
+        for i, piece in enumerate(_pieces(total)):
+            parts_of = {node: array[piece] for node, array in flat.items()}
+            out = total[piece] if self.payload is None else None
+            result = sum_over_ranks(
+                self.communicator, parts_of, self.shards, place, number + i, self.payload, out
+            )
+            if out is None:
+                total[piece] = result
         edges = np.cumsum([array.size for array in arrays])[:-1]
         parts = np.split(total, edges)
         return {
             key: part.reshape(array.shape)
             for (key, _), part, array in zip(items, parts, arrays, strict=True)
         }
+
+
+def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _pieces(array: np.ndarray) -> list[slice]:
+    """Return the slices of a flat array that are sent one by one."""
+    length = max(1, BUCKET_BYTES // array.itemsize)
+    return [slice(i, i + length) for i in range(0, array.size, length)]

@@ -95,6 +95,7 @@ def sum_over_ranks(
     place: str,
     number: int = 0,
     payload: DTypeLike | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the sum of the nodes of all ranks, in the tree's order, on all ranks.
 
@@ -102,7 +103,7 @@ def sum_over_ranks(
     ----------
     communicator : Communicator
     nodes : dict of (int, int) to array
-        This rank's sums, from :class:`PartialSums`; at least one. They may be overwritten.
+        This rank's sums, from :class:`PartialSums`; at least one.
     shards : int
     place : str
         Named if a rank does not arrive.
@@ -110,10 +111,12 @@ def sum_over_ranks(
         Determines which rank computes which node. Consecutive sums are spread over the ranks.
     payload : dtype, optional
         Dtype of the messages, by default that of the nodes.
+    out : array, optional
+        Receives messages and the result, which has the dtype of the payload then.
     """
     me, size = communicator.rank, communicator.size
     some = next(iter(nodes.values()))
-    message = np.empty(some.shape, payload or some.dtype)
+    message = np.empty(some.shape, payload or some.dtype) if out is None else out
 
     def rank_at(first: int, last: int, level: int = 0) -> int:
         """Return the rank that computes a node."""
@@ -130,37 +133,38 @@ def sum_over_ranks(
             return nodes.get((first, last), some)
         split = middle(first, last)
         parts = (first, split), (split, last)
-        left, right = (total(*part, level + 1) for part in parts)
+        left = total(*parts[0], level + 1)
+        left = left.copy() if left is message else left  # the right part may receive a message
+        right = total(*parts[1], level + 1)
         ranks = [rank_at(*part, level + 1) for part in parts]
         here = ranks[number >> level & 1]
         if ranks[0] == ranks[1] == me:
-            return add_rounded(left, right, message.dtype)
+            return rounded(left, message.dtype) + rounded(right, message.dtype)
+        own = left if ranks[0] == me else right
         if me == here:
-            own, other = (left, ranks[1]) if ranks[0] == me else (right, ranks[0])
-            communicator.receive(message, other, place)
-            return add_rounded(own, message, message.dtype)
+            own = own.copy() if own is message else own
+            communicator.receive(message, ranks[1] if ranks[0] == me else ranks[0], place)
+            if message.dtype == own.dtype:
+                return np.add(own, message, out=message)
+            return rounded(own, message.dtype) + message.astype(own.dtype)
         if me in ranks:
-            own = left if ranks[0] == me else right
             communicator.send(own.astype(message.dtype, copy=False), here, place)
         return some
 
     result, root = total(0, shards), rank_at(0, shards)
-    if me == root:
+    if me == root and result is not message:
         message[...] = result
     communicator.broadcast(message, root, place)
-    return message.astype(some.dtype, copy=False)
+    return message if out is not None else message.astype(some.dtype, copy=False)
 
 
-def add_rounded(left: np.ndarray, right: np.ndarray, payload: DTypeLike) -> np.ndarray:
-    """Write ``left + right`` to `left` and return it; both are rounded to the payload first.
+def rounded(array: np.ndarray, payload: DTypeLike) -> np.ndarray:
+    """Return the array, rounded to the payload's precision.
 
     Rounding is a part of the sum, whether or not a message is sent. Otherwise the bits would depend
     on the number of ranks.
     """
-    for array in (left, right):
-        if array.dtype != payload:
-            array[...] = array.astype(payload)
-    return np.add(left, right, out=left)
+    return array if array.dtype == payload else array.astype(payload).astype(array.dtype)
 
 
 def tree_sum(communicator: Communicator, array: np.ndarray, place: str) -> np.ndarray:

@@ -30,6 +30,7 @@ import numpy as np
 from minidl.callbacks.progress import Progress
 from minidl.common.argument_checks import check_choice
 from minidl.data.pipeline import Dataset, epoch_order
+from minidl.distributed.communicator import current
 from minidl.formats.architecture import describe
 from minidl.graph.inference.weight_versions import WeightVersions
 from minidl.graph.input_checks import check_finite
@@ -42,6 +43,7 @@ from minidl.training.feature_cache.store import (
     open_features,
     remove_stored,
 )
+from minidl.training.shared_inference import shared_outputs
 from minidl.version import __version__
 
 __all__ = ["FeatureCache", "FeatureDataset", "batches", "choose_cache", "clear_features"]
@@ -129,6 +131,9 @@ class FeatureCache:
             features = _sets.pop(key, None)
         if features is None and reusable:
             features = open_features(key)
+        # Ranks share the computation, so it is left out only if all of them have the features.
+        if not all(current().all_gather(features is not None, "the search for cached features")):
+            features = None
         if features is None:
             limit = MEMORY_LIMIT if reusable else math.inf
             features = self._compute(base, data.in_order(), passes, key, limit)
@@ -147,15 +152,20 @@ class FeatureCache:
         bar = Progress("Features", total, verbose=1 if self.progress else 0, leave=False)
         with FeatureWriter(key, total, limit) as writer, bar:
             for version in versions:
-                for number, batch in enumerate(ordered.batches(0)):
-                    x, y, weight = unpack(batch)
+
+                def compute(item: tuple[int, Any], version: int = version) -> list[np.ndarray]:
+                    number, (x, *_) = item[0], unpack(item[1])
                     check_finite(x)
                     if passes:
                         rng = np.random.default_rng([self.seed, 1, version, number])
                         features, _ = base.forward(x, training=True, rng=rng, need_dx=False)
                     else:
                         features = base.infer(x)
-                    features = [features] if base.single_output else features
+                    return [features] if base.single_output else features
+
+                source = enumerate(ordered.batches(0))
+                for (_, batch), features in shared_outputs(source, compute):
+                    _, y, weight = unpack(batch)
                     writer.append(version, features, y, weight)
                     bar.update()
             return writer.finish(getattr(ordered, "files", None))

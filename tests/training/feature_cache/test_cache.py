@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from support.mpi import output_of_ranks
 from support.tiny import assert_same_arrays
 
 import minidl
@@ -95,6 +96,35 @@ def test_the_number_of_threads_changes_neither_features_nor_training():
         assert other_history == history
         assert other_features == features_of
         assert_same_arrays(weights, other_weights)
+
+
+def test_ranks_share_the_computation_of_features():
+    code = """
+import sys, numpy as np, minidl
+from minidl import Input, Sequential, distributed, layers
+from support.distributed_training import hash_of
+
+class Counting(layers.Conv2D):
+    capabilities = layers.Capabilities(ignores_training=True)
+    seen = 0
+
+    def forward(self, x, training=False, rng=None):
+        type(self).seen += len(x)
+        return super().forward(x, training, rng)
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(48, 6, 6, 2)).astype("float32")
+minidl.set_random_seed(0)
+base = Counting(4, 3, trainable=False)
+model = Sequential([Input((6, 6, 2)), base, layers.Flatten(), layers.Dense(1, "sigmoid")])
+model.compile("adam", "binary_crossentropy")
+model.fit(x, x.mean(axis=(1, 2, 3)) > 0, batch_size=8, epochs=2, shards=2, verbose=0)
+sys.stdout.write(f"{Counting.seen} {hash_of(model.get_weights())}\\n")
+"""
+    (single,) = output_of_ranks(1, code)
+    seen, weights = single.split()
+    assert seen == "48"
+    assert output_of_ranks(2, code) == [f"24 {weights}"] * 2
 
 
 def test_changed_base_weights_or_data_are_never_served_from_the_cache():

@@ -19,6 +19,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 PADDINGS = st.sampled_from(["valid", "same"])
 ACTIVATIONS = [
     "linear", "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "softmax", "gelu", "silu", "swish",
+    "hard_sigmoid", "hard_silu", "hard_swish",
 ]  # fmt: skip
 # Without softmax: of one channel it is 1, and its gradient nothing but rounding.
 OPTIONAL_ACTIVATIONS = st.sampled_from([None, *(name for name in ACTIVATIONS if name != "softmax")])
@@ -282,3 +283,34 @@ def test_dropout_keeps_the_same_share_at_the_same_size(noise_shape):
         draws = kept if noise_shape is None else kept[:, 0, 0]
         assert (kept == kept[:, :1, :1]).all() == (noise_shape is not None)
         assert abs(draws.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / draws.size)
+
+
+@given(
+    shape=shapes(st.integers(1, 4), smallest=1),
+    gates=st.sampled_from([(slice(None), 0), (slice(None), 0, 0), None]),
+    seed=SEEDS,
+)
+def test_multiply_broadcasts(shape, gates, seed):
+    image = normal(seed, *shape)
+    if gates is None:
+        factor = normal(seed + 1, shape[0], 1, 1, shape[3])
+    else:
+        factor = normal(seed + 1, *shape)[gates]  # of lower rank
+        if factor.ndim == 3:
+            factor = factor[:, :1]  # Keras inserts axes after the batch
+    check_layer(*both("Multiply"), [image, factor], seed=seed)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("axis", [-1, (1, 2), 2, None])
+def test_normalization(axis, invert):
+    x = normal(0, 7, 4, 5, 3, scale=2) + 1
+    ours, theirs = both("Normalization", axis, invert=invert)
+    for layer in (ours, theirs):
+        layer.adapt(x)
+    assert_close(ours(x), theirs(x), OUTPUT, "output")
+    for mine, weight in zip(ours.get_weights()[:2], theirs.get_weights()[:2], strict=True):
+        assert_close(mine, weight, OUTPUT, "statistics")
+    ours, theirs = both("Normalization", axis, mean=0.5, variance=2.0, invert=invert)
+    if axis is not None:
+        assert_close(ours(x), theirs(x), OUTPUT, "output with given statistics")

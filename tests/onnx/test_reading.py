@@ -1,5 +1,7 @@
 """Models from ONNX files: what minidl exported comes back, trains, explains and is saved."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from support.onnx_suite import import_proto, make
 from support.tiny import pictures, refused
 
 import minidl
-from minidl import Input, Model, Sequential, layers, load_model, out_of_distribution
+from minidl import Input, Model, Sequential, applications, layers, load_model, out_of_distribution
 from minidl.common.errors import FileFormatError
 from minidl.evaluation.classifier import class_names, image_size
 from minidl.evaluation.explain import grad_cam
@@ -98,6 +100,21 @@ def test_weights_of_a_file_fit_a_model_of_the_same_layers(tmp_path):
     for ours, theirs in zip(twin.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert read_weights(tmp_path / "a.onnx").dialect == "ONNX"
+
+
+def test_an_imported_resnet_has_the_plan_of_the_built_in_one(tmp_path):
+    model = applications.ResNet50(weights=None, classes=10, input_shape=(64, 64, 3))
+    model.export(tmp_path / "resnet.onnx")
+    again = load_model(tmp_path / "resnet.onnx")
+
+    def steps(network):
+        """Return algorithm, output and number of multiply-adds of each step before the softmax."""
+        table = network.plan_summary(print_fn=None).splitlines()[3:]
+        rows = [re.split(r" {2,}", line.strip())[1:] for line in table if "x" in line]
+        return [[row[0], row[1], row[3:]] for row in rows if row[1:] and row[1].count("x") == 3]
+
+    assert steps(again) == steps(model)
+    assert len(steps(model)) > 50
 
 
 def test_a_model_with_several_inputs_and_outputs(tmp_path):

@@ -120,27 +120,30 @@ def _pool(builder: Builder, operation: Operation, kind: Any, includes_padding: b
     if dilations != (1, 1):
         raise FileFormatError(f"expected a window without dilation, received {dilations}")
     image = _image_size(x)
-    sides = _sides(operation, Window(size, strides), image)
     name = builder.name(operation.node)
-    if sides == NO_PADDING and image == size and kind is layers.AveragePooling2D:
-        return _global(builder, x, layers.GlobalAveragePooling2D(name=name))
-    overhang = _overhang(sides, size, strides, image) if ceil else (0, 0)
-    if includes_padding and sides != NO_PADDING:
-        x = _zero_padded(builder, x, sides)
-        image = _image_size(x)
-        sides = NO_PADDING
-    (top, bottom), (left, right) = sides
-    padding: Any = ((top, bottom + overhang[0]), (left, right + overhang[1]))
-    pads = tuple(np.ravel(padding).tolist())
-    padding, is_same = window_padding(pads, size, strides, (1, 1), image)
-    layer = kind(
-        size,
-        strides,
-        "valid" if padding == NO_PADDING else "same" if is_same else padding,
-        name=name,
-    )
-    tensor = builder.connect(layer, x.tensor)
+    if operation.text("auto_pad", "") == "SAME_UPPER" and not includes_padding:
+        padding: Any = "same"  # for images of any size
+    else:
+        sides = _sides(operation, Window(size, strides), image)
+        if sides == NO_PADDING and image == size and kind is layers.AveragePooling2D:
+            return _global(builder, x, layers.GlobalAveragePooling2D(name=name))
+        overhang = _overhang(sides, size, strides, image) if ceil else (0, 0)
+        if includes_padding and sides != NO_PADDING:
+            x = _zero_padded(builder, x, sides)
+            image, sides = _image_size(x), NO_PADDING
+        padding = _pool_padding(sides, overhang, size, strides, image)
+    tensor = builder.connect(kind(size, strides, padding, name=name), x.tensor)
     return builder.from_images(tensor, x.stored[0], x.stored[3], x.view[1])
+
+
+def _pool_padding(
+    sides: Sides, overhang: Pair, size: Pair, strides: Pair, image: OpenSize
+) -> str | Sides:
+    """Return the `padding` of a pooling layer."""
+    (top, bottom), (left, right) = sides
+    pads = (top, bottom + overhang[0], left, right + overhang[1])
+    padding, is_same = window_padding(pads, size, strides, (1, 1), image)
+    return "valid" if padding == NO_PADDING else "same" if is_same else padding
 
 
 def _overhang(sides: Sides, size: Pair, strides: Pair, image: OpenSize) -> Pair:

@@ -127,6 +127,17 @@ def test_symmetric_padding_at_stride_one_is_same_for_any_size():
     assert network.infer(np.zeros((1, 7, 8, 3))).shape == (1, 7, 8, 2)
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool", "Conv"])
+def test_same_padding_holds_for_images_of_any_size(kind):
+    w = {"w": np.ones((3, 3, 3, 3), "float32")} if kind == "Conv" else {}
+    size = {} if kind == "Conv" else {"kernel_shape": [3, 3]}
+    node = helper.make_node(kind, ["x", *w], ["y"], strides=[2, 2], auto_pad="SAME_UPPER", **size)
+    model = make([node], {"x": ["N", 3, "H", "W"]}, {"y": None}, w)
+    for shape in ((5, 6), (8, 7)):
+        x = np.random.default_rng(0).normal(size=(1, 3, *shape)).astype(np.float32)
+        assert_equal(model, x)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [

@@ -12,8 +12,20 @@ from __future__ import annotations
 import bench
 
 # Image size, batch size, and whether engines must compute equal losses; dropout is random.
-CASES = {"small_cnn": (150, 32, False), "VGG16": (224, 8, True), "ResNet50": (224, 8, True)}
-MIN_SIZES = {"small_cnn": 32, "VGG16": 32, "ResNet50": 64}
+CASES = {
+    "small_cnn": (150, 32, False),
+    "VGG16": (224, 8, True),
+    "ResNet50": (224, 8, True),
+    "MobileNetV2": (224, 16, True),
+    "EfficientNetLite0": (224, 16, False),
+}
+MIN_SIZES = {
+    "small_cnn": 32,
+    "VGG16": 32,
+    "ResNet50": 64,
+    "MobileNetV2": 64,
+    "EfficientNetLite0": 64,
+}
 LEARNING_RATE = 1e-4
 
 

@@ -1,10 +1,10 @@
-"""Comparison of six models on one folder of photos: three from scratch, three pretrained.
+"""Comparison of seven models on one folder of photos: three from scratch, four pretrained.
 
     python examples/08_compare_models.py --data PHOTOS --weights inception.h5 vgg16.h5 resnet50.h5
 
 Each model is built and trained as in its own example. The content of a weight file determines which
-network it belongs to. A network without weights is reported as missing, because random weights
-would say nothing about it.
+network it belongs to; official weights that are installed or in the cache are found without a file.
+A network without weights is reported as missing, because random weights would say nothing about it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import common
 import numpy as np
 
 from minidl import plotting
+from minidl.applications.catalog import NETWORKS
 from minidl.io import inspect_weights
 
 FROM_SCRATCH = {
@@ -27,12 +28,13 @@ PRETRAINED = {
     "VGG16": "05_transfer_vgg16",
     "ResNet50": "06_transfer_resnet50",
     "InceptionV3": "07_transfer_inception_v3",
+    "EfficientNetLite0": "14_transfer_efficientnet_lite",
 }
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the option for weight files."""
-    parser.add_argument("--weights", metavar="FILE", nargs="+", default=[], help="any of the three")
+    parser.add_argument("--weights", metavar="FILE", nargs="+", default=[], help="any of the four")
 
 
 def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
@@ -48,6 +50,10 @@ def find_weights(files: list[str]) -> dict[str, tuple[str, str | None]]:
         if fit.network in found:
             sys.exit(f"{file}: a second file for {fit.network}, after {found[fit.network][0]}")
         found[fit.network] = file, fit.until
+    for network in NETWORKS.values():
+        name = getattr(network.factory, "__name__", "")
+        if name in PRETRAINED and name not in found and network.local_file() is not None:
+            found[name] = "imagenet", "mixed8" if name == "InceptionV3" else None
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from minidl import callbacks, datasets, load_model
-from minidl.applications import VGG16, InceptionV3, ResNet50
+from minidl.applications import VGG16, EfficientNetLite0, InceptionV3, ResNet50
 from minidl.data import ImageFolder
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -45,7 +45,7 @@ def photos(tmp_path_factory):
 
 
 def test_there_are_examples():
-    assert [script.name[:2] for script in SCRIPTS] == [f"{i:02d}" for i in range(1, 14)]
+    assert [script.name[:2] for script in SCRIPTS] == [f"{i:02d}" for i in range(1, 15)]
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +53,19 @@ def weights(tmp_path_factory):
     """Return a file of random weights for each network."""
     folder = tmp_path_factory.mktemp("weights")
     files = {}
-    for build, until in ((VGG16, None), (ResNet50, None), (InceptionV3, "mixed8")):
+    networks = ((VGG16, None), (ResNet50, None), (InceptionV3, "mixed8"), (EfficientNetLite0, None))
+    for build, until in networks:
         files[build.__name__] = path = folder / f"{build.__name__}.h5"
         build(weights=None, include_top=False, until=until).save_weights(path)
     return files
 
 
-@pytest.mark.parametrize("script", SCRIPTS[4:7], ids=lambda script: script.stem)
+@pytest.mark.parametrize("script", [*SCRIPTS[4:7], SCRIPTS[13]], ids=lambda script: script.stem)
 def test_an_example_trains_on_a_pretrained_network(script, photos, weights, tmp_path):
     (file,) = [
-        path for name, path in weights.items() if name.lower() in script.stem.replace("_", "")
+        path
+        for name, path in weights.items()
+        if name.lower().rstrip("0") in script.stem.replace("_", "")
     ]
     done = run(
         script,
@@ -123,14 +126,22 @@ def test_models_are_compared_and_missing_weights_are_reported(photos, weights, t
         1,
         "--weights",
         weights["InceptionV3"],
+        weights["EfficientNetLite0"],
         cwd=tmp_path,
+        MINIDL_HOME=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.endswith((" s", "no weights"))]
     table = {row[:22].strip(): row[22:] for row in rows if not row.startswith("Epoch")}
     for name in ("VGG16", "ResNet50"):
         assert table[name].strip() == "no weights"
-    for name in ("logistic regression", "dense network", "small CNN", "InceptionV3"):
+    for name in (
+        "logistic regression",
+        "dense network",
+        "small CNN",
+        "InceptionV3",
+        "EfficientNetLite0",
+    ):
         assert "%" in table[name]
     assert (tmp_path / "outputs" / "compare_models.png").stat().st_size > 1000
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minidl.applications.efficientnet import EfficientNetB0
 from minidl.applications.efficientnet_lite import (
     EfficientNetLite0,
     EfficientNetLite1,
@@ -24,6 +25,7 @@ from minidl.applications.efficientnet_lite import (
 )
 from minidl.applications.inception_v3 import InceptionV3
 from minidl.applications.mobilenet_v2 import MobileNetV2
+from minidl.applications.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
 from minidl.applications.pets_net import PetsNet, pets_file
 from minidl.applications.resnet import ResNet18, ResNet34, ResNet50
 from minidl.applications.vgg16 import VGG16
@@ -147,6 +149,18 @@ NETWORKS = {
             )
         ),
         PretrainedNetwork("mobilenet_v2", MobileNetV2, 224, 71.3, "Keras"),
+        PretrainedNetwork(
+            *("mobilenet_v3_small", MobileNetV3Small, 224, 68.1, "Keras"),
+            _with_and_without_top("mobilenet_v3_small_1.0"),
+        ),
+        PretrainedNetwork(
+            *("mobilenet_v3_large", MobileNetV3Large, 224, 75.6, "Keras"),
+            _with_and_without_top("mobilenet_v3_large_1.0"),
+        ),
+        PretrainedNetwork(
+            *("efficientnet_b0", EfficientNetB0, 224, 77.1, "Keras"),
+            _with_and_without_top("efficientnetb0"),
+        ),
         PretrainedNetwork("pets_net", PetsNet, 128),
     )
 }

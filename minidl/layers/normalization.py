@@ -220,7 +220,9 @@ class BatchNormalization(Layer):
     def update_moving_statistics(self, mean: np.ndarray, variance: np.ndarray) -> None:
         """Move the moving statistics towards the mean and the variance (C,) of a batch."""
         for parameter, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            parameter.assign(parameter.array * self.momentum + new * (1 - self.momentum))
+            moved = parameter.array * self.momentum + new * (1 - self.momentum)
+            with np.errstate(over="ignore"):  # infinite in a training that diverges, no error
+                parameter.assign(moved.astype(parameter.array.dtype))
 
     def _gamma(self) -> np.ndarray:
         return np.ones(self.moving_mean.shape) if self.gamma is None else self.gamma.array

@@ -131,6 +131,8 @@ def _reshape(operation: Operation) -> np.ndarray:
     if target is None:
         target = np.array(operation.integers("shape", []), np.int64)
     sizes = new_shape(target, x.shape, bool(operation.integer("allowzero", 0)))
+    if BATCH in sizes:
+        raise FileFormatError(f"expected a constant of known sizes, received {sizes}")
     return _small(x).reshape(sizes)
 
 

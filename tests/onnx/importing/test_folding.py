@@ -34,6 +34,8 @@ def test_the_unknown_batch_cannot_be_computed_with():
     assert folded("Gather", shape, np.array([0])).tolist() == [BATCH]
     with pytest.raises(FileFormatError, match="depend on the batch"):
         folded("Mul", shape, np.array([2]))
+    with pytest.raises(FileFormatError, match=r"known sizes, received \[N, 8\]"):
+        folded("Reshape", np.zeros(8), shape)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ _ROLES = {
     "W": "kernel",
     "bias": "bias",
     "b": "bias",
+    "alpha": "alpha",
     "gamma": "gamma",
     "beta": "beta",
     "moving_mean": "moving_mean",

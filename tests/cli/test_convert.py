@@ -47,6 +47,16 @@ def test_weights_go_to_safetensors_and_back_into_an_architecture(files, model, c
     np.testing.assert_allclose(load_model(files("c.onnx")).predict(X), model.predict(X), atol=1e-6)
 
 
+def test_slopes_of_prelu_are_weights_too(files):
+    model = Sequential([Input((3,)), layers.PReLU(name="act"), layers.Dense(1, name="head")])
+    model.set_weights([[0.1, 0.2, 0.3], *model.get_weights()[1:]])
+    model.save(files("slopes.h5"))
+    assert main(["convert", files("slopes.h5"), files("slopes.safetensors")]) == 0
+    blank = Sequential([Input((3,)), layers.PReLU(name="act"), layers.Dense(1, name="head")])
+    blank.load_weights(files("slopes.safetensors"))
+    np.testing.assert_array_equal(blank.get_weights()[0], model.get_weights()[0])
+
+
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [

@@ -151,7 +151,13 @@ def _arguments(cls: type[Layer], config: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments for the constructor of `cls`; refuse unknown ones with an effect."""
     known = set(inspect.signature(cls.__init__).parameters)
     given: dict[str, Any] = {"name": config.pop("name", None)}
-    given["dtype"] = _dtype(config.pop("dtype", None))
+    policy = config.pop("dtype", None)
+    given["dtype"] = _dtype(policy)
+    if config.get("activation") == "hard_sigmoid" and not _is_policy_of_keras3(policy):
+        raise ValueError(
+            "activation 'hard_sigmoid' of Keras 2 is 0.2 x + 0.5, but x / 6 + 0.5 in Keras 3 and "
+            "minidl; save the model again with Keras 3"
+        )
     given["trainable"] = bool(config.pop("trainable", True))
     for key, value in config.items():
         neutral = _NEUTRAL.get(key, ())
@@ -162,6 +168,10 @@ def _arguments(cls: type[Layer], config: dict[str, Any]) -> dict[str, Any]:
         if key in known:
             given[key] = _argument(key, value)
     return given
+
+
+def _is_policy_of_keras3(policy: Any) -> bool:
+    return isinstance(policy, dict) and policy.get("class_name") == "DTypePolicy"
 
 
 def _is_random_argument(cls: type[Layer], key: str) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.tiny import refused
 
 from minidl import layers
 from minidl.formats.keras.layers import make_layer, parameter_count
@@ -65,3 +66,11 @@ def test_parameter_count_equals_that_of_the_built_layer(kind, flag):
     count = parameter_count(layer, (None, 7, 7, 4))
     layer(np.zeros((1, 7, 7, 4)))
     assert count == layer.count_params()
+
+
+def test_the_hard_sigmoid_of_keras2_is_another_function_and_refused():
+    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
+    config = {"name": "a", "units": 2, "activation": "hard_sigmoid"}
+    assert make_layer("Dense", {**config, "dtype": policy}).activation.name == "hard_sigmoid"
+    with refused(ValueError, "'hard_sigmoid' of Keras 2", "save the model again"):
+        make_layer("Dense", {**config, "dtype": "float32"})

@@ -29,7 +29,7 @@ from minidl.kernels.convolution.pipeline import Pipeline, TensorLocation
 
 __all__ = ["BlockStep", "merge_blocks"]
 
-LARGE = 2**21  # bytes of a tensor that does not stay in the second-level caches
+LARGE = 2**19  # bytes of a tensor that would take half of a second-level cache
 
 
 class BlockStep(Step):

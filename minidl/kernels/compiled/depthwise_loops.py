@@ -145,20 +145,20 @@ def multiply_row(pointwise, x, pixels, tables, residual, y):
         for panel in range(panels):
             width = min(PANEL, filters - panel * PANEL)
             kernel, bias = packed + 4 * panel * depth * PANEL, biases + 4 * panel * PANEL
-            to = (target + 4 * (row * stride + panel * PANEL), stride)
+            column = 4 * panel * PANEL
+            to = (target + 4 * row * stride + column, stride)
             other = (0, 0)
             if addend != 0:
-                other = (addend + 4 * (row * addend_stride + panel * PANEL), addend_stride)
-            if is_whole:
-                multiply(rows, source, kernel, bias, other, to, bounds, width)
-            else:  # the tile has more rows than there are
+                other = (addend + 4 * row * addend_stride + column, addend_stride)
+            written = to
+            if not is_whole:  # the tile has more rows than there are
+                written = (spare.ctypes.data, PANEL)
                 if addend != 0:
                     _copy_rows(other, (added.ctypes.data, PANEL), rows, width)
                     other = (added.ctypes.data, PANEL)
-                multiply(
-                    rows, source, kernel, bias, other, (spare.ctypes.data, PANEL), bounds, width
-                )
-                _copy_rows((spare.ctypes.data, PANEL), to, rows, width)
+            multiply(rows, source, kernel, bias, other, written, bounds, width)
+            if not is_whole:
+                _copy_rows(written, to, rows, width)
 
 
 @register_jitable

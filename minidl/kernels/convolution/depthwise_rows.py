@@ -38,7 +38,7 @@ __all__ = [
 NO_BOUNDS = (-np.inf, np.inf)
 JOB_SIZE = 2**19  # multiplications of the smallest useful job: about 20 microseconds
 JOBS_PER_THREAD = 4
-OVERLAP = 4  # least rows of a job for each input row that two neighboring jobs both compute
+OVERLAP = 7  # least input rows of a job for each one that two neighboring jobs both compute
 
 
 @dataclass(frozen=True)

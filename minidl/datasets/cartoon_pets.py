@@ -81,8 +81,9 @@ def cartoon_pets(
     (2, 16, 16, 3)
     """
     seed = draw_seed() if seed is None else seed
-    for name, value, least in (("n", n, 0), ("size", size, 16), ("seed", seed, 0)):
-        check_integer("cartoon_pets", name, value, least)
+    check_integer("cartoon_pets", "n", n, 0)
+    check_integer("cartoon_pets", "size", size, 16)
+    check_integer("cartoon_pets", "seed", seed, 0, math.inf)
     species = (species,) if isinstance(species, str) else tuple(species)
     if not species or not set(species) <= set(SPECIES) or len(set(species)) < len(species):
         known = ", ".join(SPECIES)

@@ -26,7 +26,10 @@ def all_kernels():
 
 
 KERNEL_CODE = jit.jit(len).__code__
-INLINED = {"winograd_loops.transform_output"}  # only part of other kernels
+NOT_COMPILED = {
+    "winograd_loops.transform_output",  # only part of other kernels
+    "depthwise._add_gradients",  # only for float64
+}
 
 
 def test_every_kernel_is_compiled_and_cached(tmp_path):
@@ -39,4 +42,4 @@ def test_every_kernel_is_compiled_and_cached(tmp_path):
     assert json.loads(done.stdout)["kernel cache"] == str(tmp_path)
     kept = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")}
     assert len(all_kernels()) > 30
-    assert kept == all_kernels() - INLINED
+    assert kept == all_kernels() - NOT_COMPILED

@@ -226,7 +226,7 @@ def test_layers_with_code_are_refused_by_name(name, tmp_path):
     odd = {
         "Lambda": keras.layers.Lambda(lambda x: 2 * x, name="odd")(x),
         "Power": x**2,
-        "PReLU": keras.layers.PReLU(name="odd")(x),
+        "Masking": keras.layers.Masking(name="odd")(x),
     }
     for kind, y in odd.items():
         keras.Model(x, y).save(tmp_path / name)

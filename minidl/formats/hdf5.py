@@ -21,7 +21,6 @@ import contextlib
 import itertools
 import math
 import os
-import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -29,6 +28,13 @@ import numpy as np
 
 from minidl.common.errors import FileFormatError
 from minidl.formats.file_errors import StrPath, check_file, check_finite, file_errors
+from minidl.formats.hdf5_bytes import (
+    MAX_ATTRIBUTE,
+    SIGNATURE,
+    check_references,
+    check_superblock,
+    global_heaps,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -44,15 +50,10 @@ __all__ = [
     "read_text",
 ]
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS, MAX_DEPTH = 100_000, 32
-MAX_ATTRIBUTE = 64 * 2**20  # bytes
-MAX_SEARCH = 16 * 2**30  # bytes to search for references to strings: some seconds
 # Zeros compress well: small files may claim 64 MiB, larger ones 64 times their size.
 SMALL, MAX_EXPANSION = 64 * 2**20, 64
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
-HEAP_MARK, HEAP_HEADER, OBJECT_HEADER, SMALLEST_HEAP = b"GCOL\x01", 16, 16, 4096
-HEAP_DAMAGE = "the strings of the HDF5 file (global heap) are damaged; get it again"
 
 
 @contextlib.contextmanager
@@ -93,12 +94,12 @@ def open_hdf5(
             raw = opened = source
         stack.enter_context(file_errors(cast(StrPath, source) if path is None else path))
         size = raw.seek(0, os.SEEK_END)
-        _check_superblock(raw, user_block)
-        heaps = _heaps(raw, size, user_block)
+        check_superblock(raw, user_block)
+        heaps = global_heaps(raw, size, user_block)
         raw.seek(0)
         file = stack.enter_context(h5py.File(opened, "r"))
         _check_tree(file, size)
-        _check_references(raw, heaps, user_block)
+        check_references(raw, heaps, user_block)
         yield file
 
 
@@ -223,90 +224,6 @@ def _decoded(value: str | bytes) -> str:
     text = value.decode() if isinstance(value, bytes) else str(value)
     text.encode()  # h5py marks invalid UTF-8 with surrogates, which cannot be printed
     return text
-
-
-# Checks of the bytes before h5py opens the file
-
-
-def _check_superblock(raw: BinaryIO, start: int) -> None:
-    """Raise FileFormatError unless the file begins as HDF5 with addresses of 8 bytes."""
-    raw.seek(start)
-    head = raw.read(16)
-    if not head.startswith(SIGNATURE):
-        raise FileFormatError("not an HDF5 file (its signature is missing)")
-    version = head[8] if len(head) == 16 else 255
-    widths = {0: head[13:15], 1: head[13:15], 2: head[9:11], 3: head[9:11]}.get(version)
-    if widths != b"\x08\x08":
-        raise FileFormatError("the header of the HDF5 file is damaged; get it again")
-
-
-def _heaps(raw: BinaryIO, size: int, start: int) -> dict[int, dict[int, int]]:
-    """Return the global heaps, in which HDF5 stores strings, by address.
-
-    A heap is a sequence of strings with their lengths. A wrong length sends the C library into an
-    endless loop.
-    """
-    heaps = {}
-    for offset in _occurrences(raw, HEAP_MARK):
-        raw.seek(offset + 8)
-        length = int.from_bytes(raw.read(8), "little")
-        if SMALLEST_HEAP <= length <= size - offset:  # otherwise HDF5 itself refuses the heap
-            raw.seek(offset)
-            heaps[offset - start] = _heap_objects(raw.read(length))
-        if len(heaps) * size > MAX_SEARCH:
-            raise FileFormatError("the file holds more strings than a weight file needs")
-    return heaps
-
-
-def _heap_objects(heap: bytes) -> dict[int, int]:
-    """Return the lengths of a heap's strings by number."""
-    lengths: dict[int, int] = {}
-    offset = HEAP_HEADER
-    while offset + OBJECT_HEADER <= len(heap):
-        number, length = struct.unpack_from("<H6xQ", heap, offset)
-        # Number 0 is the free rest, whose length includes the header; nothing refers to it.
-        step = OBJECT_HEADER + -(-length // 8) * 8 if number else length
-        if step < OBJECT_HEADER or offset + step > len(heap) or number in lengths:
-            raise FileFormatError(HEAP_DAMAGE)
-        if number:
-            lengths[number] = length
-        offset += step
-    return lengths
-
-
-def _check_references(raw: BinaryIO, heaps: dict[int, dict[int, int]], start: int) -> None:
-    """Refuse references to strings of gigabytes, which HDF5 would allocate first.
-
-    A reference is the string's length, the heap's address and the string's number. Only a length
-    that no string has indicates damage, because files contain remains of former references. The
-    older format, which Keras writes, aligns references; elsewhere the bytes occur by chance.
-    """
-    raw.seek(start + len(SIGNATURE))
-    aligned = raw.read(1)[0] < 2  # version of the superblock
-    for address, lengths in heaps.items():
-        for offset in _occurrences(raw, address.to_bytes(8, "little")):
-            if aligned and offset % 8 != 4:
-                continue
-            raw.seek(max(offset - 4, 0))
-            claimed, _, number = struct.unpack("<IQI", raw.read(16).ljust(16, b"\xff"))
-            if claimed > MAX_ATTRIBUTE and number in lengths:
-                raise FileFormatError(HEAP_DAMAGE)
-
-
-def _occurrences(raw: BinaryIO, pattern: bytes, block: int = 16 * 2**20) -> Iterator[int]:
-    """Yield the offsets of `pattern` in a file."""
-    start, tail = 0, b""
-    while True:
-        raw.seek(start)
-        data = raw.read(block)
-        if not data:
-            return
-        text, first = tail + data, start - len(tail)
-        found = text.find(pattern)
-        while found >= 0:
-            yield first + found
-            found = text.find(pattern, found + 1)
-        start, tail = start + len(data), text[-len(pattern) + 1 :]
 
 
 # Checks of the tree

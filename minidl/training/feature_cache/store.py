@@ -166,7 +166,9 @@ class FeatureWriter:
             name: _stacked(passes) if name.startswith("feature") else passes[0]
             for name, passes in columns.items()
         }
-        return self._store(arrays, facts) if self.files else FeatureSet(arrays, facts)
+        if self.folder is None:
+            return FeatureSet(arrays, facts)
+        return self._store(self.folder, arrays, facts)
 
     def __exit__(self, *error: object) -> None:
         for file in self.files.values():
@@ -193,16 +195,17 @@ class FeatureWriter:
                 "do not fit into memory; set MINIDL_HOME, or fit(cache_features=False)"
             ) from error
 
-    def _store(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> FeatureSet:
+    def _store(
+        self, folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]
+    ) -> FeatureSet:
         """Complete the folder and make it visible."""
-        assert self.folder is not None
         facts["passes"] = len(next(iter(self.files.values())).rows)
         with full_disk_errors(_folder(self.key), self.size):
             for file in self.files.values():
                 file.finish()
             for name, array in arrays.items():
-                np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
-            (self.folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         with contextlib.suppress(FileExistsError):  # another process was faster
             self.building.close()
         features = open_features(self.key)

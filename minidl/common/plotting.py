@@ -212,6 +212,7 @@ def plot_bars(values: dict[str, float], path: str | Path, label: str, title: str
     axes = figure.add_subplot()
     bars = axes.barh(list(values), list(values.values()), color=SERIES[0])
     axes.bar_label(bars, fmt=" %.3g")
+    axes.margins(x=0.12)  # space for the numbers
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.set_title(title)

@@ -314,3 +314,14 @@ def test_normalization(axis, invert):
     ours, theirs = both("Normalization", axis, mean=0.5, variance=2.0, invert=invert)
     if axis is not None:
         assert_close(ours(x), theirs(x), OUTPUT, "output with given statistics")
+
+
+@pytest.mark.parametrize("shared", [None, (1, 2)])
+def test_prelu(shared):
+    ours, theirs = both("PReLU", alpha_initializer="random_normal", shared_axes=shared)
+    check_layer(ours, theirs, normal(3, 2, 4, 5, 3), seed=3)
+
+
+@pytest.mark.parametrize("dims", [(3, 1, 2), (2, 1, 3)])
+def test_permute(dims):
+    check_layer(*both("Permute", dims), normal(4, 2, 4, 5, 3), seed=4)
